@@ -1,0 +1,108 @@
+//! Every named limit with its default and the arithmetic beside it.
+//!
+//! A limit that bites is counted under its name and answered so that the client understands it.
+
+/// The limits of the ingest path, the store and queries. Bytes unless the name says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The one budget for data in memory: head 1/2, requests in flight 1/8, cutting and merging
+    /// 1/4, queries and caches the rest.
+    pub memory_bytes: u64,
+    /// A request body as it arrives. 512 spans of 356 bytes are 180 KB; 20 MiB is 58,000 spans.
+    pub request_bytes_max: u64,
+    /// A request body once decompressed. Also bounds a decompression bomb.
+    pub request_decoded_bytes_max: u64,
+    /// Spans in one request.
+    pub request_spans_max: usize,
+    /// Attributes, events and links in one request, together: a million small ones fit.
+    pub request_items_max: usize,
+    /// Attributes of one span, event, link, resource or scope.
+    pub attributes_max: usize,
+    /// Key of an attribute.
+    pub attribute_key_bytes_max: usize,
+    /// Value of an attribute, nested content included.
+    pub attribute_value_bytes_max: usize,
+    /// Levels of arrays and lists within an attribute value.
+    pub attribute_depth_max: usize,
+    /// Name of a span or event, and a trace state.
+    pub name_bytes_max: usize,
+    /// Connections open at the same time on one listener.
+    pub connections_max: usize,
+    /// TraceQL text; Tempo's `max_query_expression_size_bytes`.
+    pub query_bytes_max: usize,
+    /// Levels of parentheses and operators in a query.
+    pub query_depth_max: usize,
+    /// Compiled size of one regular expression.
+    pub regex_bytes_max: usize,
+    /// What one query may read from blocks.
+    pub query_read_bytes_max: u64,
+    /// What one query may keep in memory.
+    pub query_memory_bytes_max: u64,
+    /// How long one query may take, in milliseconds.
+    pub query_ms_max: u64,
+    /// Queries that run at the same time; further ones wait, then get 429.
+    pub queries_max: usize,
+    /// Spans of one trace in an answer; a larger trace is answered in part.
+    pub trace_spans_max: usize,
+    /// Free space on the volume below which ingest answers 429.
+    pub disk_reserve_bytes: u64,
+    /// First blocks that wait for a merge; more slow ingest down.
+    pub waiting_blocks_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        Self {
+            memory_bytes: 256 * MIB,
+            request_bytes_max: 20 * MIB,
+            request_decoded_bytes_max: 20 * MIB,
+            request_spans_max: 60_000,
+            request_items_max: 1_000_000,
+            attributes_max: 1_024,
+            attribute_key_bytes_max: 2_048,
+            attribute_value_bytes_max: 1 << 18,
+            attribute_depth_max: 32,
+            name_bytes_max: 16_384,
+            connections_max: 4_096,
+            query_bytes_max: 128 << 10,
+            query_depth_max: 128,
+            regex_bytes_max: 1 << 20,
+            query_read_bytes_max: 8 << 30,
+            query_memory_bytes_max: 64 * MIB,
+            query_ms_max: 60_000,
+            queries_max: 16,
+            trace_spans_max: 100_000,
+            disk_reserve_bytes: 512 * MIB,
+            waiting_blocks_max: 32,
+        }
+    }
+}
+
+impl Limits {
+    /// Bytes that the generations of the head may hold together.
+    pub fn head_bytes(&self) -> u64 {
+        self.memory_bytes / 2
+    }
+
+    /// Bytes of one generation of the head.
+    pub fn generation_bytes(&self) -> u64 {
+        self.head_bytes() / 4
+    }
+
+    /// Bytes of request bodies between socket and head.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.memory_bytes / 8
+    }
+
+    /// Bytes that cutting and merging may hold.
+    pub fn merge_bytes(&self) -> u64 {
+        self.memory_bytes / 4
+    }
+
+    /// Bytes of queries and caches.
+    pub fn cache_bytes(&self) -> u64 {
+        self.memory_bytes / 8
+    }
+}

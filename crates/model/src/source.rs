@@ -1,0 +1,277 @@
+//! The seam on the way out: one head generation or one block, as a query reads it.
+//!
+//! A snapshot is a list of sources in which no span lies twice, but fragments of one trace may lie
+//! in several. A source knows which of its traces may be *shared* so; all others are finished
+//! inside it. See docs/adr for why a shared trace is always a candidate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBuffer;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::TimeRange;
+use crate::column::{AttributeScope, Column};
+use crate::filter::Filter;
+use crate::id::{TenantId, TraceId};
+use crate::span::Trace;
+use crate::value::{AttributeType, AttributeValue};
+
+/// One head generation or one block.
+pub trait SpanSource: Send + Sync + std::fmt::Debug {
+    fn summary(&self) -> &SourceSummary;
+
+    /// Scans for spans that satisfy at least one filter, newest row groups first.
+    fn leaves(&self, query: LeafQuery, ctx: QueryContext)
+    -> BoxStream<'_, SourceResult<LeafBatch>>;
+
+    /// The trace rows of the given ids (sorted), for as many as the source holds.
+    fn traces<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<TraceRow>>>;
+
+    /// All spans of the given ids (sorted), whole and lossless; ids it does not hold are left out.
+    fn fetch<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<Trace>>>;
+
+    /// Attribute keys with types and counts, or the distinct values of columns.
+    fn keys<'a>(
+        &'a self,
+        query: &'a KeyQuery,
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<KeyAnswer>>;
+
+    /// False only if the source holds no span of the trace.
+    fn may_contain(&self, tenant: &TenantId, id: TraceId) -> bool;
+}
+
+/// Pins what there is to read. Sources keep their files alive for as long as they are held.
+pub trait Snapshots: Send + Sync + std::fmt::Debug {
+    /// Head generations, then local blocks, then those of the object store; no span twice.
+    fn pin(&self) -> Snapshot;
+}
+
+/// One consistent view of everything that was acknowledged and is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub sources: Vec<Arc<dyn SpanSource>>,
+    /// Blocks that are known and cannot be read, each with the reason: an answer that misses one
+    /// says that it is partial.
+    pub missing: Vec<String>,
+}
+
+/// What a planner may know of a source without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSummary {
+    /// Unique within a snapshot; for messages.
+    pub name: String,
+    /// `None` if it holds spans of several tenants.
+    pub tenant: Option<TenantId>,
+    /// Smallest and largest span start, in Unix nanoseconds.
+    pub span_start_min: u64,
+    pub span_start_max: u64,
+    /// Largest start of a trace fragment: no trace of this source starts later.
+    pub trace_start_max: u64,
+    pub n_spans: u64,
+    pub n_traces: u64,
+    pub bytes: u64,
+}
+
+/// What `leaves` is asked.
+#[derive(Debug, Clone)]
+pub struct LeafQuery {
+    pub tenant: TenantId,
+    /// One bit per filter and span comes back.
+    pub filters: Arc<[Filter]>,
+    /// A trace takes part if one of its spans starts in the window. Ignored when `only` is set.
+    pub window: TimeRange,
+    /// Look at these traces alone (sorted), all of their spans, wherever they start.
+    pub only: Option<Arc<[TraceId]>>,
+}
+
+/// The matches of one row group (or of a part of the head).
+#[derive(Debug)]
+pub struct LeafBatch {
+    /// One row per span with at least one bit, the spans of a trace in one run:
+    /// `trace_id` FixedSizeBinary(16), `span_id` FixedSizeBinary(8), `start_unix_nano` UInt64.
+    pub spans: RecordBatch,
+    /// One buffer per filter, as long as `spans`.
+    pub bits: Vec<BooleanBuffer>,
+    /// For runs of `spans`: start of the trace as far as this source knows it.
+    pub traces: Vec<LeafTrace>,
+    /// Traces that may have spans in other sources and have a span in the window here, matching or
+    /// not. Their rows are not in `spans` unless `only` was set: they are to be evaluated whole.
+    pub shared: Vec<TraceId>,
+    /// No trace that this stream has still to deliver starts later. `None` after the last batch.
+    pub unread_start_max: Option<u64>,
+}
+
+/// One run of rows of a [`LeafBatch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafTrace {
+    pub trace_id: TraceId,
+    pub from: u32,
+    pub to: u32,
+    /// First span start of this source's fragment.
+    pub start_unix_nano: u64,
+}
+
+/// The row of a trace, as far as one source holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceRow {
+    pub trace_id: TraceId,
+    pub start_unix_nano: u64,
+    pub end_unix_nano: u64,
+    /// Service and name of the earliest root span here, if there is one, and its start.
+    pub root: Option<TraceRoot>,
+    pub n_spans: u64,
+    pub n_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceRoot {
+    pub start_unix_nano: u64,
+    pub span_id: crate::id::SpanId,
+    pub service: String,
+    pub name: String,
+}
+
+/// What `keys` is asked.
+#[derive(Debug, Clone)]
+pub struct KeyQuery {
+    pub tenant: TenantId,
+    pub window: TimeRange,
+    pub what: KeyWhat,
+    /// Only spans that satisfy it count; `Constant(true)` for all.
+    pub filter: Filter,
+    /// At most so many keys or values.
+    pub n_max: usize,
+}
+
+#[derive(Debug, Clone)]
+pub enum KeyWhat {
+    /// The keys of these scopes.
+    Keys(Vec<AttributeScope>),
+    /// The distinct values of these columns.
+    Values(Vec<Column>),
+}
+
+/// What `keys` answers; the part that was asked for is filled.
+#[derive(Debug, Clone, Default)]
+pub struct KeyAnswer {
+    pub keys: Vec<KeyInfo>,
+    pub values: Vec<KeyValueInfo>,
+    /// True if a limit cut the answer short.
+    pub truncated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInfo {
+    pub scope: AttributeScope,
+    pub key: String,
+    pub value_type: AttributeType,
+    /// How often it occurs; 0 where the source does not count.
+    pub n: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyValueInfo {
+    pub column: Column,
+    /// Scalars only; arrays come as their elements. Status and kind come as `Int` codes.
+    pub value: AttributeValue,
+}
+
+/// What every call runs under: a deadline by cancellation, a byte budget, and what was read.
+#[derive(Debug, Clone)]
+pub struct QueryContext(Arc<QueryBudget>);
+
+/// The shared state behind a [`QueryContext`].
+#[derive(Debug)]
+pub struct QueryBudget {
+    pub cancel: CancellationToken,
+    /// Bytes that may still be read.
+    bytes_left: AtomicU64,
+    bytes_max: u64,
+    pub inspected_spans: AtomicU64,
+}
+
+/// Why a source could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The client left or the deadline passed.
+    #[error("query cancelled")]
+    Cancelled,
+    #[error("query read {limit} bytes, which is its limit (query.bytes_max)")]
+    Budget { limit: u64 },
+    /// The source was set aside: the answer is partial.
+    #[error("{source_name} is damaged: {reason}")]
+    Damaged { source_name: String, reason: String },
+    #[error("reading {source_name}: {reason}")]
+    Io { source_name: String, reason: String },
+}
+
+pub type SourceResult<T> = Result<T, SourceError>;
+
+// === impl QueryContext ===
+
+impl QueryContext {
+    pub fn new(cancel: CancellationToken, bytes_max: u64) -> Self {
+        Self(Arc::new(QueryBudget {
+            cancel,
+            bytes_left: AtomicU64::new(bytes_max),
+            bytes_max,
+            inspected_spans: AtomicU64::new(0),
+        }))
+    }
+
+    /// Neither deadline nor limit: for tests and maintenance.
+    pub fn unlimited() -> Self {
+        Self::new(CancellationToken::new(), u64::MAX)
+    }
+
+    /// To be called at every row group and before every larger read.
+    pub fn check(&self) -> SourceResult<()> {
+        if self.0.cancel.is_cancelled() {
+            Err(SourceError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes bytes from the budget before they are read.
+    pub fn read_bytes(&self, n: u64) -> SourceResult<()> {
+        self.check()?;
+        self.0
+            .bytes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(n)
+            })
+            .map(drop)
+            .map_err(|_| SourceError::Budget {
+                limit: self.0.bytes_max,
+            })
+    }
+
+    pub fn inspected_bytes(&self) -> u64 {
+        self.0.bytes_max - self.0.bytes_left.load(Ordering::Relaxed)
+    }
+
+    pub fn add_inspected_spans(&self, n: u64) {
+        self.0.inspected_spans.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn inspected_spans(&self) -> u64 {
+        self.0.inspected_spans.load(Ordering::Relaxed)
+    }
+}
