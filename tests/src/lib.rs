@@ -1,1 +1,1 @@
-//! placeholder
+//! Nothing: this package holds tests only, see tests/all.

@@ -1,0 +1,26 @@
+# Four commands; a fresh machine needs Rust, Node, Python and a C compiler, nothing else.
+# What each of them does stands in xtask/src/steps.rs.
+
+CARGO ?= cargo
+# Where `make run` keeps its traces.
+DATA ?= target/run-data
+
+.PHONY: run check test bench
+
+# Builds what is needed, starts the server with embedded storage and live demo traffic, prints the addresses.
+run:
+	$(CARGO) build --release --package tracewell-cli
+	$(CARGO) run --release --quiet --package tracewell-cli -- serve --data-dir $(DATA) --demo 20
+
+# fmt, lints, unit, model and golden tests, tidy, deny, doc links.
+check:
+	$(CARGO) xtask check
+
+# All that CI runs: `make check`, then the real binary, faults, Python, Node, fuzzing.
+test:
+	$(CARGO) xtask test
+
+# The table of numbers for this machine. BENCH="--spans 10000000" passes arguments on.
+bench:
+	$(CARGO) build --release --package tracewell-cli
+	$(CARGO) run --release --quiet --package tracewell-cli -- bench $(BENCH)

@@ -1,0 +1,276 @@
+//! What `make check` and `make test` run, step by step, timed.
+//!
+//! A step that fails does not hide the ones after it: all run, and the end names those that failed
+//! and the ten that took longest. The output of every step goes through as it is, so that a log
+//! holds the usual `test result:` lines of cargo.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{tidy, tools};
+
+/// Which steps to run.
+pub(crate) enum Set {
+    Check,
+    All,
+    Named(Vec<String>),
+}
+
+/// One thing that can fail.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    /// Part of `make check`.
+    check: bool,
+    action: Action,
+}
+
+enum Action {
+    /// Arguments of cargo.
+    Cargo(&'static [&'static str]),
+    /// Arguments of cargo, with the environment variable that it needs.
+    CargoWith(&'static [&'static str], (&'static str, &'static str)),
+    /// A function of this program.
+    Own(fn(&Path) -> Result<()>),
+}
+
+/// Only the ten slowest are worth a line.
+const N_SLOWEST: usize = 10;
+
+/// Modules of the `all` test binary that need real processes; everything else in it is a model or
+/// golden test and belongs to `make check`.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        what: "formatting",
+        check: true,
+        action: Action::Cargo(&["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "clippy",
+        what: "lints, as errors",
+        check: true,
+        action: Action::Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    },
+    Step {
+        name: "unit",
+        what: "unit tests of every crate",
+        check: true,
+        action: Action::Cargo(&[
+            "test",
+            "--workspace",
+            "--exclude",
+            "tracewell-tests",
+            "--locked",
+            "--lib",
+            "--bins",
+        ]),
+    },
+    Step {
+        name: "model",
+        what: "model, format and golden tests over several crates",
+        check: true,
+        action: Action::Cargo(&[
+            "test",
+            "--package",
+            "tracewell-tests",
+            "--locked",
+            "--test",
+            "all",
+            "--",
+            "--skip",
+            "e2e::",
+            "--skip",
+            "faults::",
+            "--skip",
+            "python::",
+            "--skip",
+            "node::",
+        ]),
+    },
+    Step {
+        name: "tidy",
+        what: "rules that no compiler checks",
+        check: true,
+        action: Action::Own(tidy::check),
+    },
+    Step {
+        name: "deny",
+        what: "licences, sources and duplicate versions of dependencies",
+        check: true,
+        action: Action::Own(tools::deny),
+    },
+    Step {
+        name: "doc",
+        what: "links in the documentation of the code",
+        check: true,
+        action: Action::CargoWith(
+            &[
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+                "--locked",
+            ],
+            (
+                "RUSTDOCFLAGS",
+                "-D warnings -A rustdoc::private_intra_doc_links",
+            ),
+        ),
+    },
+    Step {
+        name: "binary",
+        what: "the binary that the following steps start",
+        check: false,
+        action: Action::Cargo(&["build", "--package", "tracewell-cli", "--locked"]),
+    },
+    Step {
+        name: "e2e",
+        what: "the real binary, end to end",
+        check: false,
+        action: Action::Own(|root| suite(root, "e2e::", &["strace"])),
+    },
+    Step {
+        name: "faults",
+        what: "power cuts, kills and damage",
+        check: false,
+        action: Action::Own(|root| suite(root, "faults::", &[])),
+    },
+    Step {
+        name: "python",
+        what: "official exporters, instrumentation and readers of Python",
+        check: false,
+        action: Action::Own(|root| suite(root, "python::", &["python3"])),
+    },
+    Step {
+        name: "node",
+        what: "official exporters of Node",
+        check: false,
+        action: Action::Own(|root| suite(root, "node::", &["node", "npm"])),
+    },
+];
+
+pub(crate) fn list() {
+    for step in STEPS {
+        let set = if step.check { "check, test" } else { "test" };
+        eprintln!("{:<8} {} ({set})", step.name, step.what);
+    }
+}
+
+pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {
+    let steps = select(&set)?;
+    let mut timed: Vec<(&str, Duration, Result<()>)> = Vec::with_capacity(steps.len());
+    for step in steps {
+        eprintln!("\n=== {}: {}", step.name, step.what);
+        let start = Instant::now();
+        let result = step.action.run(root);
+        if let Err(error) = &result {
+            eprintln!("=== {} FAILED: {error:#}", step.name);
+        }
+        timed.push((step.name, start.elapsed(), result));
+    }
+    Ok(report(timed))
+}
+
+fn select(set: &Set) -> Result<Vec<&'static Step>> {
+    match set {
+        Set::All => Ok(STEPS.iter().collect()),
+        Set::Check => Ok(STEPS.iter().filter(|step| step.check).collect()),
+        Set::Named(names) => names
+            .iter()
+            .map(|name| {
+                STEPS
+                    .iter()
+                    .find(|step| step.name == name)
+                    .with_context(|| format!("no step {name:?}; `cargo xtask steps` lists them"))
+            })
+            .collect(),
+    }
+}
+
+fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
+    let total: Duration = timed.iter().map(|(_, took, _)| *took).sum();
+    let failed: Vec<String> = timed
+        .iter()
+        .filter_map(|(name, _, result)| {
+            let error = result.as_ref().err()?;
+            Some(format!("  {name}: {error:#}"))
+        })
+        .collect();
+    timed.sort_by_key(|(_, took, _)| std::cmp::Reverse(*took));
+    eprintln!(
+        "\n=== slowest of {} steps, {:.0} s in all",
+        timed.len(),
+        total.as_secs_f64()
+    );
+    for (name, took, _) in timed.iter().take(N_SLOWEST) {
+        eprintln!("{:>8.1} s  {name}", took.as_secs_f64());
+    }
+    if failed.is_empty() {
+        eprintln!("\n=== all steps passed");
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("\n=== {} FAILED", failed.len());
+    for line in failed {
+        eprintln!("{line}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Runs one module of the `all` test binary after its programs are there.
+fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
+    for program in programs {
+        tools::require(program)?;
+    }
+    cargo(
+        root,
+        &[
+            "test",
+            "--package",
+            "tracewell-tests",
+            "--locked",
+            "--test",
+            "all",
+            "--",
+            filter,
+        ],
+        None,
+    )
+}
+
+// === impl Action ===
+
+impl Action {
+    fn run(&self, root: &Path) -> Result<()> {
+        match self {
+            Self::Cargo(arguments) => cargo(root, arguments, None),
+            Self::CargoWith(arguments, variable) => cargo(root, arguments, Some(*variable)),
+            Self::Own(function) => function(root),
+        }
+    }
+}
+
+fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root);
+    if let Some((name, value)) = variable {
+        command.env(name, value);
+    }
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
