@@ -1,1 +1,1 @@
-//! Nothing: this package holds tests only, see tests/all.
+//! Tests only, see tests/all.
