@@ -1,3 +1,9 @@
 //! Bytes on disk: the write-ahead log, the head, blocks, merging, retention and manifests.
 
+pub mod error;
+pub mod manifest;
+pub mod partition;
+pub mod shared;
 pub mod table;
+
+pub use error::{StoreError, StoreResult};
