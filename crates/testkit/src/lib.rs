@@ -1,1 +1,7 @@
-//! placeholder
+//! For tests alone: a clock and a disk that do what a test tells them.
+//!
+//! Nothing of it is part of the product. Start at [`recording_disk`] for power cuts.
+
+pub mod clock;
+
+pub use clock::FakeClock;
