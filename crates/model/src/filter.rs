@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{Column, Intrinsic};
+use crate::column::Column;
 use crate::predicate::{ArrayKind, Predicate};
 use crate::value::Value;
 
@@ -89,18 +89,6 @@ impl Leaf {
 
     /// What the numbers or bytes of this leaf's column mean.
     pub fn array_kind(&self) -> ArrayKind {
-        match self.column {
-            Column::Attribute { .. } => ArrayKind::Plain,
-            Column::Intrinsic(intrinsic) => match intrinsic {
-                Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart => {
-                    ArrayKind::Duration
-                }
-                Intrinsic::Status => ArrayKind::Status,
-                Intrinsic::Kind => ArrayKind::Kind,
-                Intrinsic::SpanId | Intrinsic::ParentId | Intrinsic::LinkSpanId => ArrayKind::Hex,
-                Intrinsic::TraceId | Intrinsic::LinkTraceId => ArrayKind::HexTrimmed,
-                _ => ArrayKind::Plain,
-            },
-        }
+        ArrayKind::of(&self.column)
     }
 }

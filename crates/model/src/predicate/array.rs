@@ -8,6 +8,7 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, BooleanBufferBuilder};
 use arrow_schema::DataType;
 
 use super::{CompareOp, Operand, Predicate};
+use crate::column::{Column, Intrinsic};
 use crate::value::Value;
 
 /// What the numbers or bytes of an array mean; the Arrow type alone does not tell.
@@ -26,6 +27,29 @@ pub enum ArrayKind {
     /// As [`ArrayKind::Hex`], but leading zeros are trimmed on both sides.
     HexTrimmed,
 }
+
+// === impl ArrayKind ===
+
+impl ArrayKind {
+    /// What the numbers or bytes of a column mean.
+    pub fn of(column: &Column) -> Self {
+        let Column::Intrinsic(intrinsic) = column else {
+            return Self::Plain;
+        };
+        match intrinsic {
+            Intrinsic::Duration | Intrinsic::TraceDuration | Intrinsic::EventTimeSinceStart => {
+                Self::Duration
+            }
+            Intrinsic::Status => Self::Status,
+            Intrinsic::Kind => Self::Kind,
+            Intrinsic::SpanId | Intrinsic::ParentId | Intrinsic::LinkSpanId => Self::Hex,
+            Intrinsic::TraceId | Intrinsic::LinkTraceId => Self::HexTrimmed,
+            _ => Self::Plain,
+        }
+    }
+}
+
+// === impl Predicate ===
 
 impl Predicate {
     /// One bit per row: set where the value is present and matches. Arrays of a type that no
