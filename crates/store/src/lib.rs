@@ -5,6 +5,7 @@ pub mod error;
 pub mod manifest;
 pub mod partition;
 pub mod shared;
+pub mod scan;
 pub mod table;
 
 pub use error::{StoreError, StoreResult};
