@@ -1,5 +1,6 @@
 //! Bytes on disk: the write-ahead log, the head, blocks, merging, retention and manifests.
 
+pub mod block;
 pub mod disk;
 pub mod error;
 pub mod manifest;
