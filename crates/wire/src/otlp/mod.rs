@@ -1,0 +1,23 @@
+//! OTLP, protobuf and JSON, in both directions.
+//!
+//! There is one decoder: [`decode()`] walks an `ExportTraceServiceRequest` into the columns of a
+//! [`SpanBatch`](tracewell_model::SpanBatch). JSON becomes protobuf first. [`encode`] is the way
+//! back, from owned spans; [`owned`] makes those from a batch. The canonical bytes that
+//! identify a resource or scope are written in [`canonical`] and nowhere else.
+//! Source: opentelemetry-proto 1.10, `trace.proto`, `common.proto`, `resource.proto`.
+
+pub mod canonical;
+pub mod decode;
+pub mod encode;
+mod fields;
+mod merge;
+pub mod owned;
+pub mod reject;
+pub mod value;
+
+pub use canonical::{canonical_resource, canonical_scope, decode_resource, decode_scope};
+pub use decode::{DecodeError, Decoded, decode, decode_stored};
+pub use encode::{encode_spans, encode_traces};
+pub use owned::{resource_of, scope_of, spans_of};
+pub use reject::{Reason, Rejections};
+pub use value::{decode_any_value, encode_any_value};

@@ -1,0 +1,176 @@
+//! Why spans were refused, counted, and the sentence that tells the sender.
+
+use std::fmt::Write as _;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        /// Why a span was refused alone. The labels are stable: they name counters.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name in counters and messages.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not 16 bytes, or all zero.
+    InvalidTraceId = "invalid_trace_id",
+    /// Not 8 bytes, or all zero.
+    InvalidSpanId = "invalid_span_id",
+    /// Neither absent nor 8 bytes.
+    InvalidParentSpanId = "invalid_parent_span_id",
+    /// A link's trace id is not 16 bytes or its span id not 8; zeros are allowed there.
+    InvalidLinkId = "invalid_link_id",
+    /// A text of the span, or of its resource or scope, is not UTF-8.
+    InvalidUtf8 = "invalid_utf8",
+    /// `limits.name_bytes_max`: a name, trace state, schema URL, scope name or version.
+    NameTooLarge = "name_too_large",
+    /// `limits.attribute_value_bytes_max`, which holds for status messages too.
+    StatusMessageTooLarge = "status_message_too_large",
+    /// `limits.attributes_max`.
+    TooManyAttributes = "too_many_attributes",
+    /// `limits.attribute_key_bytes_max`.
+    AttributeKeyTooLarge = "attribute_key_too_large",
+    /// `limits.attribute_value_bytes_max`.
+    AttributeTooLarge = "attribute_too_large",
+    /// `limits.attribute_depth_max`.
+    AttributeTooDeep = "attribute_too_deep",
+    /// `limits.attributes_max`, which holds for entity references and their keys too.
+    TooManyEntityRefs = "too_many_entity_refs",
+    /// `limits.request_spans_max`: the spans behind the limit.
+    TooManySpans = "too_many_spans",
+    /// `limits.request_items_max`: the span with which the request exceeded it.
+    TooManyItems = "too_many_items",
+}
+
+/// Where the problem lay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Resource,
+    Scope,
+    Span,
+}
+
+/// How many spans of a request were refused, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejections {
+    counts: [u64; Reason::ALL.len()],
+    /// The first refused span: its number in the request from 0, where it failed, and why.
+    first: Option<(u64, Place, Reason)>,
+    n_spans: u64,
+}
+
+// === impl Rejections ===
+
+impl Rejections {
+    pub(super) fn add(&mut self, reason: Reason, n: u64, first_span: u64, place: Place) {
+        if n == 0 {
+            return;
+        }
+        if let Some(count) = self.counts.get_mut(reason as usize) {
+            *count += n;
+        }
+        self.first.get_or_insert((first_span, place, reason));
+    }
+
+    pub(super) fn set_n_spans(&mut self, n: u64) {
+        self.n_spans = n;
+    }
+
+    /// Refused spans, all reasons together: OTLP's `rejected_spans`.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Spans in the request, refused ones included.
+    pub fn n_spans(&self) -> u64 {
+        self.n_spans
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL
+            .iter()
+            .copied()
+            .zip(self.counts.iter().copied())
+            .filter(|(_, count)| *count > 0)
+    }
+
+    /// What `partial_success.error_message` says; empty if nothing was refused.
+    pub fn sentence(&self) -> String {
+        let Some((first, place, reason)) = self.first else {
+            return String::new();
+        };
+        let mut text = format!("refused {} of {} spans:", self.total(), self.n_spans);
+        for (reason, count) in self.iter() {
+            // Writing to a string cannot fail.
+            let _ok = write!(text, " {count} {},", reason.label());
+        }
+        text.pop();
+        let whose = match place {
+            Place::Resource => "the resource of ",
+            Place::Scope => "the scope of ",
+            Place::Span => "",
+        };
+        let _ok = write!(
+            text,
+            "; the first is {whose}span {first} of the request (counted from 0): {}",
+            reason.explanation()
+        );
+        text
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// What was expected, for the sender.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::InvalidTraceId => "a trace id is 16 bytes (32 hex digits in JSON), not all zero",
+            Self::InvalidSpanId => "a span id is 8 bytes (16 hex digits in JSON), not all zero",
+            Self::InvalidParentSpanId => {
+                "a parent span id is absent or 8 bytes (16 hex digits in JSON)"
+            }
+            Self::InvalidLinkId => "a link names a trace id of 16 bytes and a span id of 8 bytes",
+            Self::InvalidUtf8 => "names, keys and string values must be UTF-8",
+            Self::NameTooLarge => {
+                "a name, trace state or schema URL is longer than limits.name_bytes_max"
+            }
+            Self::StatusMessageTooLarge => {
+                "the status message is longer than limits.attribute_value_bytes_max"
+            }
+            Self::TooManyAttributes => "more attributes than limits.attributes_max",
+            Self::AttributeKeyTooLarge => {
+                "an attribute key is longer than limits.attribute_key_bytes_max"
+            }
+            Self::AttributeTooLarge => {
+                "an attribute value is longer than limits.attribute_value_bytes_max"
+            }
+            Self::AttributeTooDeep => {
+                "an attribute value has more levels than limits.attribute_depth_max"
+            }
+            Self::TooManyEntityRefs => "more entity references and keys than limits.attributes_max",
+            Self::TooManySpans => "more spans in one request than limits.request_spans_max",
+            Self::TooManyItems => {
+                "more attributes, events and links in one request than limits.request_items_max"
+            }
+        }
+    }
+}
