@@ -1,1 +1,21 @@
-//! placeholder
+//! Questions over traces: TraceQL, and the engine that answers it from any number of sources.
+//!
+//! It knows no files and no sockets: sources come through [`tracewell_model::source`]. A text
+//! becomes a tree in [`syntax`], the tree a plan of filters, and [`engine`] gathers candidates from
+//! all sources and settles them on whole traces.
+
+pub mod engine;
+#[expect(dead_code, reason = "the planner follows")]
+pub mod error;
+#[expect(dead_code, reason = "tag values follow with the planner")]
+pub mod request;
+pub mod syntax;
+
+pub use engine::Engine;
+pub use error::{Error, ErrorKind, Result};
+pub use request::{
+    Aliases, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse, TagNamesRequest,
+    TagNamesResponse, TagScope, TagSearch, TagValuesRequest, TagValuesResponse, TraceRequest,
+    TraceResponse,
+};
+pub use syntax::{SyntaxError, parse};

@@ -1,0 +1,267 @@
+//! Questions and answers of the engine, as surfaces translate them.
+
+use tokio_util::sync::CancellationToken;
+use tracewell_model::clock::TimeRange;
+use tracewell_model::{AttributeScope, AttributeValue, KeyValue, SpanId, TenantId, Trace, TraceId};
+
+/// What every question says: whose data, and until when.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub tenant: TenantId,
+    /// Fires when nobody waits for the answer any more.
+    pub cancel: CancellationToken,
+    /// Whether old and new names of semantic conventions are one attribute.
+    pub aliases: Aliases,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Aliases {
+    #[default]
+    Resolve,
+    /// Every name means only itself.
+    Off,
+}
+
+/// Which traces match, newest first.
+#[derive(Debug, Clone)]
+pub struct SearchRequest {
+    pub caller: Caller,
+    pub query: SearchQuery,
+    /// A trace takes part if one of its spans starts here.
+    pub window: TimeRange,
+    /// At most so many traces.
+    pub limit: usize,
+    /// At most so many spans are shown of each spanset.
+    pub spans_per_spanset: usize,
+}
+
+#[derive(Debug, Clone)]
+pub enum SearchQuery {
+    /// TraceQL; the text `{ }` matches every trace.
+    TraceQl(String),
+    /// Tempo's search by tags, which has its own meaning.
+    Tags(TagSearch),
+}
+
+/// Conditions of a search by tags; without any, every trace matches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagSearch {
+    pub tags: Vec<(String, String)>,
+    /// Of the whole trace, in nanoseconds, both inclusive.
+    pub duration_nano_min: Option<u64>,
+    pub duration_nano_max: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SearchResponse {
+    pub traces: Vec<TraceSummary>,
+    pub stats: QueryStats,
+    /// Why the answer may miss something; empty for a complete one.
+    pub partial: Vec<String>,
+}
+
+/// What reading cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueryStats {
+    pub inspected_bytes: u64,
+    pub inspected_spans: u64,
+    pub inspected_traces: u64,
+    /// Sources of the snapshot, and how many of them were read to their end or to where it did not
+    /// matter any more.
+    pub n_sources: usize,
+    pub n_sources_done: usize,
+    pub source_bytes: u64,
+}
+
+/// One trace of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceSummary {
+    pub trace_id: TraceId,
+    /// `None` where no root span has arrived.
+    pub root: Option<RootSummary>,
+    pub start_unix_nano: u64,
+    pub duration_nano: u64,
+    /// One for TraceQL of today, none for a search by tags.
+    pub spansets: Vec<Spanset>,
+    /// By service name.
+    pub services: Vec<ServiceStats>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootSummary {
+    pub service: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceStats {
+    pub service: String,
+    pub n_spans: u64,
+    pub n_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Spanset {
+    /// How many spans matched; `spans` holds the first of them, by start.
+    pub matched: u64,
+    pub spans: Vec<SpanSummary>,
+    pub attributes: Vec<KeyValue>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanSummary {
+    pub span_id: SpanId,
+    pub name: String,
+    pub start_unix_nano: u64,
+    pub duration_nano: u64,
+    /// Values of what the conditions name: bare keys, status and kind by their names.
+    pub attributes: Vec<KeyValue>,
+}
+
+/// One trace, whole.
+#[derive(Debug, Clone)]
+pub struct TraceRequest {
+    pub caller: Caller,
+    pub trace_id: TraceId,
+    /// Sources without a span in it need not be read; the trace is not cut to it.
+    pub window: TimeRange,
+    /// A single TraceQL filter: only matching spans come back.
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TraceResponse {
+    /// `None` where no source holds the trace.
+    pub trace: Option<Trace>,
+    /// Spans that were equal in every field to another.
+    pub n_duplicates: usize,
+    pub stats: QueryStats,
+    pub partial: Vec<String>,
+}
+
+/// Where a tag lies, as an answer groups them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TagScope {
+    Attribute(AttributeScope),
+    Intrinsic,
+}
+
+/// Which attribute names occur.
+#[derive(Debug, Clone)]
+pub struct TagNamesRequest {
+    pub caller: Caller,
+    pub scopes: Vec<TagScope>,
+    pub window: TimeRange,
+    /// TraceQL, read leniently: what does not parse does not filter.
+    pub filter: Option<String>,
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TagNamesResponse {
+    /// In the order asked, names sorted.
+    pub scopes: Vec<ScopeTags>,
+    pub stats: QueryStats,
+    pub partial: Vec<String>,
+    /// True if the limit cut the answer.
+    pub truncated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeTags {
+    pub scope: TagScope,
+    pub names: Vec<String>,
+}
+
+/// Which values a tag has.
+#[derive(Debug, Clone)]
+pub struct TagValuesRequest {
+    pub caller: Caller,
+    pub name: TagName,
+    pub window: TimeRange,
+    /// TraceQL, read leniently: what does not parse does not filter.
+    pub filter: Option<String>,
+    /// At most so many values, and so many bytes of them.
+    pub limit: usize,
+    pub bytes_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagName {
+    /// As TraceQL writes it: `span.http.method`, `.foo`, `name`.
+    TraceQl(String),
+    /// A bare key in any scope, or an intrinsic.
+    Bare(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TagValuesResponse {
+    pub values: Vec<TagValue>,
+    pub stats: QueryStats,
+    pub partial: Vec<String>,
+    pub truncated: bool,
+}
+
+/// A value as text, and what it is. Ordered by type, then value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagValue {
+    pub value_type: TagValueType,
+    pub value: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagValueType {
+    String,
+    Int,
+    Float,
+    Bool,
+    /// Status and kind.
+    Keyword,
+    Duration,
+}
+
+impl TagValueType {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::Keyword => "keyword",
+            Self::Duration => "duration",
+        }
+    }
+}
+
+impl TagScope {
+    /// Every scope in the order of an answer.
+    pub const ALL: [Self; 6] = [
+        Self::Attribute(AttributeScope::Span),
+        Self::Attribute(AttributeScope::Resource),
+        Self::Attribute(AttributeScope::Event),
+        Self::Attribute(AttributeScope::Link),
+        Self::Attribute(AttributeScope::Instrumentation),
+        Self::Intrinsic,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attribute(scope) => crate::syntax::ast::scope_name(scope),
+            Self::Intrinsic => "intrinsic",
+        }
+    }
+}
+
+impl TagValue {
+    /// The value of an attribute as text; `None` for what cannot be a condition.
+    pub(crate) fn of_attribute(value: &AttributeValue) -> Option<Self> {
+        let (value_type, value) = match value {
+            AttributeValue::String(text) => (TagValueType::String, text.clone()),
+            AttributeValue::Int(value) => (TagValueType::Int, value.to_string()),
+            AttributeValue::Double(value) => (TagValueType::Float, value.to_string()),
+            AttributeValue::Bool(value) => (TagValueType::Bool, value.to_string()),
+            _ => return None,
+        };
+        Some(Self { value_type, value })
+    }
+}
