@@ -1,1 +1,28 @@
-//! placeholder
+//! Receivers: OTLP over gRPC and HTTP, from the socket to the [`SpanSink`].
+//!
+//! A request is counted against a byte budget while it arrives, decompressed and decoded (capped),
+//! and acknowledged when the sink has made it durable. Bad spans are refused alone; why a whole
+//! request is refused, and what each protocol says then, is in [`refusal`]. Nothing is stored here,
+//! and no file is known. Connections ([`accept`]) and ports ([`listen`]) know nothing of OTLP and
+//! serve the query APIs too. Start reading at [`server`], then `intake`.
+//!
+//! [`SpanSink`]: tracewell_model::sink::SpanSink
+
+pub mod accept;
+pub mod admission;
+mod body;
+pub mod compression;
+mod grpc;
+mod http;
+mod intake;
+pub mod listen;
+pub mod metrics;
+pub mod refusal;
+mod reply;
+pub mod server;
+mod signals;
+
+pub use admission::Admission;
+pub use metrics::IngestMetrics;
+pub use refusal::Refusal;
+pub use server::{IngestConfig, Listeners, Server, Tenancy};

@@ -1,16 +1,12 @@
 //! Bytes on disk: the write-ahead log, the head, blocks, merging, retention and manifests.
 
 pub mod block;
-pub mod dedup;
 pub mod disk;
 pub mod error;
 pub mod manifest;
-pub mod merge;
-pub mod metrics;
 pub mod partition;
-pub mod retention;
-pub mod scan;
 pub mod shared;
+pub mod scan;
 pub mod table;
 
 pub use error::{StoreError, StoreResult};

@@ -1,0 +1,139 @@
+//! Reading a request body: capped, timed, and counted against the budget as it arrives.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use crate::admission::Reservation;
+use crate::refusal::Refusal;
+
+/// What a body may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) bytes_max: u64,
+    /// Between two pieces.
+    pub(crate) pause_max: Duration,
+    /// From the first to the last piece.
+    pub(crate) total_max: Duration,
+}
+
+/// Reserved ahead of the bytes, so that small bodies need one reservation.
+const RESERVE_STEP: u64 = 64 << 10;
+/// A claimed length is trusted up to here when the buffer is made.
+const FIRST_BUFFER_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads the body to its end. `claimed` is its length as the head tells it.
+pub(crate) async fn read<B>(
+    mut body: B,
+    claimed: Option<u64>,
+    limits: BodyLimits,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    if let Some(claimed) = claimed {
+        check_size(claimed, limits)?;
+    }
+    reservation
+        .grow_to(claimed.unwrap_or(RESERVE_STEP).min(RESERVE_STEP))
+        .await?;
+    let start = Instant::now();
+    let end = start + limits.total_max;
+    let mut collected = Collected::default();
+    loop {
+        let deadline = end.min(Instant::now() + limits.pause_max);
+        let Ok(frame) = tokio::time::timeout_at(deadline, body.frame()).await else {
+            return Err(Refusal::SlowBody {
+                waited: start.elapsed(),
+            });
+        };
+        match frame {
+            None => return Ok(collected.finish()),
+            Some(Err(error)) => {
+                return Err(Refusal::Gone {
+                    reason: error.to_string(),
+                });
+            }
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else {
+                    continue; // Trailers: nothing in them is ours.
+                };
+                let total = collected.len() + data.len() as u64;
+                check_size(total, limits)?;
+                reservation
+                    .grow_to(total.next_multiple_of(RESERVE_STEP))
+                    .await?;
+                collected.push(data, claimed);
+            }
+        }
+    }
+}
+
+/// Reads and forgets what a sender still has to say, so that it gets to read why it was refused:
+/// most HTTP/1 clients write all of a request before they read anything. Bounded in bytes and time.
+pub(crate) async fn drain<B>(mut body: B, bytes_max: u64, within: Duration)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let reading = async {
+        let mut n = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            n += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if n > bytes_max {
+                break;
+            }
+        }
+    };
+    // Either way the refusal is sent next.
+    if tokio::time::timeout(within, reading).await.is_err() {
+        tracing::debug!("a refused request was not read to its end");
+    }
+}
+
+fn check_size(seen: u64, limits: BodyLimits) -> Result<(), Refusal> {
+    if seen > limits.bytes_max {
+        return Err(Refusal::TooLarge {
+            limit: "limits.request_bytes_max",
+            seen,
+            max: limits.bytes_max,
+        });
+    }
+    Ok(())
+}
+
+/// A body of one piece is not copied.
+#[derive(Debug, Default)]
+struct Collected {
+    first: Bytes,
+    rest: Option<BytesMut>,
+}
+
+impl Collected {
+    fn len(&self) -> u64 {
+        self.rest.as_ref().map_or(self.first.len(), BytesMut::len) as u64
+    }
+
+    fn push(&mut self, data: Bytes, claimed: Option<u64>) {
+        match &mut self.rest {
+            Some(rest) => rest.extend_from_slice(&data),
+            None if self.first.is_empty() => self.first = data,
+            None => {
+                let guess = claimed.unwrap_or(0).min(FIRST_BUFFER_BYTES_MAX) as usize;
+                let needed = self.first.len() + data.len();
+                let mut rest = BytesMut::with_capacity(guess.max(needed * 2));
+                rest.extend_from_slice(&self.first);
+                rest.extend_from_slice(&data);
+                self.rest = Some(rest);
+            }
+        }
+    }
+
+    fn finish(self) -> Bytes {
+        self.rest.map_or(self.first, BytesMut::freeze)
+    }
+}

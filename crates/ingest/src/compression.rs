@@ -1,0 +1,268 @@
+//! Decompression of request bodies, capped.
+//!
+//! It works in steps, so that the caller can reserve memory before each and move a long job to
+//! the CPU pool. What a body becomes is bounded by `limits.request_decoded_bytes_max` and zstd's
+//! window by [`ZSTD_WINDOW_LOG_MAX`]; a bomb costs at most that.
+
+use std::fmt;
+use std::io::{self, Cursor, Read};
+
+use bytes::Bytes;
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+/// How a body is compressed, as `Content-Encoding` and `grpc-encoding` name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+    /// The zlib format as HTTP means it; bare deflate data is understood too.
+    Deflate,
+}
+
+/// Why a body could not be decompressed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InflateError {
+    #[error("body is not {}: {source}", encoding.name())]
+    Malformed {
+        encoding: Encoding,
+        source: io::Error,
+    },
+    #[error("body decompresses to more than {limit} bytes, which is its limit")]
+    TooLarge { limit: u64 },
+}
+
+/// One body being decompressed.
+pub struct Inflate {
+    encoding: Encoding,
+    source: Source,
+    out: Vec<u8>,
+    bytes_max: usize,
+}
+
+enum Source {
+    Gzip(Box<MultiGzDecoder<Cursor<Bytes>>>),
+    Zlib(Box<ZlibDecoder<Cursor<Bytes>>>),
+    Deflate(Box<DeflateDecoder<Cursor<Bytes>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Cursor<Bytes>>>),
+}
+
+/// 8 MiB: what zstd's ordinary levels (up to 19) need.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+// === impl Encoding ===
+
+impl Encoding {
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Deflate];
+    /// For `Accept-Encoding` and `grpc-accept-encoding`.
+    pub const ACCEPTED: &'static str = "gzip,zstd,deflate,identity";
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Deflate => "deflate",
+        }
+    }
+
+    /// The encoding behind a header's value; `None` if it is not one of ours.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        let aliases: [(&[u8], Self); 6] = [
+            (b"", Self::Identity),
+            (b"identity", Self::Identity),
+            (b"gzip", Self::Gzip),
+            (b"x-gzip", Self::Gzip),
+            (b"zstd", Self::Zstd),
+            (b"deflate", Self::Deflate),
+        ];
+        aliases
+            .iter()
+            .find(|(name, _)| value.eq_ignore_ascii_case(name))
+            .map(|(_, encoding)| *encoding)
+    }
+}
+
+// === impl Inflate ===
+
+impl Inflate {
+    /// `None` for identity: there is nothing to do.
+    pub fn new(
+        encoding: Encoding,
+        body: Bytes,
+        bytes_max: u64,
+    ) -> Result<Option<Self>, InflateError> {
+        let guess = body.len().saturating_mul(4);
+        let is_zlib = is_zlib(&body);
+        let reader = Cursor::new(body);
+        let source = match encoding {
+            Encoding::Identity => return Ok(None),
+            Encoding::Gzip => Source::Gzip(Box::new(MultiGzDecoder::new(reader))),
+            Encoding::Deflate if is_zlib => Source::Zlib(Box::new(ZlibDecoder::new(reader))),
+            Encoding::Deflate => Source::Deflate(Box::new(DeflateDecoder::new(reader))),
+            Encoding::Zstd => zstd::stream::read::Decoder::with_buffer(reader)
+                .and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                    Ok(Source::Zstd(Box::new(decoder)))
+                })
+                .map_err(|source| InflateError::Malformed { encoding, source })?,
+        };
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Ok(Some(Self {
+            encoding,
+            source,
+            out: Vec::with_capacity(guess.min(bytes_max).min(64 << 10)),
+            bytes_max,
+        }))
+    }
+
+    /// What was decompressed so far.
+    pub fn n_bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Decompresses at most so many further bytes; true when the body is complete.
+    pub fn step(&mut self, n: usize) -> Result<bool, InflateError> {
+        // One byte beyond the limit tells "exactly full" from "too large".
+        let room = self.bytes_max.saturating_add(1) - self.out.len();
+        let wanted = n.min(room);
+        let read = self
+            .source
+            .read_up_to(wanted, &mut self.out)
+            .map_err(|source| InflateError::Malformed {
+                encoding: self.encoding,
+                source,
+            })?;
+        if self.out.len() > self.bytes_max {
+            return Err(InflateError::TooLarge {
+                limit: self.bytes_max as u64,
+            });
+        }
+        Ok(read < wanted)
+    }
+
+    pub fn finish(self) -> Bytes {
+        Bytes::from(self.out)
+    }
+}
+
+impl fmt::Debug for Inflate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflate")
+            .field("encoding", &self.encoding)
+            .field("n_bytes", &self.out.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    fn read_up_to(&mut self, n: usize, out: &mut Vec<u8>) -> io::Result<usize> {
+        let n = n as u64;
+        match self {
+            Self::Gzip(reader) => reader.as_mut().take(n).read_to_end(out),
+            Self::Zlib(reader) => reader.as_mut().take(n).read_to_end(out),
+            Self::Deflate(reader) => reader.as_mut().take(n).read_to_end(out),
+            Self::Zstd(reader) => reader.as_mut().take(n).read_to_end(out),
+        }
+    }
+}
+
+/// RFC 1950: method 8, and the first two bytes are a multiple of 31.
+fn is_zlib(body: &[u8]) -> bool {
+    match body {
+        [method, flags, ..] => {
+            method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    pub(crate) fn compress(encoding: Encoding, data: &[u8]) -> Vec<u8> {
+        let level = flate2::Compression::default();
+        match encoding {
+            Encoding::Identity => data.to_vec(),
+            Encoding::Gzip => {
+                let mut writer = flate2::write::GzEncoder::new(Vec::new(), level);
+                writer.write_all(data).unwrap();
+                writer.finish().unwrap()
+            }
+            Encoding::Deflate => {
+                let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                writer.write_all(data).unwrap();
+                writer.finish().unwrap()
+            }
+            Encoding::Zstd => zstd::encode_all(data, 3).unwrap(),
+        }
+    }
+
+    fn inflate(encoding: Encoding, body: Vec<u8>, max: u64) -> Result<Bytes, InflateError> {
+        let mut inflate = Inflate::new(encoding, body.into(), max)?.unwrap();
+        while !inflate.step(1_000)? {}
+        Ok(inflate.finish())
+    }
+
+    const COMPRESSED: [Encoding; 3] = [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate];
+
+    #[test]
+    fn each_encoding_comes_back_in_steps() {
+        let data: Vec<u8> = (0..100_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        for encoding in COMPRESSED {
+            let body = compress(encoding, &data);
+            assert_eq!(inflate(encoding, body, 1 << 20).unwrap(), data);
+        }
+    }
+
+    #[test]
+    fn bare_deflate_is_understood() {
+        let mut writer = flate2::write::DeflateEncoder::new(Vec::new(), Default::default());
+        writer.write_all(b"hello hello hello").unwrap();
+        let body = writer.finish().unwrap();
+        assert_eq!(
+            inflate(Encoding::Deflate, body, 100).unwrap(),
+            "hello hello hello"
+        );
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_and_exactly_full_passes() {
+        let data = vec![0u8; 4 << 20];
+        for encoding in COMPRESSED {
+            let body = compress(encoding, &data);
+            assert!(body.len() < data.len() / 500, "{}", encoding.name());
+            let error = inflate(encoding, body.clone(), (4 << 20) - 1).unwrap_err();
+            assert!(matches!(error, InflateError::TooLarge { .. }), "{error}");
+            assert_eq!(inflate(encoding, body, 4 << 20).unwrap().len(), data.len());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_noise_is_malformed() {
+        for encoding in COMPRESSED {
+            let mut body = compress(encoding, &vec![7u8; 10_000]);
+            body.truncate(body.len() / 2);
+            for body in [body, b"certainly not compressed".to_vec()] {
+                let error = inflate(encoding, body, 1 << 20).unwrap_err();
+                assert!(
+                    matches!(error, InflateError::Malformed { .. }),
+                    "{encoding:?}: {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_parsed_as_http_writes_them() {
+        assert_eq!(Encoding::parse(b" GZIP "), Some(Encoding::Gzip));
+        assert_eq!(Encoding::parse(b""), Some(Encoding::Identity));
+        assert_eq!(Encoding::parse(b"br"), None);
+        assert_eq!(Encoding::parse(b"gzip, gzip"), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! What happens to one export request, whatever protocol brought it: decompress, decode, hand to
+//! the sink, count.
+//!
+//! Work of up to [`INLINE_BYTES`] (about half a millisecond) is done where the request is; more
+//! goes to a bounded pool of blocking threads, in steps, each of which is reserved first.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tracewell_model::sink::SpanSink;
+use tracewell_model::{Limits, TenantId};
+use tracewell_wire::otlp::{self, Decoded};
+
+use crate::admission::{Admission, Reservation};
+use crate::compression::{Encoding, Inflate};
+use crate::metrics::{Format, IngestMetrics, Protocol, RequestLabels, Signal};
+use crate::refusal::Refusal;
+use crate::signals;
+
+/// One export request without its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) protocol: Protocol,
+    pub(crate) signal: Signal,
+    pub(crate) format: Format,
+    pub(crate) encoding: Encoding,
+    pub(crate) tenant: TenantId,
+}
+
+/// What the sender is told: OTLP's `partial_success`, nothing if all was accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) rejected: u64,
+    pub(crate) message: String,
+}
+
+/// The shared state of all ingest listeners.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    sink: Arc<dyn SpanSink>,
+    limits: Arc<Limits>,
+    pub(crate) metrics: Arc<IngestMetrics>,
+    pub(crate) admission: Admission,
+    /// Threads that decode or decompress large bodies at the same time.
+    workers: Arc<Semaphore>,
+}
+
+/// Decoded and decompressed on the spot.
+const INLINE_BYTES: usize = 256 << 10;
+/// What one visit of the pool decompresses.
+const STEP_BYTES: usize = 2 << 20;
+
+// === impl Intake ===
+
+impl Intake {
+    pub(crate) fn new(
+        sink: Arc<dyn SpanSink>,
+        limits: Arc<Limits>,
+        metrics: Arc<IngestMetrics>,
+        admission: Admission,
+    ) -> Self {
+        let n_workers = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            sink,
+            limits,
+            metrics,
+            admission,
+            workers: Arc::new(Semaphore::new(n_workers)),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes a request's whole body, as it came over the wire.
+    pub(crate) async fn export(
+        &self,
+        call: &Call,
+        wire: Bytes,
+        reservation: &mut Reservation,
+    ) -> Result<Answer, Refusal> {
+        let start = Instant::now();
+        let metrics = &self.metrics;
+        metrics
+            .wire_bytes
+            .fetch_add(wire.len() as u64, Ordering::Relaxed);
+        let body = self.inflate(call.encoding, wire, reservation).await?;
+        metrics
+            .decoded_bytes
+            .fetch_add(body.len() as u64, Ordering::Relaxed);
+        // The columns of a batch are about as large as its body; JSON becomes protobuf besides.
+        let n_copies = match call.format {
+            Format::Protobuf => 2,
+            Format::Json => 3,
+        };
+        reservation.grow_to(n_copies * body.len() as u64).await?;
+        match call.signal {
+            Signal::Traces => {
+                let answer = self.spans(call, body).await?;
+                metrics.observe_ack(start.elapsed());
+                Ok(answer)
+            }
+            Signal::Metrics | Signal::Logs => self.reject_all(call, body).await,
+        }
+    }
+
+    /// Counts a finished request; to be called once for each.
+    pub(crate) fn count(&self, call: &Call, result: &Result<Answer, Refusal>) {
+        let outcome = match result {
+            Ok(answer) if answer.rejected == 0 => "ok",
+            Ok(_) => "partial",
+            Err(refusal) => refusal.label(),
+        };
+        self.metrics.count_request(RequestLabels {
+            protocol: call.protocol,
+            signal: call.signal,
+            format: call.format,
+            encoding: call.encoding,
+            outcome,
+        });
+    }
+
+    async fn spans(&self, call: &Call, body: Bytes) -> Result<Answer, Refusal> {
+        let request_hash = twox_hash::XxHash3_128::oneshot(&body);
+        let n_bytes = body.len();
+        let limits = Arc::clone(&self.limits);
+        let (tenant, format) = (call.tenant.clone(), call.format);
+        let decoded = self
+            .compute(n_bytes, move || decode(tenant, format, body, &limits))
+            .await??;
+        let rejected = decoded.rejected;
+        for (reason, n) in rejected.iter() {
+            self.metrics
+                .count_refused(call.protocol, &call.tenant, reason.label(), n);
+        }
+        let answer = Answer {
+            rejected: rejected.total(),
+            message: rejected.sentence(),
+        };
+        let n_spans = decoded.batch.n_spans() as u64;
+        if n_spans == 0 {
+            return Ok(answer); // Nothing to keep: an empty request, or one that was refused whole.
+        }
+        match self.sink.write(decoded.batch, request_hash).await {
+            Ok(ack) => {
+                if ack.repeated {
+                    self.metrics
+                        .repeated_requests
+                        .fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let n_bytes = n_bytes as u64;
+                    self.metrics
+                        .count_accepted(call.protocol, &call.tenant, n_spans, n_bytes);
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                self.metrics
+                    .count_refused(call.protocol, &call.tenant, refusal.label(), n_spans);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Metrics and logs are understood, counted and rejected, so that a stock SDK, which sends all
+    /// three signals, runs without an error and is told what to set.
+    async fn reject_all(&self, call: &Call, body: Bytes) -> Result<Answer, Refusal> {
+        let (signal, format) = (call.signal, call.format);
+        let n = self
+            .compute(body.len(), move || signals::count(signal, format, &body))
+            .await??;
+        let (counter, message) = match signal {
+            Signal::Metrics => (&self.metrics.rejected_points, signals::NO_METRICS),
+            Signal::Logs | Signal::Traces => (&self.metrics.rejected_log_records, signals::NO_LOGS),
+        };
+        counter.fetch_add(n, Ordering::Relaxed);
+        Ok(Answer {
+            rejected: n,
+            message: message.to_owned(),
+        })
+    }
+
+    async fn inflate(
+        &self,
+        encoding: Encoding,
+        wire: Bytes,
+        reservation: &mut Reservation,
+    ) -> Result<Bytes, Refusal> {
+        let limit = self.limits.request_decoded_bytes_max;
+        let n_wire = wire.len();
+        let Some(mut inflate) = Inflate::new(encoding, wire.clone(), limit)? else {
+            let seen = n_wire as u64;
+            return if seen > limit {
+                Err(Refusal::TooLarge {
+                    limit: "limits.request_decoded_bytes_max",
+                    seen,
+                    max: limit,
+                })
+            } else {
+                Ok(wire)
+            };
+        };
+        drop(wire);
+        reservation.grow_to((n_wire + INLINE_BYTES) as u64).await?;
+        let mut is_complete = inflate.step(INLINE_BYTES)?;
+        while !is_complete {
+            let next = n_wire + inflate.n_bytes() + STEP_BYTES;
+            reservation.grow_to(next as u64).await?;
+            (inflate, is_complete) = self
+                .compute(usize::MAX, move || {
+                    inflate
+                        .step(STEP_BYTES)
+                        .map(|is_complete| (inflate, is_complete))
+                })
+                .await??;
+        }
+        let body = inflate.finish();
+        reservation.shrink_to(body.len() as u64);
+        Ok(body)
+    }
+
+    /// Runs work over so many bytes: here if it is short, else on the pool.
+    async fn compute<T, F>(&self, n_bytes: usize, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        if n_bytes <= INLINE_BYTES {
+            return Ok(work());
+        }
+        let worker = Arc::clone(&self.workers)
+            .acquire_owned()
+            .await
+            .map_err(|_| Refusal::Stopping)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _worker = worker;
+            work()
+        });
+        done.await.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!(%error, "decoding ended in a panic, which is a bug");
+                Refusal::Internal
+            } else {
+                Refusal::Stopping
+            }
+        })
+    }
+}
+
+fn decode(
+    tenant: TenantId,
+    format: Format,
+    body: Bytes,
+    limits: &Limits,
+) -> Result<Decoded, Refusal> {
+    let body = match format {
+        Format::Protobuf => body,
+        Format::Json => {
+            return Err(Refusal::ContentType {
+                reason: String::from("JSON is not understood yet: send application/x-protobuf"),
+            });
+        }
+    };
+    Ok(otlp::decode(tenant, body, limits)?)
+}

@@ -1,0 +1,215 @@
+//! Counters of everything that ingest accepted and refused.
+//!
+//! Names and export are not here: the metrics page of `tracewell-server` reads these. The hot path
+//! touches atomics, and one read lock per request for its tenant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::histogram::Histogram;
+use tracewell_model::TenantId;
+
+use crate::accept::ConnectionMetrics;
+use crate::compression::Encoding;
+
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    Protobuf,
+    Json,
+}
+
+/// The labels of one request counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestLabels {
+    pub protocol: Protocol,
+    pub signal: Signal,
+    pub format: Format,
+    pub encoding: Encoding,
+    /// `ok`, `partial`, or the label of a refusal.
+    pub outcome: &'static str,
+}
+
+/// What one tenant sent.
+#[derive(Debug, Default)]
+pub struct TenantMetrics {
+    pub accepted_spans: AtomicU64,
+    /// Decompressed bytes of accepted requests.
+    pub accepted_bytes: AtomicU64,
+    /// Refused spans by reason.
+    refused_spans: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// All counters of the ingest listeners.
+#[derive(Debug)]
+pub struct IngestMetrics {
+    pub grpc_connections: Arc<ConnectionMetrics>,
+    pub http_connections: Arc<ConnectionMetrics>,
+    tenants: RwLock<BTreeMap<TenantId, Arc<TenantMetrics>>>,
+    requests: Mutex<BTreeMap<RequestLabels, u64>>,
+    pub accepted_spans_grpc: AtomicU64,
+    pub accepted_spans_http: AtomicU64,
+    pub refused_spans_grpc: AtomicU64,
+    pub refused_spans_http: AtomicU64,
+    /// Bodies as they arrived.
+    pub wire_bytes: AtomicU64,
+    /// The same, decompressed.
+    pub decoded_bytes: AtomicU64,
+    /// Requests that were a repeat of one accepted before.
+    pub repeated_requests: AtomicU64,
+    /// Metrics points that were answered with a rejection.
+    pub rejected_points: AtomicU64,
+    /// Log records that were answered with a rejection.
+    pub rejected_log_records: AtomicU64,
+    /// From the complete body to the acknowledgement, in seconds.
+    pub ack_seconds: Histogram,
+}
+
+/// Tenants with counters of their own; further ones share one named `_other`.
+const TENANTS_MAX: usize = 1_000;
+const OTHER_TENANTS: &str = "_other";
+const ACK_SECONDS: [f64; 12] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+// === impl IngestMetrics ===
+
+impl IngestMetrics {
+    pub fn new() -> Self {
+        Self {
+            grpc_connections: Arc::default(),
+            http_connections: Arc::default(),
+            tenants: RwLock::default(),
+            requests: Mutex::default(),
+            accepted_spans_grpc: AtomicU64::new(0),
+            accepted_spans_http: AtomicU64::new(0),
+            refused_spans_grpc: AtomicU64::new(0),
+            refused_spans_http: AtomicU64::new(0),
+            wire_bytes: AtomicU64::new(0),
+            decoded_bytes: AtomicU64::new(0),
+            repeated_requests: AtomicU64::new(0),
+            rejected_points: AtomicU64::new(0),
+            rejected_log_records: AtomicU64::new(0),
+            ack_seconds: Histogram::new(ACK_SECONDS),
+        }
+    }
+
+    /// The counters of a tenant.
+    pub fn tenant(&self, tenant: &TenantId) -> Arc<TenantMetrics> {
+        if let Some(metrics) = self.tenants.read().get(tenant) {
+            return Arc::clone(metrics);
+        }
+        let mut tenants = self.tenants.write();
+        let key = if tenants.len() < TENANTS_MAX {
+            tenant.clone()
+        } else {
+            TenantId::new(OTHER_TENANTS).unwrap_or_else(|_| TenantId::single())
+        };
+        Arc::clone(tenants.entry(key).or_default())
+    }
+
+    /// All tenants seen so far.
+    pub fn tenants(&self) -> Vec<(TenantId, Arc<TenantMetrics>)> {
+        let tenants = self.tenants.read();
+        tenants
+            .iter()
+            .map(|(tenant, metrics)| (tenant.clone(), Arc::clone(metrics)))
+            .collect()
+    }
+
+    pub(crate) fn count_request(&self, labels: RequestLabels) {
+        *self.requests.lock().entry(labels).or_default() += 1;
+    }
+
+    /// Requests by their labels.
+    pub fn requests(&self) -> Vec<(RequestLabels, u64)> {
+        let requests = self.requests.lock();
+        requests.iter().map(|(labels, n)| (*labels, *n)).collect()
+    }
+
+    pub(crate) fn count_accepted(&self, protocol: Protocol, tenant: &TenantId, n: u64, bytes: u64) {
+        let by_protocol = match protocol {
+            Protocol::Grpc => &self.accepted_spans_grpc,
+            Protocol::Http => &self.accepted_spans_http,
+        };
+        by_protocol.fetch_add(n, Ordering::Relaxed);
+        let tenant = self.tenant(tenant);
+        tenant.accepted_spans.fetch_add(n, Ordering::Relaxed);
+        tenant.accepted_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(
+        &self,
+        protocol: Protocol,
+        tenant: &TenantId,
+        reason: &'static str,
+        n: u64,
+    ) {
+        let by_protocol = match protocol {
+            Protocol::Grpc => &self.refused_spans_grpc,
+            Protocol::Http => &self.refused_spans_http,
+        };
+        by_protocol.fetch_add(n, Ordering::Relaxed);
+        let tenant = self.tenant(tenant);
+        *tenant.refused_spans.lock().entry(reason).or_default() += n;
+    }
+
+    pub(crate) fn observe_ack(&self, took: Duration) {
+        self.ack_seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Default for IngestMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === impl TenantMetrics ===
+
+impl TenantMetrics {
+    /// Refused spans by reason.
+    pub fn refused_spans(&self) -> Vec<(&'static str, u64)> {
+        let refused = self.refused_spans.lock();
+        refused.iter().map(|(reason, n)| (*reason, *n)).collect()
+    }
+}
+
+macro_rules! names {
+    ($type:ident, $($variant:ident = $name:literal),*) => {
+        impl $type {
+            /// The value of the label.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+names!(Protocol, Grpc = "grpc", Http = "http");
+names!(
+    Signal,
+    Traces = "traces",
+    Metrics = "metrics",
+    Logs = "logs"
+);
+names!(Format, Protobuf = "protobuf", Json = "json");

@@ -1,3 +1,0 @@
-//! Fewer, larger blocks in their final encodings.
-
-pub mod plan;
