@@ -46,6 +46,13 @@ pub enum DecodeError {
         message: &'static str,
         problem: Problem,
     },
+    /// Answered with 400 / INVALID_ARGUMENT.
+    #[error("body is not OTLP/JSON: line {line}, column {column}: {reason}")]
+    Json {
+        line: usize,
+        column: usize,
+        reason: String,
+    },
 }
 
 /// Values nest at most this deep, whatever the configuration says: the walk recurses.

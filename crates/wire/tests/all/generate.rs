@@ -11,53 +11,65 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub(crate) struct Generator(pub(crate) SmallRng);
+pub(crate) struct Generator {
+    random: SmallRng,
+    /// Leaves out what the serde form of the prost types cannot write or read back.
+    pub(crate) plain_values: bool,
+}
 
 impl Generator {
+    pub(crate) fn below(&mut self, end: u32) -> u32 {
+        self.random.random_range(0..end)
+    }
+
     pub(crate) fn new(seed: u64) -> Self {
-        Self(SmallRng::seed_from_u64(seed))
+        Self {
+            random: SmallRng::seed_from_u64(seed),
+            plain_values: false,
+        }
     }
 
     pub(crate) fn chance(&mut self, one_in: u32) -> bool {
-        self.0.random_range(0..one_in) == 0
+        self.random.random_range(0..one_in) == 0
     }
 
     fn many<T>(&mut self, max: usize, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        let n = self.0.random_range(0..=max);
+        let n = self.random.random_range(0..=max);
         (0..n).map(|_| make(self)).collect()
     }
 
     pub(crate) fn text(&mut self) -> String {
         const PARTS: [&str; 8] = ["http.", "status", "é", "数", "/api/v1/", "\0", "x", "GET "];
-        let n = match self.0.random_range(0..20) {
+        let n = match self.random.random_range(0..20) {
             0 => 0,
             1 => 60,
-            _ => self.0.random_range(1..6),
+            _ => self.random.random_range(1..6),
         };
         (0..n)
-            .map(|_| PARTS[self.0.random_range(0..PARTS.len())])
+            .map(|_| PARTS[self.random.random_range(0..PARTS.len())])
             .collect()
     }
 
     fn number(&mut self) -> u64 {
-        let shift = self.0.random_range(0..64);
-        self.0.random::<u64>() >> shift
+        let shift = self.random.random_range(0..64);
+        self.random.random::<u64>() >> shift
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.0.random()).collect()
+        (0..len).map(|_| self.random.random()).collect()
     }
 
     pub(crate) fn value(&mut self, depth: u32) -> AnyValue {
         let kinds = if depth == 0 { 6 } else { 9 };
-        let value = match self.0.random_range(0..kinds) {
+        let value = match self.random.random_range(0..kinds) {
             0 => None,
             1 | 2 => Some(Value::StringValue(self.text())),
-            3 => Some(Value::BoolValue(self.0.random())),
+            3 => Some(Value::BoolValue(self.random.random())),
             4 => Some(Value::IntValue(self.number() as i64)),
-            5 => Some(Value::DoubleValue(f64::from_bits(self.0.random()))),
+            5 if self.plain_values => Some(Value::DoubleValue(self.random.random())),
+            5 => Some(Value::DoubleValue(f64::from_bits(self.random.random()))),
             6 => {
-                let len = self.0.random_range(0..40);
+                let len = self.random.random_range(0..40);
                 Some(Value::BytesValue(self.bytes(len)))
             }
             7 => Some(Value::ArrayValue(ArrayValue {
@@ -79,7 +91,7 @@ impl Generator {
     pub(crate) fn attribute(&mut self, depth: u32) -> KeyValue {
         KeyValue {
             key: self.text(),
-            value: (!self.chance(20)).then(|| self.value(depth)),
+            value: (self.plain_values || !self.chance(20)).then(|| self.value(depth)),
             key_strindex: 0,
         }
     }
@@ -131,7 +143,7 @@ impl Generator {
     }
 
     pub(crate) fn span(&mut self) -> Span {
-        let parent = [0, 8][self.0.random_range(0..2)];
+        let parent = [0, 8][self.random.random_range(0..2)];
         Span {
             trace_id: self.bytes(16),
             span_id: self.bytes(8),
@@ -142,7 +154,7 @@ impl Generator {
             kind: if self.chance(10) {
                 self.number() as i32
             } else {
-                self.0.random_range(0..6)
+                self.random.random_range(0..6)
             },
             start_time_unix_nano: self.number(),
             end_time_unix_nano: self.number(),
@@ -154,7 +166,7 @@ impl Generator {
             dropped_links_count: self.number() as u32,
             status: (!self.chance(4)).then(|| Status {
                 message: self.text(),
-                code: self.0.random_range(0..4),
+                code: self.random.random_range(0..4),
             }),
         }
     }
