@@ -8,5 +8,6 @@ pub mod partition;
 pub mod shared;
 pub mod scan;
 pub mod table;
+pub mod wal;
 
 pub use error::{StoreError, StoreResult};

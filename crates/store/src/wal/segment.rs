@@ -1,0 +1,305 @@
+//! The files of a log: their names, what is found when a log is opened, and spares for later.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::WalError;
+use super::format::{Epoch, PAGE_BYTES, SegmentHeader, VERSION, round_up};
+use super::reader::{Step, Walk, read_header};
+use super::window::Window;
+use crate::disk::{Disk, DiskFile};
+
+const SEGMENT_SUFFIX: &str = ".wal";
+const FILLING_SUFFIX: &str = ".filling";
+/// A file without a header is a spare if nothing of its epoch lies in its first bytes.
+const SPARE_LOOK_BYTES: u64 = 1 << 20;
+/// Zeros are written and synced so much at a time, so that no ack waits long behind them.
+const FILL_BYTES: usize = 1 << 20;
+
+/// A file with records in it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) epoch: Epoch,
+    /// `None` if both copies are damaged.
+    pub(super) header: Option<SegmentHeader>,
+    /// Number of the first record.
+    pub(super) first: u64,
+    /// One more than the number of the last record that is durable.
+    end: AtomicU64,
+    /// Bytes in use.
+    bytes: AtomicU64,
+}
+
+/// A file that is ready to become a segment.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) epoch: Epoch,
+    /// It may be written up to here without growing.
+    pub(super) bytes: u64,
+}
+
+/// What a directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order of the log.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// Files that hold nothing of use and may be used again.
+    pub(super) unused: Vec<PathBuf>,
+    pub(super) log_id: Option<u128>,
+    /// The largest counter of an epoch.
+    pub(super) counter: u32,
+    /// One more than the largest number of a record that there is witness of.
+    pub(super) end: u64,
+    /// No smaller number may be given.
+    pub(super) next: u64,
+}
+
+// === impl Segment ===
+
+impl Segment {
+    pub(super) fn new(spare: Spare, header: SegmentHeader) -> Self {
+        Self {
+            path: spare.path,
+            file: spare.file,
+            epoch: spare.epoch,
+            header: Some(header),
+            first: header.first,
+            end: AtomicU64::new(header.first),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.epoch.file_name()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(super) fn holds_records(&self) -> bool {
+        self.end() > self.first
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn grown_to(&self, end: u64, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Numbers before its first that nobody was promised.
+    pub(super) fn void(&self) -> Range<u64> {
+        match &self.header {
+            Some(header) => header.void_from..header.first,
+            None => self.first..self.first,
+        }
+    }
+}
+
+// === impl Epoch ===
+
+impl Epoch {
+    pub(super) fn file_name(self) -> String {
+        format!("{:016x}{SEGMENT_SUFFIX}", self.0)
+    }
+
+    fn filling_name(self) -> String {
+        format!("{:016x}{FILLING_SUFFIX}", self.0)
+    }
+
+    fn of_name(name: &str, suffix: &str) -> Option<Self> {
+        let digits = name.strip_suffix(suffix)?;
+        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let named = digits.len() == 16 && digits.bytes().all(lower);
+        named
+            .then(|| u64::from_str_radix(digits, 16).ok())?
+            .map(Self)
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Looks at every file of a log. Deletes what was being filled, cuts off unused ends.
+    pub(super) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Self, WalError> {
+        let mut found = Self::default();
+        let entries = disk.list(dir).map_err(WalError::io("list", dir))?;
+        for entry in entries {
+            let path = dir.join(&entry.name);
+            if Epoch::of_name(&entry.name, FILLING_SUFFIX).is_some() {
+                disk.remove(&path).map_err(WalError::io("remove", &path))?;
+            } else if let Some(epoch) = Epoch::of_name(&entry.name, SEGMENT_SUFFIX) {
+                found.counter = found.counter.max(epoch.counter());
+                found.look_at(disk, path, epoch)?;
+            }
+        }
+        found
+            .segments
+            .sort_by_key(|segment| (segment.first, segment.epoch));
+        Ok(found)
+    }
+
+    fn look_at(&mut self, disk: &dyn Disk, path: PathBuf, epoch: Epoch) -> Result<(), WalError> {
+        let file = disk.open(&path).map_err(WalError::io("open", &path))?;
+        let mut window = Window::over(Arc::clone(&file)).map_err(WalError::io("look at", &path))?;
+        let header = read_header(&mut window, Some(epoch));
+        if let Some(any) = header.or_else(|| read_header(&mut window, None)) {
+            self.is_of_this_log(&path, &any)?;
+        }
+        let first = header.map_or(0, |header| header.first);
+        self.next = self.next.max(first);
+        let mut walk = Walk::new(window, epoch, first);
+        if header.is_none() {
+            walk.len = walk.len.min(SPARE_LOOK_BYTES);
+        }
+        let Some(mut step) = walk.next() else {
+            self.unused.push(path);
+            return Ok(());
+        };
+        walk.len = walk.window.len();
+        let first = match (&header, &step) {
+            (Some(header), _) => header.first,
+            (None, Step::Record(number, _) | Step::Hop(number)) => *number,
+            (None, Step::Lost { numbers, .. }) => numbers.end,
+        };
+        while let Some(next) = walk.next() {
+            step = next;
+        }
+        drop(step);
+        let used = round_up(walk.proven_end, PAGE_BYTES);
+        if used < walk.len && walk.window.next_unreadable().is_none() {
+            file.set_len(used)
+                .map_err(WalError::io("cut the unused end off", &path))?;
+        }
+        self.end = self.end.max(walk.expected);
+        self.next = self.next.max(walk.expected);
+        self.segments.push(Arc::new(Segment {
+            path,
+            file,
+            epoch,
+            header,
+            first,
+            end: AtomicU64::new(walk.expected),
+            bytes: AtomicU64::new(used),
+        }));
+        Ok(())
+    }
+
+    fn is_of_this_log(&mut self, path: &Path, header: &SegmentHeader) -> Result<(), WalError> {
+        if header.version > VERSION {
+            return Err(WalError::Version {
+                file: path.to_owned(),
+                seen: header.version,
+                max: VERSION,
+            });
+        }
+        match self.log_id {
+            Some(log_id) if log_id != header.log_id => Err(WalError::TwoLogs {
+                file: path.to_owned(),
+            }),
+            _ => {
+                self.log_id = Some(header.log_id);
+                Ok(())
+            }
+        }
+    }
+}
+
+// === impl Spare ===
+
+impl Spare {
+    /// An empty file: it grows as it is written, and each sync writes metadata too.
+    pub(super) fn empty(disk: &dyn Disk, dir: &Path, epoch: Epoch) -> io::Result<Self> {
+        let path = dir.join(epoch.file_name());
+        Ok(Self {
+            file: disk.create(&path)?,
+            path,
+            epoch,
+            bytes: 0,
+        })
+    }
+
+    /// A file of zeros, durable in content and name. `None` if `stop` says so in between.
+    pub(super) fn filled(
+        disk: &dyn Disk,
+        dir: &Path,
+        epoch: Epoch,
+        bytes: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Option<Self>> {
+        let filling = dir.join(epoch.filling_name());
+        let file = disk.create(&filling)?;
+        let filled = fill(&*file, 0..bytes, stop);
+        if matches!(filled, Ok(true)) {
+            return Self::named(disk, dir, epoch, &filling, file, bytes).map(Some);
+        }
+        disk.remove(&filling)?;
+        filled.map(|_| None)
+    }
+
+    /// A file of no more use, made as long as it must be, under a name of its own: what it holds
+    /// means nothing there.
+    pub(super) fn recycled(
+        disk: &dyn Disk,
+        dir: &Path,
+        epoch: Epoch,
+        old: &Path,
+        bytes: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Option<Self>> {
+        let file = disk.open(old)?;
+        let len = file.len()?;
+        let filling = dir.join(epoch.filling_name());
+        disk.rename(old, &filling)?;
+        let filled = fill(&*file, len.min(bytes)..bytes, stop);
+        if matches!(filled, Ok(true)) {
+            return Self::named(disk, dir, epoch, &filling, file, len.max(bytes)).map(Some);
+        }
+        disk.remove(&filling)?;
+        filled.map(|_| None)
+    }
+
+    fn named(
+        disk: &dyn Disk,
+        dir: &Path,
+        epoch: Epoch,
+        filling: &Path,
+        file: Arc<dyn DiskFile>,
+        bytes: u64,
+    ) -> io::Result<Self> {
+        let path = dir.join(epoch.file_name());
+        disk.rename(filling, &path)?;
+        disk.sync_dir(dir)?;
+        Ok(Self {
+            path,
+            file,
+            epoch,
+            bytes,
+        })
+    }
+}
+
+fn fill(file: &dyn DiskFile, range: Range<u64>, stop: &dyn Fn() -> bool) -> io::Result<bool> {
+    let zeros = vec![0; FILL_BYTES];
+    let mut offset = range.start;
+    while offset < range.end {
+        if stop() {
+            return Ok(false);
+        }
+        let len = (range.end - offset).min(FILL_BYTES as u64);
+        file.write_at(zeros.get(..len as usize).unwrap_or_default(), offset)?;
+        file.sync_data()?;
+        offset += len;
+    }
+    Ok(true)
+}

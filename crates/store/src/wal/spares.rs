@@ -1,0 +1,167 @@
+//! Keeps spares ready, on a thread of its own, so that no ack waits for a file to be filled.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::WalOptions;
+use super::format::Epoch;
+use super::segment::{Segment, Spare};
+use crate::disk::Disk;
+
+/// Spares of one log, and the work that makes them.
+#[derive(Debug)]
+pub(super) struct Spares {
+    disk: Arc<dyn Disk>,
+    options: WalOptions,
+    log_id: u128,
+    counter: AtomicU32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<Spare>,
+    old: VecDeque<Old>,
+    /// Filling failed; nothing is tried until something changes.
+    resting: bool,
+    stopping: bool,
+}
+
+/// A file that nobody needs.
+#[derive(Debug)]
+enum Old {
+    /// Readers may still hold it.
+    Segment(Arc<Segment>),
+    File(PathBuf),
+}
+
+// === impl Spares ===
+
+impl Spares {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        options: WalOptions,
+        log_id: u128,
+        counter: u32,
+        unused: Vec<PathBuf>,
+    ) -> Self {
+        let state = State {
+            old: unused.into_iter().map(Old::File).collect(),
+            ..State::default()
+        };
+        Self {
+            disk,
+            options,
+            log_id,
+            counter: AtomicU32::new(counter),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A spare that is filled, if one is ready now.
+    pub(super) fn take(&self) -> Option<Spare> {
+        let mut state = self.state.lock();
+        state.resting = false;
+        let spare = state.ready.pop_front();
+        self.changed.notify_one();
+        spare
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !self.state.lock().ready.is_empty()
+    }
+
+    /// An empty file, for when none is ready.
+    pub(super) fn take_empty(&self) -> io::Result<Spare> {
+        Spare::empty(&*self.disk, &self.options.dir, self.next_epoch())
+    }
+
+    /// Takes a segment whose records are all forgotten.
+    pub(super) fn recycle(&self, segment: Arc<Segment>) {
+        let mut state = self.state.lock();
+        state.old.push_back(Old::Segment(segment));
+        state.resting = false;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.changed.notify_one();
+    }
+
+    /// The thread.
+    pub(super) fn run(&self) {
+        loop {
+            let work = {
+                let mut state = self.state.lock();
+                loop {
+                    if state.stopping {
+                        return;
+                    }
+                    if let Some(old) = state.old.pop_front() {
+                        break Some(old);
+                    }
+                    if state.ready.len() < self.options.n_spares && !state.resting {
+                        break None;
+                    }
+                    self.changed.wait(&mut state);
+                }
+            };
+            if let Err(error) = self.work(work) {
+                tracing::warn!(
+                    dir = %self.options.dir.display(),
+                    %error,
+                    "no spare segment could be prepared: the log goes on with growing files"
+                );
+                self.state.lock().resting = true;
+            }
+        }
+    }
+
+    fn work(&self, old: Option<Old>) -> io::Result<()> {
+        let epoch = self.next_epoch();
+        let (disk, dir) = (&*self.disk, self.options.dir.as_path());
+        let bytes = self.options.segment_bytes;
+        let stop = || self.state.lock().stopping;
+        let spare = match old {
+            None => Spare::filled(disk, dir, epoch, bytes, &stop)?,
+            Some(old) => match self.reusable(old)? {
+                Some(path) => Spare::recycled(disk, dir, epoch, &path, bytes, &stop)?,
+                None => None,
+            },
+        };
+        self.state.lock().ready.extend(spare);
+        Ok(())
+    }
+
+    /// The path of an old file that is worth keeping; others are removed.
+    fn reusable(&self, old: Old) -> io::Result<Option<PathBuf>> {
+        let (path, is_read) = match old {
+            Old::File(path) => (path, false),
+            // Readers keep what they have open when the name goes, so that they see no new bytes.
+            Old::Segment(segment) => (segment.path.clone(), Arc::strong_count(&segment) > 1),
+        };
+        let is_wanted = self.state.lock().ready.len() < self.options.n_spares;
+        let is_oversized =
+            self.disk.metadata(&path)?.len > self.options.segment_bytes.saturating_mul(2);
+        if is_wanted && !is_read && !is_oversized {
+            return Ok(Some(path));
+        }
+        self.disk.remove(&path)?;
+        Ok(None)
+    }
+
+    fn next_epoch(&self) -> Epoch {
+        Epoch::new(
+            self.log_id,
+            self.counter.fetch_add(1, Ordering::Relaxed) + 1,
+        )
+    }
+}
