@@ -1,12 +1,16 @@
 //! Bytes on disk: the write-ahead log, the head, blocks, merging, retention and manifests.
 
 pub mod block;
+pub mod dedup;
 pub mod disk;
 pub mod error;
 pub mod manifest;
+pub mod merge;
+pub mod metrics;
 pub mod partition;
-pub mod shared;
+pub mod retention;
 pub mod scan;
+pub mod shared;
 pub mod table;
 pub mod wal;
 

@@ -6,32 +6,16 @@
 //!
 //! It is not a place for queries: those see Arrow arrays made from it.
 
+mod gather;
+mod strings;
+
 use std::sync::Arc;
 
 use tracewell_model::value::AttributeType;
-use tracewell_model::{ContentHash, SpanId, TenantId, TraceId};
+use tracewell_model::{ContentHash, Resource, Scope, SpanId, TenantId, TraceId};
 
-/// A code of [`Strings`]. Codes are dense, from 0; equal strings of one table may have two codes
-/// only if they lie in tables that were put together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StringCode(pub u32);
-
-/// Interned byte strings, in chunks so that a reader can hold what is there while more is added.
-#[derive(Debug, Clone, Default)]
-pub struct Strings {
-    pub chunks: Vec<Arc<StringChunk>>,
-}
-
-/// A run of interned strings. Codes `base..base + offsets.len() - 1`.
-#[derive(Debug, Clone, Default)]
-pub struct StringChunk {
-    pub base: u32,
-    /// One more than strings; `offsets[i]..offsets[i + 1]` is string `base + i`.
-    pub offsets: Vec<u32>,
-    /// Valid UTF-8 for every code that a text column names; attribute values of the types bytes,
-    /// array, strings and key-value list lie here too, as bytes.
-    pub bytes: Vec<u8>,
-}
+pub use gather::RowAddress;
+pub use strings::{Interner, StringChunk, StringCode, Strings};
 
 /// The columns of some spans. All vectors of one group have the same length.
 #[derive(Debug, Clone, Default)]
@@ -41,15 +25,22 @@ pub struct SpanTable {
     pub links: LinkRows,
     /// Attributes of spans, events and links; each owner has a run of them, in the order sent.
     pub attributes: AttributeRows,
-    pub resources: Vec<Arc<ResourceEntry>>,
-    pub scopes: Vec<Arc<ScopeEntry>>,
-    pub tenants: Vec<TenantId>,
+}
+
+/// What the rows of tables name by number: shared by all tables of one generation, block or merge,
+/// and only ever extended, so that a copy made earlier stays right for the rows of its time.
+#[derive(Debug, Clone, Default)]
+pub struct Dictionary {
+    pub strings: Strings,
+    pub resources: Arc<Vec<Arc<ResourceEntry>>>,
+    pub scopes: Arc<Vec<Arc<ScopeEntry>>>,
+    pub tenants: Arc<Vec<TenantId>>,
 }
 
 /// One row per span.
 #[derive(Debug, Clone, Default)]
 pub struct SpanRows {
-    /// Index in [`SpanTable::tenants`].
+    /// Index in [`Dictionary::tenants`].
     pub tenant: Vec<u16>,
     pub trace_id: Vec<TraceId>,
     pub span_id: Vec<SpanId>,
@@ -68,11 +59,11 @@ pub struct SpanRows {
     pub dropped_attributes: Vec<u32>,
     pub dropped_events: Vec<u32>,
     pub dropped_links: Vec<u32>,
-    /// Index in [`SpanTable::resources`].
+    /// Index in [`Dictionary::resources`].
     pub resource: Vec<u32>,
-    /// Index in [`SpanTable::scopes`].
+    /// Index in [`Dictionary::scopes`].
     pub scope: Vec<u32>,
-    /// End of the span's run in [`SpanTable::attributes`]; see [`Runs`].
+    /// In [`SpanTable::attributes`], as those of events and links are.
     pub attributes: Runs,
     pub events: Runs,
     pub links: Runs,
@@ -119,68 +110,34 @@ pub struct AttributeRows {
 pub struct ResourceEntry {
     /// Hash of the canonical encoding (docs/format/block.md).
     pub hash: ContentHash,
-    pub resource: Arc<tracewell_model::Resource>,
+    pub resource: Arc<Resource>,
 }
 
 /// A distinct instrumentation scope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeEntry {
     pub hash: ContentHash,
-    pub scope: Arc<tracewell_model::Scope>,
+    pub scope: Arc<Scope>,
 }
 
 /// The status code of a span that was sent without a status message.
 pub const STATUS_ABSENT: i32 = i32::MIN;
 
-// === impl Strings ===
-
-impl Strings {
-    /// The bytes behind a code; empty for a code that is not there.
-    pub fn get(&self, code: StringCode) -> &[u8] {
-        let chunk = self.chunks.partition_point(|chunk| chunk.base <= code.0);
-        chunk
-            .checked_sub(1)
-            .and_then(|chunk| self.chunks.get(chunk))
-            .map_or(&[], |chunk| chunk.get(code))
-    }
-
-    pub fn text(&self, code: StringCode) -> &str {
-        std::str::from_utf8(self.get(code)).unwrap_or_default()
-    }
-
-    pub fn n_strings(&self) -> usize {
-        self.chunks
-            .last()
-            .map_or(0, |chunk| chunk.base as usize + chunk.n_strings())
-    }
-}
-
-// === impl StringChunk ===
-
-impl StringChunk {
-    pub fn n_strings(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
-    }
-
-    /// The bytes of a code of this chunk; empty for any other.
-    pub fn get(&self, code: StringCode) -> &[u8] {
-        let Some(index) = code.0.checked_sub(self.base) else {
-            return &[];
-        };
-        let index = index as usize;
-        match (self.offsets.get(index), self.offsets.get(index + 1)) {
-            (Some(&from), Some(&to)) => self
-                .bytes
-                .get(from as usize..to as usize)
-                .unwrap_or_default(),
-            _ => &[],
-        }
-    }
-}
-
 // === impl Runs ===
 
 impl Runs {
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    fn n_bytes(&self) -> usize {
+        held(&self.starts) + held(&self.lens)
+    }
+
     pub fn push(&mut self, start: u32, len: u32) {
         self.starts.push(start);
         self.lens.push(len);
@@ -199,5 +156,101 @@ impl Runs {
 impl SpanTable {
     pub fn n_spans(&self) -> usize {
         self.spans.trace_id.len()
+    }
+
+    /// Bytes that the columns hold, unused capacity included.
+    pub fn n_bytes(&self) -> usize {
+        self.spans.n_bytes()
+            + self.events.n_bytes()
+            + self.links.n_bytes()
+            + self.attributes.n_bytes()
+    }
+}
+
+// === impl SpanRows, EventRows, LinkRows, AttributeRows ===
+
+fn held<T>(column: &Vec<T>) -> usize {
+    column.capacity() * size_of::<T>()
+}
+
+impl SpanRows {
+    fn n_bytes(&self) -> usize {
+        held(&self.tenant)
+            + held(&self.trace_id)
+            + held(&self.span_id)
+            + held(&self.parent_span_id)
+            + held(&self.has_parent)
+            + held(&self.start_unix_nano)
+            + held(&self.end_unix_nano)
+            + held(&self.name)
+            + held(&self.kind)
+            + held(&self.status_code)
+            + held(&self.status_message)
+            + held(&self.trace_state)
+            + held(&self.flags)
+            + held(&self.dropped_attributes)
+            + held(&self.dropped_events)
+            + held(&self.dropped_links)
+            + held(&self.resource)
+            + held(&self.scope)
+            + self.attributes.n_bytes()
+            + self.events.n_bytes()
+            + self.links.n_bytes()
+    }
+}
+
+impl EventRows {
+    pub fn len(&self) -> usize {
+        self.time_unix_nano.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.time_unix_nano.is_empty()
+    }
+
+    fn n_bytes(&self) -> usize {
+        held(&self.time_unix_nano)
+            + held(&self.name)
+            + held(&self.dropped_attributes)
+            + self.attributes.n_bytes()
+    }
+}
+
+impl LinkRows {
+    pub fn len(&self) -> usize {
+        self.trace_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.trace_id.is_empty()
+    }
+
+    fn n_bytes(&self) -> usize {
+        held(&self.trace_id)
+            + held(&self.span_id)
+            + held(&self.trace_state)
+            + held(&self.flags)
+            + held(&self.dropped_attributes)
+            + self.attributes.n_bytes()
+    }
+}
+
+impl AttributeRows {
+    pub fn len(&self) -> usize {
+        self.key.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.key.is_empty()
+    }
+
+    pub fn push(&mut self, key: StringCode, value_type: AttributeType, value: u64) {
+        self.key.push(key);
+        self.value_type.push(value_type);
+        self.value.push(value);
+    }
+
+    fn n_bytes(&self) -> usize {
+        held(&self.key) + held(&self.value_type) + held(&self.value)
     }
 }

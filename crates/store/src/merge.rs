@@ -1,0 +1,3 @@
+//! Fewer, larger blocks in their final encodings.
+
+pub mod plan;

@@ -1,0 +1,176 @@
+//! Rows of several tables, in any order, as one table.
+
+use super::{AttributeRows, EventRows, LinkRows, SpanRows, SpanTable};
+
+/// A span among several tables that share a dictionary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowAddress {
+    pub table: u32,
+    pub row: u32,
+}
+
+impl SpanTable {
+    /// The named rows in the given order with their events, links and attributes, each of which then
+    /// lies in the order of its owners. Addresses that do not exist give nothing.
+    pub fn gather(tables: &[&SpanTable], rows: &[RowAddress]) -> SpanTable {
+        let mut out = SpanTable::with_capacity(rows.len());
+        for address in rows {
+            if let Some(table) = tables.get(address.table as usize) {
+                out.push_row(table, address.row as usize);
+            }
+        }
+        out
+    }
+
+    fn with_capacity(n_spans: usize) -> Self {
+        let mut table = SpanTable::default();
+        table.spans.reserve(n_spans);
+        table
+    }
+
+    /// Appends one span of another table with the same dictionary. False if there is no such row.
+    pub fn push_row(&mut self, from: &SpanTable, row: usize) -> bool {
+        if !self.spans.push_fixed(&from.spans, row) {
+            return false;
+        }
+        let attributes = self
+            .attributes
+            .push_range(&from.attributes, from.spans.attributes.get(row));
+        self.spans.attributes.push(attributes.0, attributes.1);
+        self.push_events(from, from.spans.events.get(row));
+        self.push_links(from, from.spans.links.get(row));
+        true
+    }
+
+    fn push_events(&mut self, from: &SpanTable, rows: std::ops::Range<usize>) {
+        let start = self.events.len() as u32;
+        for row in rows {
+            if self.events.push_fixed(&from.events, row) {
+                let (at, n) = self
+                    .attributes
+                    .push_range(&from.attributes, from.events.attributes.get(row));
+                self.events.attributes.push(at, n);
+            }
+        }
+        self.spans
+            .events
+            .push(start, self.events.len() as u32 - start);
+    }
+
+    fn push_links(&mut self, from: &SpanTable, rows: std::ops::Range<usize>) {
+        let start = self.links.len() as u32;
+        for row in rows {
+            if self.links.push_fixed(&from.links, row) {
+                let (at, n) = self
+                    .attributes
+                    .push_range(&from.attributes, from.links.attributes.get(row));
+                self.links.attributes.push(at, n);
+            }
+        }
+        self.spans
+            .links
+            .push(start, self.links.len() as u32 - start);
+    }
+}
+
+/// Copies `row` of each named column; false, and nothing copied, if the first has no such row.
+macro_rules! push_fixed {
+    ($self:ident, $from:ident, $row:ident, $first:ident $(, $column:ident)* $(,)?) => {{
+        let Some(value) = $from.$first.get($row) else {
+            return false;
+        };
+        $self.$first.push(*value);
+        // Columns of one group have the same length; a default stands for a broken table.
+        $($self.$column.push($from.$column.get($row).copied().unwrap_or_default());)*
+        true
+    }};
+}
+
+impl SpanRows {
+    fn reserve(&mut self, n: usize) {
+        self.trace_id.reserve_exact(n);
+        self.span_id.reserve_exact(n);
+        self.start_unix_nano.reserve_exact(n);
+        self.end_unix_nano.reserve_exact(n);
+        self.parent_span_id.reserve_exact(n);
+    }
+
+    fn push_fixed(&mut self, from: &SpanRows, row: usize) -> bool {
+        push_fixed!(
+            self,
+            from,
+            row,
+            trace_id,
+            tenant,
+            span_id,
+            parent_span_id,
+            has_parent,
+            start_unix_nano,
+            end_unix_nano,
+            name,
+            kind,
+            status_code,
+            status_message,
+            trace_state,
+            flags,
+            dropped_attributes,
+            dropped_events,
+            dropped_links,
+            resource,
+            scope,
+        )
+    }
+}
+
+impl EventRows {
+    fn push_fixed(&mut self, from: &EventRows, row: usize) -> bool {
+        push_fixed!(self, from, row, time_unix_nano, name, dropped_attributes)
+    }
+}
+
+impl LinkRows {
+    fn push_fixed(&mut self, from: &LinkRows, row: usize) -> bool {
+        push_fixed!(
+            self,
+            from,
+            row,
+            trace_id,
+            span_id,
+            trace_state,
+            flags,
+            dropped_attributes
+        )
+    }
+}
+
+impl AttributeRows {
+    /// Copies rows and says where they are now: start and number.
+    fn push_range(&mut self, from: &AttributeRows, rows: std::ops::Range<usize>) -> (u32, u32) {
+        let start = self.len() as u32;
+        if let (Some(keys), Some(types), Some(values)) = (
+            from.key.get(rows.clone()),
+            from.value_type.get(rows.clone()),
+            from.value.get(rows),
+        ) {
+            self.key.extend_from_slice(keys);
+            self.value_type.extend_from_slice(types);
+            self.value.extend_from_slice(values);
+        }
+        (start, self.len() as u32 - start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Runs;
+    use super::*;
+
+    #[test]
+    fn a_row_that_does_not_exist_gives_nothing() {
+        let table = SpanTable::default();
+        let address = RowAddress { table: 0, row: 3 };
+        let out = SpanTable::gather(&[&table], &[address, RowAddress { table: 9, row: 0 }]);
+        assert_eq!(out.n_spans(), 0);
+        assert_eq!(Runs::default().get(5), 0..0);
+    }
+}
