@@ -12,12 +12,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tonic::Status;
+use tracewell_wire::otlp::Signal;
+use tracewell_wire::otlp::response::PartialSuccess;
 
 use crate::body;
 use crate::compression::Encoding;
 use crate::http::{excerpt, is_grpc, text};
-use crate::intake::{Answer, Call};
-use crate::metrics::{Format, Protocol, Signal};
+use crate::intake::Call;
+use crate::metrics::{Format, Protocol};
 use crate::refusal::Refusal;
 use crate::reply::{self, Reply};
 use crate::server::Shared;
@@ -85,7 +87,7 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
         }
         shared.intake.export(&call, message, &mut reservation).await
     };
-    let result: Result<Answer, Refusal> = exported.await;
+    let result: Result<PartialSuccess, Refusal> = exported.await;
     shared.intake.count(&call, &result);
     match result {
         Ok(answer) => accepted(&answer),
@@ -142,10 +144,10 @@ fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
         })
 }
 
-fn accepted(answer: &Answer) -> Response<Reply> {
+fn accepted(answer: &PartialSuccess) -> Response<Reply> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-    let message = reply::answer_protobuf(answer);
+    let message = answer.to_protobuf();
     let mut response = Response::new(Reply::grpc(&message, trailers));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, GRPC);

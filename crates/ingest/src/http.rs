@@ -11,11 +11,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use tracewell_wire::otlp::Signal;
+use tracewell_wire::otlp::response::PartialSuccess;
 
 use crate::body;
 use crate::compression::Encoding;
-use crate::intake::{Answer, Call};
-use crate::metrics::{Format, Protocol, Signal};
+use crate::intake::Call;
+use crate::metrics::{Format, Protocol};
 use crate::refusal::Refusal;
 use crate::reply::{self, Reply};
 use crate::server::Shared;
@@ -137,10 +139,10 @@ pub(crate) fn excerpt(value: &[u8]) -> String {
         .collect()
 }
 
-fn accepted(signal: Signal, format: Format, answer: &Answer) -> Response<Reply> {
+fn accepted(signal: Signal, format: Format, answer: &PartialSuccess) -> Response<Reply> {
     let (content_type, body) = match format {
-        Format::Protobuf => (PROTOBUF, reply::answer_protobuf(answer)),
-        Format::Json => (JSON, reply::answer_json(signal, answer)),
+        Format::Protobuf => (PROTOBUF, answer.to_protobuf()),
+        Format::Json => (JSON, answer.to_json(signal).into_bytes()),
     };
     response(StatusCode::OK, content_type, body.into())
 }
@@ -148,8 +150,8 @@ fn accepted(signal: Signal, format: Format, answer: &Answer) -> Response<Reply> 
 /// A refusal as `google.rpc.Status` in the format of the request, or as text if that is unknown.
 fn refused(format: Option<Format>, refusal: &Refusal) -> Response<Reply> {
     let (content_type, body) = match format {
-        Some(Format::Protobuf) => (PROTOBUF, reply::status_protobuf(refusal)),
-        Some(Format::Json) => (JSON, reply::status_json(refusal)),
+        Some(Format::Protobuf) => (PROTOBUF, reply::rpc_status(refusal).to_protobuf()),
+        Some(Format::Json) => (JSON, reply::rpc_status(refusal).to_json().into_bytes()),
         None => (TEXT, format!("{refusal}\n").into_bytes()),
     };
     let mut response = response(refusal.http_status(), content_type, body.into());

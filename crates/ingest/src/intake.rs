@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracewell_model::sink::SpanSink;
 use tracewell_model::{Limits, TenantId};
-use tracewell_wire::otlp::{self, Decoded};
+use tracewell_wire::otlp::response::PartialSuccess;
+use tracewell_wire::otlp::{self, DecodeError, Signal};
 
 use crate::admission::{Admission, Reservation};
 use crate::compression::{Encoding, Inflate};
-use crate::metrics::{Format, IngestMetrics, Protocol, RequestLabels, Signal};
+use crate::metrics::{Format, IngestMetrics, Protocol, RequestLabels};
 use crate::refusal::Refusal;
-use crate::signals;
 
 /// One export request without its body.
 #[derive(Debug, Clone)]
@@ -28,13 +28,6 @@ pub(crate) struct Call {
     pub(crate) format: Format,
     pub(crate) encoding: Encoding,
     pub(crate) tenant: TenantId,
-}
-
-/// What the sender is told: OTLP's `partial_success`, nothing if all was accepted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) rejected: u64,
-    pub(crate) message: String,
 }
 
 /// The shared state of all ingest listeners.
@@ -48,6 +41,10 @@ pub(crate) struct Intake {
     workers: Arc<Semaphore>,
 }
 
+const NO_METRICS: &str = "this is a tracing backend and keeps no metrics: set \
+     OTEL_METRICS_EXPORTER=none in the application, or send its metrics elsewhere";
+const NO_LOGS: &str = "this is a tracing backend and keeps no logs: set \
+     OTEL_LOGS_EXPORTER=none in the application, or send its logs elsewhere";
 /// Decoded and decompressed on the spot.
 const INLINE_BYTES: usize = 256 << 10;
 /// What one visit of the pool decompresses.
@@ -82,7 +79,7 @@ impl Intake {
         call: &Call,
         wire: Bytes,
         reservation: &mut Reservation,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<PartialSuccess, Refusal> {
         let start = Instant::now();
         let metrics = &self.metrics;
         metrics
@@ -109,7 +106,7 @@ impl Intake {
     }
 
     /// Counts a finished request; to be called once for each.
-    pub(crate) fn count(&self, call: &Call, result: &Result<Answer, Refusal>) {
+    pub(crate) fn count(&self, call: &Call, result: &Result<PartialSuccess, Refusal>) {
         let outcome = match result {
             Ok(answer) if answer.rejected == 0 => "ok",
             Ok(_) => "partial",
@@ -124,20 +121,23 @@ impl Intake {
         });
     }
 
-    async fn spans(&self, call: &Call, body: Bytes) -> Result<Answer, Refusal> {
+    async fn spans(&self, call: &Call, body: Bytes) -> Result<PartialSuccess, Refusal> {
         let request_hash = twox_hash::XxHash3_128::oneshot(&body);
         let n_bytes = body.len();
         let limits = Arc::clone(&self.limits);
         let (tenant, format) = (call.tenant.clone(), call.format);
         let decoded = self
-            .compute(n_bytes, move || decode(tenant, format, body, &limits))
+            .compute(n_bytes, move || match format {
+                Format::Protobuf => otlp::decode(tenant, body, &limits),
+                Format::Json => otlp::decode_json(tenant, &body, &limits),
+            })
             .await??;
         let rejected = decoded.rejected;
         for (reason, n) in rejected.iter() {
             self.metrics
                 .count_refused(call.protocol, &call.tenant, reason.label(), n);
         }
-        let answer = Answer {
+        let answer = PartialSuccess {
             rejected: rejected.total(),
             message: rejected.sentence(),
         };
@@ -169,17 +169,22 @@ impl Intake {
 
     /// Metrics and logs are understood, counted and rejected, so that a stock SDK, which sends all
     /// three signals, runs without an error and is told what to set.
-    async fn reject_all(&self, call: &Call, body: Bytes) -> Result<Answer, Refusal> {
+    async fn reject_all(&self, call: &Call, body: Bytes) -> Result<PartialSuccess, Refusal> {
         let (signal, format) = (call.signal, call.format);
         let n = self
-            .compute(body.len(), move || signals::count(signal, format, &body))
+            .compute(body.len(), move || -> Result<u64, DecodeError> {
+                match format {
+                    Format::Protobuf => signal.count_protobuf(&body),
+                    Format::Json => signal.count_json(&body),
+                }
+            })
             .await??;
         let (counter, message) = match signal {
-            Signal::Metrics => (&self.metrics.rejected_points, signals::NO_METRICS),
-            Signal::Logs | Signal::Traces => (&self.metrics.rejected_log_records, signals::NO_LOGS),
+            Signal::Metrics => (&self.metrics.rejected_points, NO_METRICS),
+            Signal::Logs | Signal::Traces => (&self.metrics.rejected_log_records, NO_LOGS),
         };
         counter.fetch_add(n, Ordering::Relaxed);
-        Ok(Answer {
+        Ok(PartialSuccess {
             rejected: n,
             message: message.to_owned(),
         })
@@ -250,21 +255,4 @@ impl Intake {
             }
         })
     }
-}
-
-fn decode(
-    tenant: TenantId,
-    format: Format,
-    body: Bytes,
-    limits: &Limits,
-) -> Result<Decoded, Refusal> {
-    let body = match format {
-        Format::Protobuf => body,
-        Format::Json => {
-            return Err(Refusal::ContentType {
-                reason: String::from("JSON is not understood yet: send application/x-protobuf"),
-            });
-        }
-    };
-    Ok(otlp::decode(tenant, body, limits)?)
 }

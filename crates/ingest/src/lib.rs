@@ -20,7 +20,6 @@ pub mod metrics;
 pub mod refusal;
 mod reply;
 pub mod server;
-mod signals;
 
 pub use admission::Admission;
 pub use metrics::IngestMetrics;

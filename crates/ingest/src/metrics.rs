@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::histogram::Histogram;
 use tracewell_model::TenantId;
+use tracewell_wire::otlp::Signal;
 
 use crate::accept::ConnectionMetrics;
 use crate::compression::Encoding;
@@ -20,14 +21,6 @@ use crate::compression::Encoding;
 pub enum Protocol {
     Grpc,
     Http,
-}
-
-/// What a request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Signal {
-    Traces,
-    Metrics,
-    Logs,
 }
 
 /// How a body is written.
@@ -206,10 +199,4 @@ macro_rules! names {
     };
 }
 names!(Protocol, Grpc = "grpc", Http = "http");
-names!(
-    Signal,
-    Traces = "traces",
-    Metrics = "metrics",
-    Logs = "logs"
-);
 names!(Format, Protobuf = "protobuf", Json = "json");

@@ -1,5 +1,4 @@
-//! Answers of the OTLP services: their bodies, and the bytes of `partial_success` and
-//! `google.rpc.Status`, which both protocols share.
+//! Answers of the OTLP services: their bodies, and refusals as each protocol says them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,10 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tonic_types::{ErrorDetails, StatusExt};
-use tracewell_wire::protobuf::Writer;
+use tracewell_wire::otlp::response::Status;
 
-use crate::intake::Answer;
-use crate::metrics::Signal;
 use crate::refusal::Refusal;
 
 /// The body of an answer: at most one piece, then trailers if there are any.
@@ -72,38 +69,6 @@ impl Body for Reply {
     }
 }
 
-/// An `Export*ServiceResponse`; the field numbers are the same for all signals.
-pub(crate) fn answer_protobuf(answer: &Answer) -> Vec<u8> {
-    let mut writer = Writer::default();
-    if *answer != Answer::default() {
-        writer.message(1, |partial| {
-            partial.varint_unless_zero(1, answer.rejected);
-            partial.bytes_unless_empty(2, answer.message.as_bytes());
-        });
-    }
-    writer.into_bytes()
-}
-
-/// The same as JSON: 64-bit integers are strings.
-pub(crate) fn answer_json(signal: Signal, answer: &Answer) -> Vec<u8> {
-    if *answer == Answer::default() {
-        return b"{}".to_vec();
-    }
-    let rejected = match signal {
-        Signal::Traces => "rejectedSpans",
-        Signal::Metrics => "rejectedDataPoints",
-        Signal::Logs => "rejectedLogRecords",
-    };
-    let mut partial = serde_json::Map::new();
-    if answer.rejected > 0 {
-        partial.insert(rejected.to_owned(), answer.rejected.to_string().into());
-    }
-    partial.insert(String::from("errorMessage"), answer.message.clone().into());
-    serde_json::json!({ "partialSuccess": partial })
-        .to_string()
-        .into_bytes()
-}
-
 /// The gRPC status of a refusal, with RetryInfo where a retry helps.
 pub(crate) fn grpc_status(refusal: &Refusal) -> tonic::Status {
     let code = refusal.grpc_code();
@@ -117,23 +82,11 @@ pub(crate) fn grpc_status(refusal: &Refusal) -> tonic::Status {
     }
 }
 
-/// A `google.rpc.Status` message.
-pub(crate) fn status_protobuf(refusal: &Refusal) -> Vec<u8> {
-    let status = grpc_status(refusal);
-    if !status.details().is_empty() {
-        return status.details().to_vec(); // tonic-types puts the whole message there.
+/// The same as `google.rpc.Status`, for HTTP.
+pub(crate) fn rpc_status(refusal: &Refusal) -> Status {
+    Status {
+        code: i32::from(refusal.grpc_code()),
+        message: refusal.to_string(),
+        retry_after: refusal.retry_after(),
     }
-    let mut writer = Writer::default();
-    writer.int32_unless_zero(1, i32::from(refusal.grpc_code()));
-    writer.bytes_unless_empty(2, status.message().as_bytes());
-    writer.into_bytes()
-}
-
-pub(crate) fn status_json(refusal: &Refusal) -> Vec<u8> {
-    serde_json::json!({
-        "code": i32::from(refusal.grpc_code()),
-        "message": refusal.to_string(),
-    })
-    .to_string()
-    .into_bytes()
 }

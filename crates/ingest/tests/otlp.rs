@@ -12,7 +12,9 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric,
 };
@@ -77,6 +79,34 @@ async fn each_compression_is_accepted_over_grpc() {
         running.metrics.accepted_spans_grpc.load(Ordering::Relaxed),
         160
     );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_becomes_what_protobuf_would_be() {
+    let running = Running::start().await;
+    let request = request_of(1_000);
+    let body = serde_json::to_vec(&request).unwrap();
+    for encoding in Encoding::ALL {
+        let headers = [
+            ("content-type", "application/json"),
+            ("content-encoding", encoding.name()),
+        ];
+        let compressed = client::compress(encoding, &body);
+        let answer = post(running.http, "/v1/traces", &headers, compressed).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.text(), "{}");
+        let (batch, hash) = running.sink.last();
+        assert_eq!(hash, twox_hash::XxHash3_128::oneshot(&body));
+        let stored = ExportTraceServiceRequest::decode(batch.body).unwrap();
+        assert_eq!(stored, request);
+    }
+    let bad = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","spanId":"01"}]}]}]}"#;
+    let headers = [("content-type", "application/json")];
+    let answer = post(running.http, "/v1/traces", &headers, bad).await;
+    assert_eq!(answer.status, 200);
+    let text = answer.text();
+    assert!(text.contains(r#""rejectedSpans":"1""#), "{text}");
     running.stop().await;
 }
 
@@ -210,12 +240,7 @@ async fn malformed_bodies_are_bad_requests_without_a_retry_hint() {
             ("content-type", content_type),
             ("content-encoding", encoding),
         ];
-        let path = if content_type == PROTOBUF {
-            "/v1/traces"
-        } else {
-            "/v1/logs"
-        };
-        let answer = post(running.http, path, &headers, body.clone()).await;
+        let answer = post(running.http, "/v1/traces", &headers, body.clone()).await;
         assert_eq!(answer.status, 400, "{content_type} {encoding}: {answer:?}");
         assert_eq!(answer.header("content-type"), content_type);
         assert_eq!(answer.header("retry-after"), "");

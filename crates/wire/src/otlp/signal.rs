@@ -13,7 +13,7 @@ use super::json::json_error;
 use crate::protobuf::{BYTES, Cursor, Damage, Problem};
 
 /// What an OTLP request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
     Traces,
     Metrics,
@@ -50,6 +50,15 @@ const LOGS: [Level; 3] = [
 // === impl Signal ===
 
 impl Signal {
+    /// The name in counters and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+
     fn levels(self) -> &'static [Level] {
         match self {
             Self::Traces => &TRACES,
