@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::WalError;
-use super::format::{Epoch, PAGE_BYTES, SegmentHeader, VERSION, round_up};
+use super::format::{Epoch, PAGE_BYTES, SLOT_BYTES, SegmentHeader, VERSION, round_up};
 use super::reader::{Step, Walk, read_header};
 use super::window::Window;
 use crate::disk::{Disk, DiskFile};
@@ -177,12 +177,16 @@ impl Found {
         }
         drop(step);
         let used = round_up(walk.proven_end, PAGE_BYTES);
-        if used < walk.len && walk.window.next_unreadable().is_none() {
+        self.end = self.end.max(walk.expected);
+        self.next = self.next.max(walk.expected);
+        if walk.window.next_unreadable().is_some() {
+            // What could not be read now may be read later: its numbers must stay its own.
+            let n_records_max = walk.len / SLOT_BYTES;
+            self.next = self.next.max(walk.expected.saturating_add(n_records_max));
+        } else if used < walk.len {
             file.set_len(used)
                 .map_err(WalError::io("cut the unused end off", &path))?;
         }
-        self.end = self.end.max(walk.expected);
-        self.next = self.next.max(walk.expected);
         self.segments.push(Arc::new(Segment {
             path,
             file,

@@ -1,0 +1,5 @@
+//! Tests of the store against the testkit: one binary, a module for each subject.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod wal;
