@@ -119,6 +119,9 @@ struct Walk<'a> {
     /// Spans met, refused ones included.
     n_spans: u64,
     rejected: Rejections,
+    /// A resource or scope was refused and read no further, perhaps without a span below it: it must
+    /// not be stored, because what was not read may be damaged.
+    cut: bool,
     /// A singular message was written twice.
     ambiguous: bool,
     /// Events and links of the span that is read: they come after its attributes, in a run.
@@ -163,6 +166,7 @@ impl<'a> Walk<'a> {
             items: 0,
             n_spans: 0,
             rejected: Rejections::default(),
+            cut: false,
             ambiguous: false,
             event_messages: Vec::new(),
             link_messages: Vec::new(),
@@ -180,7 +184,7 @@ impl<'a> Walk<'a> {
     fn finish(self, tenant: TenantId, body: &Bytes) -> Result<Decoded, DecodeError> {
         let mut rejected = self.rejected.clone();
         rejected.set_n_spans(self.n_spans);
-        if rejected.is_empty() {
+        if rejected.is_empty() && !self.cut {
             let batch = self.into_batch(tenant, body.clone());
             return Ok(Decoded { batch, rejected });
         }
@@ -254,7 +258,10 @@ impl<'a> Walk<'a> {
         }
         let refused = match self.resource(&mut row, resource, schema_url) {
             Ok(()) => None,
-            Err(Stop::Refused(reason)) => Some((reason, Place::Resource)),
+            Err(Stop::Refused(reason)) => {
+                self.cut = true;
+                Some((reason, Place::Resource))
+            }
             Err(Stop::Damaged(damage)) => return Err(damage.inside("Resource")),
         };
         let n_rows = self.resources.len();
@@ -361,7 +368,10 @@ impl<'a> Walk<'a> {
         if refused.is_none() {
             match self.scope(&mut row, scope, schema_url) {
                 Ok(()) => {}
-                Err(Stop::Refused(reason)) => refused = Some((reason, Place::Scope)),
+                Err(Stop::Refused(reason)) => {
+                    self.cut = true;
+                    refused = Some((reason, Place::Scope));
+                }
                 Err(Stop::Damaged(damage)) => return Err(damage.inside("InstrumentationScope")),
             }
         }

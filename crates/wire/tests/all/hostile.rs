@@ -358,3 +358,33 @@ fn every_reason_has_a_name_of_its_own_and_a_sentence() {
     assert!(labels.iter().all(|label| snake(label)));
     assert!(Reason::ALL.iter().all(|r| !r.explanation().is_empty()));
 }
+
+/// Found by fuzzing: what is refused is read no further, so it may hide damage; a stored body must
+/// not keep it, also where no span was refused with it.
+#[test]
+fn a_refused_scope_without_spans_is_not_stored() {
+    let hidden = |out: &mut Writer| {
+        out.message(1, |out| {
+            out.bytes(1, &vec![b'a'; Limits::default().name_bytes_max + 1]);
+            out.raw(&[0x0a, 0x7f]);
+        });
+    };
+    for resource_level in [true, false] {
+        let mut out = Writer::default();
+        out.raw(&otlp::encode_spans([&span(1)]));
+        out.message(1, |out| {
+            if resource_level {
+                out.bytes(3, &vec![b'a'; Limits::default().name_bytes_max + 1]);
+                out.message(1, |out| out.raw(&[0x0a, 0x7f]));
+                out.message(2, |_| {});
+            } else {
+                out.message(2, hidden);
+            }
+        });
+        let decoded = decode(out.into_bytes()).unwrap();
+        assert!(decoded.rejected.is_empty());
+        assert_eq!(decoded.batch.body, otlp::encode_spans([&span(1)]));
+        let stored = otlp::decode_stored(TenantId::single(), decoded.batch.body).unwrap();
+        assert_eq!(otlp::spans_of(&stored.batch), [span(1)]);
+    }
+}

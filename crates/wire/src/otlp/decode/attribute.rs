@@ -1,6 +1,6 @@
 //! Attributes within the walk: one row each, scalars in place, nested values checked and named.
 
-use tracewell_model::batch::ValueSlice;
+use tracewell_model::batch::{Slice, ValueSlice};
 
 use super::{Stop, Walk};
 use crate::otlp::fields;
@@ -11,14 +11,15 @@ impl<'a> Walk<'a> {
     /// Reads a `KeyValue` and appends its row.
     #[inline]
     pub(super) fn attribute(&mut self, message: &'a [u8]) -> Result<(), Stop> {
-        let mut key: &[u8] = &[];
+        let mut key = Slice::default();
         let mut value = ValueSlice::Empty;
         let mut seen = false;
         let mut cursor = Cursor::new(message);
         loop {
             match cursor.tag()? {
                 END => break,
-                0x0a => key = cursor.bytes()?,
+                // Also of two keys each must be a text: readers of the message see both.
+                0x0a => key = self.key(cursor.bytes()?)?,
                 0x12 => {
                     let content = cursor.bytes()?;
                     // Two values are merged by protobuf's rules, which needs them in one piece.
@@ -29,16 +30,20 @@ impl<'a> Walk<'a> {
                 tag => cursor.unknown(tag, fields::KEY_VALUE)?,
             }
         }
-        if key.len() > self.caps.key_bytes {
-            return Err(Stop::Refused(Reason::AttributeKeyTooLarge));
-        }
         if self.attributes.keys.len() >= self.attributes_end {
             return Err(Stop::Refused(Reason::TooManyAttributes));
         }
-        let key = self.text(key)?;
         self.attributes.keys.push(key);
         self.attributes.values.push(value);
         Ok(())
+    }
+
+    #[inline]
+    fn key(&self, key: &'a [u8]) -> Result<Slice, Stop> {
+        if key.len() > self.caps.key_bytes {
+            return Err(Stop::Refused(Reason::AttributeKeyTooLarge));
+        }
+        self.text(key)
     }
 
     /// Reads an `AnyValue`: the last field that is set counts.
