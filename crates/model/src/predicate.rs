@@ -279,7 +279,11 @@ fn regex_error(error: Box<regex_automata::meta::BuildError>) -> String {
         text = cause.to_string();
         source = cause.source();
     }
-    text
+    // The message draws the pattern over several lines; the last says what is wrong.
+    match text.rsplit_once("error: ") {
+        Some((_, reason)) => reason.trim().to_owned(),
+        None => text,
+    }
 }
 
 impl PartialEq for Predicate {

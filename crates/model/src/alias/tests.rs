@@ -1,0 +1,69 @@
+use super::*;
+
+fn keys(scope: AttributeScope, key: &str) -> Vec<&str> {
+    names(scope, key).iter().map(|name| name.key).collect()
+}
+
+#[test]
+fn either_name_finds_the_other_and_the_new_one_comes_first() {
+    let span = AttributeScope::Span;
+    let both = ["http.request.method", "http.method"];
+    assert_eq!(keys(span, "http.method"), both);
+    assert_eq!(keys(span, "http.request.method"), both);
+    assert_eq!(keys(span, "shop.id"), ["shop.id"]);
+    assert_eq!(
+        keys(AttributeScope::Resource, "http.method"),
+        ["http.method"]
+    );
+    assert_eq!(
+        keys(AttributeScope::Resource, "deployment.environment.name"),
+        [
+            "deployment.environment.name",
+            "deployment.environment",
+            "environment",
+            "env"
+        ]
+    );
+}
+
+#[test]
+fn what_a_peer_is_depends_on_the_kind_of_span() {
+    let names = names(AttributeScope::Span, "net.peer.name");
+    let on = |kind: i32| {
+        names
+            .iter()
+            .filter(|name| name.kinds.holds(kind))
+            .map(|name| name.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(on(2), ["client.address", "net.peer.name"]);
+    assert_eq!(on(3), ["server.address", "net.peer.name"]);
+}
+
+#[test]
+fn old_values_have_new_names() {
+    let names = names(AttributeScope::Span, "db.system.name");
+    let map = names[1].values.unwrap();
+    assert_eq!(map.apply("mssql"), "microsoft.sql_server");
+    assert_eq!(map.apply("postgresql"), "postgresql");
+    assert_eq!(map.synonyms("mssql"), ["microsoft.sql_server", "mssql"]);
+    assert_eq!(map.synonyms("microsoft.sql_server"), map.synonyms("mssql"));
+    assert_eq!(map.synonyms("mysql"), ["mysql"]);
+}
+
+#[test]
+fn the_table_is_flat_and_without_repetition() {
+    for alias in ALIASES {
+        let renamed_again = ALIASES
+            .iter()
+            .any(|other| other.scope == alias.scope && other.old == alias.new);
+        assert!(!renamed_again, "{} has a newer name", alias.new);
+        let n = ALIASES
+            .iter()
+            .filter(|other| {
+                (other.scope, other.old, other.new) == (alias.scope, alias.old, alias.new)
+            })
+            .count();
+        assert_eq!(n, 1, "{}", alias.old);
+    }
+}
