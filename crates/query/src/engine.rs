@@ -1,19 +1,37 @@
 //! The engine: from a question and a snapshot to an answer.
+//!
+//! A search gathers candidates from every source, newest first, and settles them on whole traces
+//! (`search`); everything that reads whole traces goes through `gather`, which asks all sources
+//! that may hold a fragment. A source that fails costs what it holds and no more: the answer says
+//! that it is partial. Nothing here starts a task; a call does its work while it is polled.
+
+mod candidates;
+mod gather;
+mod lookup;
+mod run;
+mod search;
+mod summary;
+mod tags;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::plan::{Plan, PlanLimits};
 use crate::request::{
-    SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest,
-    TagValuesResponse, TraceRequest, TraceResponse,
+    Aliases, Caller, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
+    TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
 };
+use crate::syntax::{SyntaxLimits, parse_with};
+use run::Run;
 
 /// Answers questions over whatever the snapshots hold at the time.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the calls that read them follow with the planner")]
 pub struct Engine {
     snapshots: Arc<dyn Snapshots>,
     limits: Limits,
@@ -29,21 +47,38 @@ impl Engine {
         }
     }
 
+    /// Parses and resolves a query, as a search would.
+    pub fn plan(&self, text: &str, aliases: Aliases) -> Result<Plan> {
+        let query = parse_with(text, SyntaxLimits::from(&self.limits))?;
+        Plan::new(text, &query, aliases, PlanLimits::from(&self.limits))
+    }
+
     /// The newest traces that match, the same for every way in which they are stored.
-    pub async fn search(&self, _request: SearchRequest) -> Result<SearchResponse> {
-        Err(Error::Request("search is not built yet".to_owned()))
+    pub async fn search(&self, request: SearchRequest) -> Result<SearchResponse> {
+        search::search(self, request).await
     }
 
     /// One trace from all of its fragments.
-    pub async fn trace_by_id(&self, _request: TraceRequest) -> Result<TraceResponse> {
-        Err(Error::Request("trace by id is not built yet".to_owned()))
+    pub async fn trace_by_id(&self, request: TraceRequest) -> Result<TraceResponse> {
+        lookup::trace_by_id(self, request).await
     }
 
-    pub async fn tag_names(&self, _request: TagNamesRequest) -> Result<TagNamesResponse> {
-        Err(Error::Request("tag names are not built yet".to_owned()))
+    /// The names of attributes that occur, and of intrinsics.
+    pub async fn tag_names(&self, request: TagNamesRequest) -> Result<TagNamesResponse> {
+        tags::tag_names(self, request).await
     }
 
-    pub async fn tag_values(&self, _request: TagValuesRequest) -> Result<TagValuesResponse> {
-        Err(Error::Request("tag values are not built yet".to_owned()))
+    /// The values that an attribute or intrinsic has.
+    pub async fn tag_values(&self, request: TagValuesRequest) -> Result<TagValuesResponse> {
+        tags::tag_values(self, request).await
+    }
+
+    fn run(&self, caller: &Caller) -> Run {
+        Run::new(
+            self.snapshots.pin(),
+            caller,
+            &self.limits,
+            Arc::clone(&self.clock),
+        )
     }
 }

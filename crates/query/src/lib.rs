@@ -1,14 +1,17 @@
 //! Questions over traces: TraceQL, and the engine that answers it from any number of sources.
 //!
 //! It knows no files and no sockets: sources come through [`tracewell_model::source`]. A text
-//! becomes a tree in [`syntax`], the tree a plan of filters, and [`engine`] gathers candidates from
-//! all sources and settles them on whole traces.
+//! becomes a tree in [`syntax`], the tree a [`plan`] of filters, and [`engine`] gathers candidates
+//! from all sources and settles them on whole traces, with the evaluator of [`row`].
 
 pub mod engine;
-#[expect(dead_code, reason = "the planner follows")]
 pub mod error;
-#[expect(dead_code, reason = "tag values follow with the planner")]
+#[cfg(test)]
+mod fixtures;
+pub mod partial;
+pub mod plan;
 pub mod request;
+pub mod row;
 pub mod syntax;
 
 pub use engine::Engine;

@@ -90,12 +90,8 @@ fn top_level_terms(body: &str) -> Option<Vec<&str>> {
     let mut lexer = Lexer::new(body);
     let mut terms = Vec::new();
     let (mut from, mut depth) = (0, 0usize);
-    loop {
-        let (token, span) = match lexer.next() {
-            Ok(next) => next,
-            // The rest is one broken term.
-            Err(_) => break,
-        };
+    // What the lexer refuses is part of one broken term: the rest.
+    while let Ok((token, span)) = lexer.next() {
         match token {
             Token::End => break,
             Token::Symbol(Symbol::LeftParen) => depth += 1,

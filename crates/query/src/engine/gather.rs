@@ -1,0 +1,175 @@
+//! Whole traces from all sources that may hold a fragment of them.
+
+use std::sync::Arc;
+
+use arrow_buffer::BooleanBuffer;
+use futures::StreamExt;
+use hashbrown::HashMap;
+use tracewell_model::clock::TimeRange;
+use tracewell_model::source::{LeafBatch, LeafQuery, TraceRoot, TraceRow};
+use tracewell_model::{Filter, Trace, TraceId};
+
+use super::run::Run;
+use crate::error::Result;
+use crate::partial::{OpenTrace, OpenTraces};
+
+/// The rows of one trace of all sources, added up.
+#[derive(Debug, Clone)]
+pub(super) struct JoinedRow {
+    pub(super) start_unix_nano: u64,
+    pub(super) end_unix_nano: u64,
+    pub(super) root: Option<TraceRoot>,
+    /// Repeated spans counted as often as they are stored.
+    pub(super) n_spans: u64,
+}
+
+impl Run {
+    /// For every source, those ids (sorted) that it may hold.
+    fn holders(&self, ids: &[TraceId]) -> Vec<(usize, Vec<TraceId>)> {
+        self.sources
+            .iter()
+            .enumerate()
+            .filter_map(|(index, source)| {
+                let held: Vec<TraceId> = ids
+                    .iter()
+                    .filter(|id| source.may_contain(&self.tenant, **id))
+                    .copied()
+                    .collect();
+                (!held.is_empty()).then_some((index, held))
+            })
+            .collect()
+    }
+
+    /// The trace rows of ids (sorted), each from all sources.
+    pub(super) async fn rows(&mut self, ids: &[TraceId]) -> Result<HashMap<TraceId, JoinedRow>> {
+        let mut joined: HashMap<TraceId, JoinedRow> = HashMap::with_capacity(ids.len());
+        for (index, held) in self.holders(ids) {
+            if !self.may_go_on()? {
+                break;
+            }
+            let Some(source) = self.sources.get(index).map(Arc::clone) else {
+                continue;
+            };
+            let answer = source.traces(&self.tenant, &held, self.ctx.clone()).await;
+            for row in self.note(&*source, answer)?.unwrap_or_default() {
+                match joined.get_mut(&row.trace_id) {
+                    Some(known) => known.add(row),
+                    None => {
+                        joined.insert(row.trace_id, JoinedRow::of(row));
+                    }
+                }
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Which filters have a match in traces that lie in several sources (ids sorted).
+    pub(super) async fn filter_bits(
+        &mut self,
+        ids: &[TraceId],
+        filters: &Arc<[Filter]>,
+    ) -> Result<OpenTraces> {
+        let mut open = OpenTraces::default();
+        for (index, held) in self.holders(ids) {
+            let Some(source) = self.sources.get(index).map(Arc::clone) else {
+                continue;
+            };
+            let query = LeafQuery {
+                tenant: self.tenant.clone(),
+                filters: Arc::clone(filters),
+                window: TimeRange::ALL,
+                only: Some(held.into()),
+            };
+            let mut batches = source.leaves(query, self.ctx.clone());
+            while self.may_go_on()? {
+                let Some(answer) = batches.next().await else {
+                    break;
+                };
+                let Some(batch) = self.note(&*source, answer)? else {
+                    break;
+                };
+                for (id, trace) in trace_bits(&batch) {
+                    open.add(id, trace);
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    /// Whole traces of ids (sorted), with repeated spans once, and how many those were.
+    pub(super) async fn whole(&mut self, ids: &[TraceId]) -> Result<Vec<(Trace, usize)>> {
+        let mut joined: HashMap<TraceId, Trace> = HashMap::with_capacity(ids.len());
+        for (index, held) in self.holders(ids) {
+            if !self.may_go_on()? {
+                break;
+            }
+            let Some(source) = self.sources.get(index).map(Arc::clone) else {
+                continue;
+            };
+            let answer = source.fetch(&self.tenant, &held, self.ctx.clone()).await;
+            for trace in self.note(&*source, answer)?.unwrap_or_default() {
+                match joined.get_mut(&trace.trace_id) {
+                    Some(known) => known.spans.extend(trace.spans),
+                    None => {
+                        joined.insert(trace.trace_id, trace);
+                    }
+                }
+            }
+        }
+        Ok(joined
+            .into_values()
+            .map(|mut trace| {
+                let n_duplicates = trace.deduplicate();
+                (trace, n_duplicates)
+            })
+            .collect())
+    }
+}
+
+impl JoinedRow {
+    fn of(row: TraceRow) -> Self {
+        Self {
+            start_unix_nano: row.start_unix_nano,
+            end_unix_nano: row.end_unix_nano,
+            root: row.root,
+            n_spans: row.n_spans,
+        }
+    }
+
+    fn add(&mut self, row: TraceRow) {
+        self.start_unix_nano = self.start_unix_nano.min(row.start_unix_nano);
+        self.end_unix_nano = self.end_unix_nano.max(row.end_unix_nano);
+        self.n_spans = self.n_spans.saturating_add(row.n_spans);
+        let place = |root: &TraceRoot| (root.start_unix_nano, root.span_id);
+        self.root = match (self.root.take(), row.root) {
+            (Some(a), Some(b)) => Some(if place(&b) < place(&a) { b } else { a }),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// For every trace of a batch, which filters have a match in it.
+pub(super) fn trace_bits(batch: &LeafBatch) -> impl Iterator<Item = (TraceId, OpenTrace)> {
+    batch.traces.iter().map(|run| {
+        let (from, n) = (run.from as usize, run.to.saturating_sub(run.from) as usize);
+        let mut filters = 0u64;
+        for (index, bits) in batch.bits.iter().enumerate().take(64) {
+            if any_in(bits, from, n) {
+                filters |= 1 << index;
+            }
+        }
+        (
+            run.trace_id,
+            OpenTrace {
+                filters,
+                n_matched: n as u64,
+                start_unix_nano: run.start_unix_nano,
+            },
+        )
+    })
+}
+
+fn any_in(bits: &BooleanBuffer, from: usize, n: usize) -> bool {
+    // A hostile or broken source must not make this panic.
+    from.checked_add(n).is_some_and(|to| to <= bits.len()) && bits.slice(from, n).has_true()
+}

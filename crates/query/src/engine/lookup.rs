@@ -1,0 +1,100 @@
+//! One trace by its id.
+
+use std::sync::Arc;
+
+use tracewell_model::column::ColumnLevel;
+use tracewell_model::{Filter, Trace};
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::request::{TraceRequest, TraceResponse};
+use crate::row::{Row, TraceFacts};
+
+pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Result<TraceResponse> {
+    let filter = match &request.filter {
+        Some(text) => Some(single_filter(engine, text, &request)?),
+        None => None,
+    };
+    let mut run = engine.run(&request.caller);
+    let id = request.trace_id;
+    let spans_max = engine.limits.trace_spans_max;
+    let mut joined: Option<Trace> = None;
+    let (mut n_duplicates, mut n_left_out) = (0, 0);
+    for source in run.sources.clone() {
+        if !run.may_go_on()? {
+            break;
+        }
+        if !source.may_contain(&run.tenant, id) {
+            continue;
+        }
+        let rows = source.traces(&run.tenant, &[id], run.ctx.clone()).await;
+        let rows = run.note(&*source, rows)?.unwrap_or_default();
+        let n_spans: u64 = rows.iter().map(|row| row.n_spans).sum();
+        let known = joined.as_ref().map_or(0, |trace| trace.spans.len());
+        if n_spans == 0 {
+            continue;
+        }
+        if n_spans.saturating_add(known as u64) > spans_max as u64 {
+            n_left_out += n_spans;
+            continue;
+        }
+        let answer = source.fetch(&run.tenant, &[id], run.ctx.clone()).await;
+        for fragment in run.note(&*source, answer)?.unwrap_or_default() {
+            let trace = joined.get_or_insert_with(|| Trace {
+                trace_id: id,
+                spans: Vec::new(),
+            });
+            n_duplicates += trace.absorb(fragment);
+        }
+    }
+    if n_left_out > 0 {
+        run.miss(format!(
+            "the trace has more than {spans_max} spans, {n_left_out} of them are left out"
+        ));
+        joined.get_or_insert_with(|| Trace {
+            trace_id: id,
+            spans: Vec::new(),
+        });
+    }
+    if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
+        retain(trace, filter);
+    }
+    let (stats, partial) = run.finish();
+    Ok(TraceResponse {
+        trace: joined,
+        n_duplicates,
+        stats,
+        partial,
+    })
+}
+
+fn retain(trace: &mut Trace, filter: &Filter) {
+    let facts = TraceFacts::of(&trace.spans);
+    let keep: Vec<bool> = trace
+        .spans
+        .iter()
+        .map(|span| Row::new(&facts, span).matches(filter))
+        .collect();
+    let mut keep = keep.into_iter();
+    trace.spans.retain(|_| keep.next().unwrap_or(false));
+}
+
+/// A filter of spans: one pair of braces, without conditions on the trace.
+fn single_filter(engine: &Engine, text: &str, request: &TraceRequest) -> Result<Arc<Filter>> {
+    let plan = engine.plan(text, request.caller.aliases)?;
+    let Some(filter) = plan.single() else {
+        return Err(Error::Request(
+            "the filter of a trace is a single pair of braces".to_owned(),
+        ));
+    };
+    let mut names_trace = false;
+    filter.exact.for_each_column(&mut |column| {
+        names_trace |= column.level() == ColumnLevel::Trace;
+    });
+    if names_trace {
+        return Err(Error::Request(
+            "the filter of a trace cannot ask about the trace itself".to_owned(),
+        ));
+    }
+    Ok(Arc::new(filter.exact.clone()))
+}

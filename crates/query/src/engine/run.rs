@@ -1,0 +1,139 @@
+//! The state of one question: its snapshot, its budget, and what went wrong so far.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracewell_model::source::{QueryContext, Snapshot, SourceError, SourceResult, SpanSource};
+use tracewell_model::{Clock, Limits, TenantId};
+
+use crate::error::{Error, Result};
+use crate::request::{Caller, QueryStats};
+
+pub(super) struct Run {
+    /// Those of the tenant.
+    pub(super) sources: Vec<Arc<dyn SpanSource>>,
+    pub(super) tenant: TenantId,
+    pub(super) ctx: QueryContext,
+    caller: CancellationToken,
+    /// Fires at the deadline as well.
+    own: CancellationToken,
+    clock: Arc<dyn Clock>,
+    deadline_nano: u64,
+    ms_max: u64,
+    /// Why the answer may miss something; each reason once.
+    partial: BTreeSet<String>,
+    failed: BTreeSet<String>,
+    /// True once reading on is of no use: the deadline, or a budget that is used up.
+    is_over: bool,
+    pub(super) inspected_traces: u64,
+}
+
+impl Run {
+    pub(super) fn new(
+        snapshot: Snapshot,
+        caller: &Caller,
+        limits: &Limits,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let own = caller.cancel.child_token();
+        let sources = snapshot
+            .sources
+            .into_iter()
+            .filter(|source| {
+                let summary = source.summary();
+                summary.n_spans > 0
+                    && summary
+                        .tenant
+                        .as_ref()
+                        .is_none_or(|tenant| *tenant == caller.tenant)
+            })
+            .collect();
+        let deadline_nano = clock
+            .monotonic_nano()
+            .saturating_add(limits.query_ms_max.saturating_mul(1_000_000));
+        Self {
+            sources,
+            tenant: caller.tenant.clone(),
+            ctx: QueryContext::new(own.clone(), limits.query_read_bytes_max),
+            caller: caller.cancel.clone(),
+            own,
+            clock,
+            deadline_nano,
+            ms_max: limits.query_ms_max,
+            partial: snapshot.missing.into_iter().collect(),
+            failed: BTreeSet::new(),
+            is_over: false,
+            inspected_traces: 0,
+        }
+    }
+
+    /// To be asked between steps: false once the answer must do with what it has.
+    pub(super) fn may_go_on(&mut self) -> Result<bool> {
+        if self.caller.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        if !self.is_over && self.clock.monotonic_nano() > self.deadline_nano {
+            self.stop(format!("the query took longer than {} ms", self.ms_max));
+        }
+        Ok(!self.is_over)
+    }
+
+    /// Ends all reading, for a reason that the answer states.
+    pub(super) fn stop(&mut self, reason: String) {
+        self.partial.insert(reason);
+        self.is_over = true;
+        self.own.cancel();
+    }
+
+    pub(super) fn miss(&mut self, reason: String) {
+        self.partial.insert(reason);
+    }
+
+    /// What a source has answered, or `None` where the answer goes on without it.
+    pub(super) fn note<T>(
+        &mut self,
+        source: &dyn SpanSource,
+        result: SourceResult<T>,
+    ) -> Result<Option<T>> {
+        let error = match result {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        if self.caller.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        match error {
+            SourceError::Cancelled if self.is_over => {}
+            SourceError::Cancelled => return Err(Error::Cancelled),
+            SourceError::Budget { .. } => self.stop(error.to_string()),
+            _ => {
+                self.failed.insert(source.summary().name.clone());
+                self.miss(error.to_string());
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn finish(self) -> (QueryStats, Vec<String>) {
+        let n_sources = self.sources.len();
+        let n_sources_done = if self.is_over {
+            0
+        } else {
+            n_sources.saturating_sub(self.failed.len())
+        };
+        let stats = QueryStats {
+            inspected_bytes: self.ctx.inspected_bytes(),
+            inspected_spans: self.ctx.inspected_spans(),
+            inspected_traces: self.inspected_traces,
+            n_sources,
+            n_sources_done,
+            source_bytes: self
+                .sources
+                .iter()
+                .map(|source| source.summary().bytes)
+                .fold(0, u64::saturating_add),
+        };
+        (stats, self.partial.into_iter().collect())
+    }
+}

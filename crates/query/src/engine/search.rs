@@ -1,0 +1,358 @@
+//! Search: the newest traces that match, from any number of sources.
+//!
+//! Every source delivers its matches newest first and says how new what is left can be. A trace
+//! that lies in one source is a candidate as it comes; one that may lie in several is evaluated
+//! over all of them. A candidate newer than everything unread is settled, and is then read whole,
+//! deduplicated and evaluated again on plain spans, which decides. So what a source answers must
+//! hold every match, and may hold more.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use foldhash::HashSet;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tracewell_model::clock::TimeRange;
+use tracewell_model::source::{LeafBatch, LeafQuery, SourceResult, SpanSource};
+use tracewell_model::{Filter, Trace, TraceId};
+
+use super::Engine;
+use super::candidates::{Candidates, Place, Standing};
+use super::gather::trace_bits;
+use super::run::Run;
+use super::summary;
+use crate::error::Result;
+use crate::plan::tags::TagPlan;
+use crate::plan::{Plan, PlanLimits};
+use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
+
+/// Bytes of one candidate and of its place in the set of shared traces, with the slack of both.
+const CANDIDATE_BYTES: u64 = 128;
+/// Shared traces whose rows are read at once: 64 KiB of ids.
+const ROWS_AT_ONCE: usize = 4_096;
+/// Shared traces that are evaluated at once; the first answer often needs few.
+const OPEN_AT_ONCE: usize = 512;
+/// Spans that are fetched at once: about 1.3 KB each as plain spans is 16 MB.
+const SPANS_AT_ONCE: u64 = 12_000;
+
+/// What is asked of a trace.
+enum Question {
+    TraceQl(Plan),
+    Tags(TagPlan),
+}
+
+pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<SearchResponse> {
+    let question = match &request.query {
+        SearchQuery::TraceQl(text) => Question::TraceQl(engine.plan(text, request.caller.aliases)?),
+        SearchQuery::Tags(tags) => Question::Tags(TagPlan::new(
+            tags,
+            request.caller.aliases,
+            PlanLimits::from(&engine.limits),
+        )?),
+    };
+    let mut run = engine.run(&request.caller);
+    let mut traces = Vec::new();
+    if request.limit > 0 && !question.plan().is_empty() {
+        let sources = run.sources.clone();
+        let n_max = engine.limits.query_memory_bytes_max / CANDIDATE_BYTES;
+        let n_max = usize::try_from(n_max).unwrap_or(usize::MAX).max(2);
+        let mut search = Search {
+            run: &mut run,
+            fragment_filters: question.plan().fragment_filters(),
+            question: &question,
+            window: request.window,
+            limit: request.limit,
+            spans_per_spanset: request.spans_per_spanset,
+            trace_spans_max: engine.limits.trace_spans_max,
+            candidates: Candidates::new(request.limit, n_max),
+            shared: HashSet::default(),
+            shared_max: n_max,
+            pending: Vec::new(),
+            traces: Vec::new(),
+        };
+        search.all(&sources).await?;
+        traces = search.traces;
+    }
+    traces.sort_by_key(|trace| (Reverse(trace.start_unix_nano), trace.trace_id));
+    let (stats, partial) = run.finish();
+    Ok(SearchResponse {
+        traces,
+        stats,
+        partial,
+    })
+}
+
+struct Search<'s> {
+    run: &'s mut Run,
+    question: &'s Question,
+    fragment_filters: Arc<[Filter]>,
+    window: TimeRange,
+    limit: usize,
+    spans_per_spanset: usize,
+    trace_spans_max: usize,
+    candidates: Candidates,
+    /// Every shared trace that was seen.
+    shared: HashSet<TraceId>,
+    shared_max: usize,
+    /// Shared traces whose start is not known yet.
+    pending: Vec<TraceId>,
+    /// Settled and found to match.
+    traces: Vec<TraceSummary>,
+}
+
+/// A source that has not delivered everything yet.
+struct Reading<'a> {
+    source: &'a dyn SpanSource,
+    batches: BoxStream<'a, SourceResult<LeafBatch>>,
+    /// No trace that is left starts later.
+    unread_start_max: u64,
+}
+
+impl Question {
+    fn plan(&self) -> &Plan {
+        match self {
+            Self::TraceQl(plan) => plan,
+            Self::Tags(tags) => &tags.plan,
+        }
+    }
+
+    /// How sure a match of the scan filters makes.
+    fn standing(&self, filters_are_exact: bool) -> Standing {
+        let plan_is_exact = match self {
+            Self::TraceQl(_) => true,
+            Self::Tags(tags) => tags.plan_is_exact(),
+        };
+        if plan_is_exact && filters_are_exact {
+            Standing::Certain
+        } else {
+            Standing::Likely
+        }
+    }
+
+    fn holds(&self, filters: u64) -> bool {
+        self.plan()
+            .combine
+            .holds(&|index| index < 64 && filters >> index & 1 == 1)
+    }
+}
+
+impl Search<'_> {
+    async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
+        let mut readings = self.open(sources);
+        loop {
+            // The newest first: what it delivers settles most.
+            let newest = readings
+                .iter_mut()
+                .enumerate()
+                .max_by_key(|(index, reading)| (reading.unread_start_max, Reverse(*index)));
+            let unread = newest.as_ref().map(|(_, reading)| reading.unread_start_max);
+            self.settle(unread).await?;
+            if self.traces.len() >= self.limit || !self.run.may_go_on()? {
+                return Ok(());
+            }
+            let Some((index, reading)) = newest else {
+                return Ok(());
+            };
+            let answer = reading.batches.next().await;
+            let batch = match answer {
+                None => None,
+                Some(answer) => self.run.note(reading.source, answer)?,
+            };
+            let left = batch.and_then(|batch| {
+                self.take(&batch);
+                batch.unread_start_max
+            });
+            match left {
+                Some(left) => reading.unread_start_max = left.min(reading.unread_start_max),
+                None => drop(readings.swap_remove(index)),
+            }
+            if !self.candidates.cut() {
+                self.run
+                    .miss("more traces may match than the memory of a query holds".to_owned());
+            }
+        }
+    }
+
+    /// Starts to read every source that has a span in the window.
+    fn open<'a>(&self, sources: &'a [Arc<dyn SpanSource>]) -> Vec<Reading<'a>> {
+        let filters = self.question.plan().scan_filters();
+        sources
+            .iter()
+            .filter(|source| {
+                let summary = source.summary();
+                self.window
+                    .intersects(summary.span_start_min, summary.span_start_max)
+            })
+            .map(|source| {
+                let query = LeafQuery {
+                    tenant: self.run.tenant.clone(),
+                    filters: Arc::clone(&filters),
+                    window: self.window,
+                    only: None,
+                };
+                Reading {
+                    source: &**source,
+                    batches: source.leaves(query, self.run.ctx.clone()),
+                    // A trace with a span in the window starts before its end.
+                    unread_start_max: source.summary().trace_start_max.min(self.window.end),
+                }
+            })
+            .collect()
+    }
+
+    fn take(&mut self, batch: &LeafBatch) {
+        let plan = self.question.plan();
+        let standing = self.question.standing(plan.scan_is_exact());
+        for (id, trace) in trace_bits(batch) {
+            self.run.inspected_traces += 1;
+            if self.question.holds(trace.filters) {
+                self.candidates.insert(trace.start_unix_nano, id, standing);
+            }
+        }
+        for id in &batch.shared {
+            if self.shared.len() >= self.shared_max {
+                self.run.miss(
+                    "more traces lie in several places than the memory of a query holds".to_owned(),
+                );
+                break;
+            }
+            if self.shared.insert(*id) {
+                self.pending.push(*id);
+            }
+        }
+    }
+
+    /// Decides on every candidate that nothing unread can come before.
+    async fn settle(&mut self, unread_start_max: Option<u64>) -> Result<()> {
+        self.place_pending().await?;
+        while self.traces.len() < self.limit && self.run.may_go_on()? {
+            let settled = self.candidates.settled(unread_start_max, OPEN_AT_ONCE);
+            let wanted = self.limit - self.traces.len();
+            if settled.matched.len() < wanted && !settled.open.is_empty() {
+                self.evaluate(settled.open).await?;
+            } else if !settled.matched.is_empty()
+                && (settled.matched.len() >= wanted || unread_start_max.is_none())
+            {
+                self.verify(settled.matched).await?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads when the shared traces of the last batches start, from all sources.
+    async fn place_pending(&mut self) -> Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_unstable();
+        for ids in pending.chunks(ROWS_AT_ONCE) {
+            let rows = self.run.rows(ids).await?;
+            self.run.inspected_traces += ids.len() as u64;
+            for (id, row) in rows {
+                self.candidates
+                    .insert(row.start_unix_nano, id, Standing::Open);
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates shared traces over all of their sources.
+    async fn evaluate(&mut self, places: Vec<Place>) -> Result<()> {
+        let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        let filters = Arc::clone(&self.fragment_filters);
+        let open = self.run.filter_bits(&ids, &filters).await?;
+        let standing = self
+            .question
+            .standing(self.question.plan().fragment_is_exact());
+        for place in places {
+            self.candidates.remove(&place);
+            let bits = open.get(&place.1).map_or(0, |trace| trace.filters);
+            if self.question.holds(bits) {
+                let (Reverse(start), id) = place;
+                self.candidates.insert(start, id, standing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads candidates whole and takes those that match into the answer.
+    async fn verify(&mut self, places: Vec<Place>) -> Result<()> {
+        let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        let rows = self.run.rows(&ids).await?;
+        let mut chunk = Vec::new();
+        let mut n_spans = 0;
+        for place in places {
+            self.candidates.remove(&place);
+            let Some(row) = rows.get(&place.1) else {
+                continue;
+            };
+            if row.n_spans > self.trace_spans_max as u64 {
+                self.take_huge(place.1, row).await?;
+                continue;
+            }
+            if n_spans > 0 && n_spans + row.n_spans > SPANS_AT_ONCE {
+                self.verify_chunk(std::mem::take(&mut chunk)).await?;
+                n_spans = 0;
+            }
+            chunk.push(place.1);
+            n_spans += row.n_spans;
+        }
+        self.verify_chunk(chunk).await
+    }
+
+    async fn verify_chunk(&mut self, mut ids: Vec<TraceId>) -> Result<()> {
+        if ids.is_empty() || self.traces.len() >= self.limit {
+            return Ok(());
+        }
+        ids.sort_unstable();
+        for (trace, _) in self.run.whole(&ids).await? {
+            self.take_whole(&trace);
+        }
+        Ok(())
+    }
+
+    fn take_whole(&mut self, trace: &Trace) {
+        let in_window = |start| self.window.contains(start);
+        if !trace
+            .spans
+            .iter()
+            .any(|span| in_window(span.start_unix_nano))
+        {
+            return;
+        }
+        let summary = match self.question {
+            Question::TraceQl(plan) => {
+                let Some(matched) = crate::row::matching_spans(plan, &trace.spans) else {
+                    return;
+                };
+                summary::of_trace(trace, Some((plan, &matched)), self.spans_per_spanset)
+            }
+            Question::Tags(tags) => {
+                if !tags.matches(&trace.spans) {
+                    return;
+                }
+                summary::of_trace(trace, None, self.spans_per_spanset)
+            }
+        };
+        self.traces.push(summary);
+        self.candidates.took();
+    }
+
+    /// A trace too large to be read whole is shown by what its rows and bits say.
+    async fn take_huge(&mut self, id: TraceId, row: &super::gather::JoinedRow) -> Result<()> {
+        let filters = Arc::clone(&self.fragment_filters);
+        let open = self.run.filter_bits(&[id], &filters).await?;
+        let n_matched = open.get(&id).map_or(0, |trace| trace.n_matched);
+        self.run.miss(format!(
+            "trace {id} has {} spans, more than the {} that are read of one: it is shown in part",
+            row.n_spans, self.trace_spans_max
+        ));
+        let with_spansets = matches!(self.question, Question::TraceQl(_));
+        self.traces
+            .push(summary::of_row(id, row, with_spansets.then_some(n_matched)));
+        self.candidates.took();
+        Ok(())
+    }
+}

@@ -1,0 +1,567 @@
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
+use tracewell_model::clock::TimeRange;
+use tracewell_model::source::Snapshot;
+use tracewell_model::{
+    AttributeScope, AttributeValue, Event, Limits, Resource, Span, SpanId, TenantId, Trace, TraceId,
+};
+
+use super::*;
+use crate::error::Error;
+use crate::fixtures::{self, PlainSnapshots, PlainSource, StillClock, text, trace_id};
+use crate::request::{SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary};
+
+fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: TenantId::single(),
+        cancel: CancellationToken::new(),
+        aliases: Aliases::Resolve,
+    }
+}
+
+fn engine(snapshots: Arc<PlainSnapshots>) -> Engine {
+    Engine::new(snapshots, Limits::default(), Arc::new(StillClock))
+}
+
+fn request(query: SearchQuery, window: TimeRange, limit: usize) -> SearchRequest {
+    SearchRequest {
+        caller: caller(),
+        query,
+        window,
+        limit,
+        spans_per_spanset: 3,
+    }
+}
+
+fn trace_ql(text: &str) -> SearchQuery {
+    SearchQuery::TraceQl(text.to_owned())
+}
+
+fn search_all(engine: &Engine, text: &str) -> SearchResponse {
+    block_on(engine.search(request(trace_ql(text), TimeRange::ALL, 100))).unwrap()
+}
+
+fn ids(traces: &[TraceSummary]) -> Vec<u64> {
+    traces
+        .iter()
+        .map(|trace| u64::from_be_bytes(trace.trace_id.0[8..].try_into().unwrap()))
+        .collect()
+}
+
+/// The answer over whole traces, without sources.
+fn expected(plan: &Plan, traces: &[Trace], window: TimeRange, limit: usize) -> Vec<(TraceId, u64)> {
+    let mut found: Vec<(Reverse<u64>, TraceId, u64)> = traces
+        .iter()
+        .filter(|trace| fixtures::in_window(&trace.spans, window))
+        .filter_map(|trace| {
+            let matched = crate::row::matching_spans(plan, &trace.spans)?;
+            let start = trace.spans.iter().map(|span| span.start_unix_nano).min();
+            Some((
+                Reverse(start.unwrap()),
+                trace.trace_id,
+                matched.len() as u64,
+            ))
+        })
+        .collect();
+    found.sort_unstable();
+    found.truncate(limit);
+    found.into_iter().map(|(_, id, n)| (id, n)).collect()
+}
+
+#[test]
+fn fragments_do_not_change_an_answer() {
+    let (mut n_queries, mut n_telling) = (0, 0);
+    for seed in 0..400 {
+        let mut rng = fixtures::rng(seed);
+        let traces = fixtures::traces(&mut rng, 20);
+        let n_sources = rng.random_range(1..6);
+        let engine = engine(fixtures::snapshots(fixtures::spread(
+            &mut rng, &traces, n_sources,
+        )));
+        for _ in 0..12 {
+            let text = fixtures::query(&mut rng);
+            let Ok(plan) = engine.plan(&text, Aliases::Resolve) else {
+                continue;
+            };
+            let window = if rng.random() {
+                let start = rng.random_range(500..4_000);
+                TimeRange {
+                    start,
+                    end: start + rng.random_range(1..2_000),
+                }
+            } else {
+                TimeRange::ALL
+            };
+            let limit = rng.random_range(1..25);
+            let answer = block_on(engine.search(request(trace_ql(&text), window, limit))).unwrap();
+            assert_eq!(answer.partial, Vec::<String>::new());
+            let found: Vec<(TraceId, u64)> = answer
+                .traces
+                .iter()
+                .map(|trace| (trace.trace_id, trace.spansets[0].matched))
+                .collect();
+            let wanted = expected(&plan, &traces, window, limit);
+            assert_eq!(found, wanted, "seed {seed}: {text} in {window:?}, {limit}");
+            n_queries += 1;
+            n_telling += usize::from(!wanted.is_empty() && wanted.len() < traces.len());
+        }
+    }
+    assert!(n_queries > 2_500, "{n_queries}");
+    assert!(n_telling * 10 > n_queries * 4, "{n_telling} of {n_queries}");
+}
+
+#[test]
+fn a_search_by_tags_has_its_own_meaning() {
+    for seed in 0..300 {
+        let mut rng = fixtures::rng(seed);
+        let traces = fixtures::traces(&mut rng, 20);
+        let engine = engine(fixtures::snapshots(fixtures::spread(&mut rng, &traces, 3)));
+        let all = [
+            ("a", "x"),
+            ("b", "y"),
+            ("name", "E"),
+            ("service.name", "ho"),
+            ("status.code", "error"),
+            ("root.name", "send"),
+        ];
+        let tags = TagSearch {
+            tags: all
+                .iter()
+                .filter(|_| rng.random_bool(0.35))
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            duration_nano_min: rng.random_bool(0.3).then_some(300),
+            duration_nano_max: rng.random_bool(0.3).then_some(500),
+        };
+        let plan = crate::plan::tags::TagPlan::new(
+            &tags,
+            Aliases::Resolve,
+            PlanLimits::from(&Limits::default()),
+        )
+        .unwrap();
+        let mut wanted: Vec<(Reverse<u64>, TraceId)> = traces
+            .iter()
+            .filter(|trace| plan.matches(&trace.spans))
+            .map(|trace| {
+                let start = trace.spans.iter().map(|span| span.start_unix_nano).min();
+                (Reverse(start.unwrap()), trace.trace_id)
+            })
+            .collect();
+        wanted.sort_unstable();
+        let answer = block_on(engine.search(request(
+            SearchQuery::Tags(tags.clone()),
+            TimeRange::ALL,
+            100,
+        )))
+        .unwrap();
+        let found: Vec<TraceId> = answer.traces.iter().map(|trace| trace.trace_id).collect();
+        let wanted: Vec<TraceId> = wanted.into_iter().map(|(_, id)| id).collect();
+        assert_eq!(found, wanted, "seed {seed}: {tags:?}");
+        assert!(answer.traces.iter().all(|trace| trace.spansets.is_empty()));
+    }
+}
+
+fn service(name: &str) -> Arc<Resource> {
+    Arc::new(Resource {
+        present: true,
+        attributes: vec![text("service.name", name)],
+        ..Resource::default()
+    })
+}
+
+fn span(trace: u64, id: u64, start: u64, attributes: Vec<tracewell_model::KeyValue>) -> Span {
+    Span {
+        resource: service("shop"),
+        trace_id: trace_id(trace),
+        span_id: SpanId(id.to_be_bytes()),
+        name: format!("span {id}"),
+        start_unix_nano: start,
+        end_unix_nano: start + 10,
+        attributes,
+        ..Span::default()
+    }
+}
+
+fn one_source(spans: Vec<Span>) -> Arc<PlainSnapshots> {
+    fixtures::snapshots(vec![PlainSource::new("block 1", spans, BTreeSet::new(), 2)])
+}
+
+#[test]
+fn tags_that_need_one_resource_are_not_found_in_two() {
+    let mut cart = span(1, 2, 110, vec![text("b", "y")]);
+    cart.resource = service("cart");
+    let spans = vec![
+        span(1, 1, 100, vec![text("a", "x")]),
+        cart,
+        span(2, 1, 100, vec![text("a", "x")]),
+        span(2, 2, 110, vec![text("b", "y")]),
+    ];
+    let engine = engine(one_source(spans));
+    let find = |tags: &[(&str, &str)]| {
+        let tags = TagSearch {
+            tags: tags
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..TagSearch::default()
+        };
+        let query = SearchQuery::Tags(tags);
+        ids(&block_on(engine.search(request(query, TimeRange::ALL, 10)))
+            .unwrap()
+            .traces)
+    };
+    assert_eq!(find(&[("a", "x"), ("b", "y")]), [2]);
+    assert_eq!(find(&[("a", "x"), ("service.name", "car")]), [1]);
+    assert_eq!(find(&[]), [1, 2]);
+    assert_eq!(find(&[("a", "X")]), Vec::<u64>::new());
+}
+
+#[test]
+fn a_summary_shows_what_the_conditions_name() {
+    let mut first = span(1, 1, 100, vec![text("http.method", "GET"), text("b", "x")]);
+    first.status = Some(tracewell_model::Status {
+        code: 2,
+        message: String::new(),
+    });
+    first.events = vec![Event {
+        name: "exception".to_owned(),
+        time_unix_nano: 105,
+        ..Event::default()
+    }];
+    let mut child = span(1, 2, 102, vec![text("http.request.method", "GET")]);
+    child.parent_span_id = Some(SpanId(1u64.to_be_bytes()));
+    child.resource = service("cart");
+    let engine = engine(one_source(vec![first, child]));
+    let answer = search_all(
+        &engine,
+        "{ span.http.request.method = \"GET\" && duration < 1s && (status = error || event:name = \"x\" || span.c = nil) }",
+    );
+    let trace = &answer.traces[0];
+    assert_eq!(trace.root.as_ref().unwrap().name, "span 1");
+    assert_eq!((trace.start_unix_nano, trace.duration_nano), (100, 12));
+    let services: Vec<_> = trace
+        .services
+        .iter()
+        .map(|service| (service.service.as_str(), service.n_spans, service.n_errors))
+        .collect();
+    assert_eq!(services, [("cart", 1, 0), ("shop", 1, 1)]);
+    let spanset = &trace.spansets[0];
+    assert_eq!(spanset.matched, 2);
+    assert_eq!(
+        spanset.spans[0].attributes,
+        [
+            text("http.request.method", "GET"),
+            text("status", "error"),
+            text("event:name", "exception"),
+        ]
+    );
+    assert_eq!(
+        spanset.spans[1].attributes,
+        [text("http.request.method", "GET"), text("status", "unset"),]
+    );
+}
+
+#[test]
+fn names_of_old_and_new_conventions_are_one() {
+    let mut server = span(1, 1, 100, vec![text("net.peer.name", "phone")]);
+    server.kind = 2;
+    let spans = vec![
+        server,
+        span(
+            2,
+            1,
+            200,
+            vec![text("net.peer.name", "db"), text("db.system", "mssql")],
+        ),
+        span(
+            3,
+            1,
+            300,
+            vec![text("db.system.name", "microsoft.sql_server")],
+        ),
+        span(
+            4,
+            1,
+            400,
+            vec![
+                text("http.method", "GET"),
+                text("http.request.method", "PUT"),
+            ],
+        ),
+    ];
+    let engine = engine(one_source(spans));
+    let find = |text: &str| ids(&search_all(&engine, text).traces);
+    assert_eq!(find("{ span.client.address = \"phone\" }"), [1]);
+    assert_eq!(
+        find("{ span.server.address = \"phone\" }"),
+        Vec::<u64>::new()
+    );
+    assert_eq!(find("{ span.server.address = \"db\" }"), [2]);
+    assert_eq!(find("{ .db.system = \"mssql\" }"), [3, 2]);
+    assert_eq!(
+        find("{ span.db.system.name = \"microsoft.sql_server\" }"),
+        [3, 2]
+    );
+    assert_eq!(find("{ span.db.system =~ \"ms.*\" }"), [3, 2]);
+    assert_eq!(find("{ span.db.system != \"mysql\" }"), [3, 2]);
+    assert_eq!(find("{ span.http.method = \"PUT\" }"), [4]);
+    assert_eq!(find("{ span.http.method = \"GET\" }"), Vec::<u64>::new());
+    let mut off = request(
+        trace_ql(
+            "{ span.http.method = \"GET\" || span.http.method = \"PUT\" && span.db.system = \"mssql\" }",
+        ),
+        TimeRange::ALL,
+        10,
+    );
+    off.caller.aliases = Aliases::Off;
+    assert_eq!(
+        ids(&block_on(engine.search(off)).unwrap().traces),
+        Vec::<u64>::new()
+    );
+    let mut off = request(
+        trace_ql("{ span.http.method = \"GET\" }"),
+        TimeRange::ALL,
+        10,
+    );
+    off.caller.aliases = Aliases::Off;
+    assert_eq!(ids(&block_on(engine.search(off)).unwrap().traces), [4]);
+}
+
+#[test]
+fn a_trace_is_joined_from_all_of_its_fragments() {
+    for seed in 0..200 {
+        let mut rng = fixtures::rng(seed);
+        let traces = fixtures::traces(&mut rng, 10);
+        let engine = engine(fixtures::snapshots(fixtures::spread(&mut rng, &traces, 4)));
+        for trace in &traces {
+            let mut request = TraceRequest {
+                caller: caller(),
+                trace_id: trace.trace_id,
+                window: TimeRange::ALL,
+                filter: None,
+            };
+            let answer = block_on(engine.trace_by_id(request.clone())).unwrap();
+            let mut found = answer.trace.unwrap();
+            let mut wanted = trace.clone();
+            for trace in [&mut found, &mut wanted] {
+                trace.spans.sort_by_cached_key(|span| format!("{span:?}"));
+            }
+            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "seed {seed}");
+            request.filter = Some("{ status = error }".to_owned());
+            let answer = block_on(engine.trace_by_id(request)).unwrap();
+            let errors = answer.trace.unwrap().spans;
+            assert!(errors.iter().all(|span| span.status_code() == 2));
+            let n = trace
+                .spans
+                .iter()
+                .filter(|span| span.status_code() == 2)
+                .count();
+            assert_eq!(errors.len(), n);
+        }
+    }
+}
+
+#[test]
+fn a_trace_that_is_not_there_is_no_error() {
+    let engine = engine(one_source(vec![span(1, 1, 100, Vec::new())]));
+    let mut request = TraceRequest {
+        caller: caller(),
+        trace_id: trace_id(5),
+        window: TimeRange::ALL,
+        filter: None,
+    };
+    let answer = block_on(engine.trace_by_id(request.clone())).unwrap();
+    assert_eq!((answer.trace, answer.partial.len()), (None, 0));
+    for filter in ["{ } && { }", "{ traceDuration > 1s }"] {
+        request.filter = Some(filter.to_owned());
+        let error = block_on(engine.trace_by_id(request.clone())).unwrap_err();
+        assert!(matches!(error, Error::Request(_)), "{error}");
+    }
+}
+
+#[test]
+fn names_and_values_come_from_every_source() {
+    let spans = |id, method: &str| vec![span(id, 1, 100 * id, vec![text(method, "GET")])];
+    let sources = vec![
+        PlainSource::new("block 1", spans(1, "http.method"), BTreeSet::new(), 1),
+        PlainSource::new(
+            "block 2",
+            spans(2, "http.request.method"),
+            BTreeSet::new(),
+            1,
+        ),
+    ];
+    let engine = engine(fixtures::snapshots(sources));
+    let names = |filter: Option<&str>, limit| {
+        block_on(engine.tag_names(TagNamesRequest {
+            caller: caller(),
+            scopes: vec![
+                TagScope::Attribute(AttributeScope::Span),
+                TagScope::Attribute(AttributeScope::Resource),
+                TagScope::Intrinsic,
+            ],
+            window: TimeRange::ALL,
+            filter: filter.map(str::to_owned),
+            limit,
+        }))
+        .unwrap()
+    };
+    let answer = names(None, 100);
+    assert_eq!(
+        answer.scopes[0].names,
+        ["http.method", "http.request.method"]
+    );
+    assert_eq!(answer.scopes[1].names, ["service.name"]);
+    assert!(answer.scopes[2].names.contains(&"span:duration".to_owned()));
+    assert!(names(None, 1).truncated);
+    let filtered = names(
+        Some("{ name = \"span 1\" && trace:id = \"10000000000000001\" && .x = "),
+        100,
+    );
+    assert_eq!(filtered.scopes[0].names, ["http.method"]);
+    let values = |name: TagName| {
+        block_on(engine.tag_values(TagValuesRequest {
+            caller: caller(),
+            name,
+            window: TimeRange::ALL,
+            filter: None,
+            limit: 10,
+            bytes_max: 1_000,
+        }))
+        .map(|answer| {
+            answer
+                .values
+                .into_iter()
+                .map(|value| (value.value_type, value.value))
+                .collect::<Vec<_>>()
+        })
+    };
+    let string = |text: &str| (TagValueType::String, text.to_owned());
+    let named = |text: &str| values(TagName::TraceQl(text.to_owned()));
+    assert_eq!(named("span.http.method").unwrap(), [string("GET")]);
+    assert_eq!(named(".service.name").unwrap(), [string("shop")]);
+    assert_eq!(
+        values(TagName::Bare("service.name".to_owned())).unwrap(),
+        [string("shop")]
+    );
+    assert_eq!(named("name").unwrap(), [string("span 1")]);
+    assert_eq!(
+        named("status").unwrap()[0],
+        (TagValueType::Keyword, "error".to_owned())
+    );
+    assert_eq!(named("duration").unwrap(), []);
+    assert!(matches!(named("nonsense"), Err(Error::Syntax(_))));
+}
+
+// === what goes wrong ===
+
+#[test]
+fn a_damaged_source_makes_an_answer_partial() {
+    let mut broken = PlainSource::new(
+        "block 2",
+        vec![span(2, 1, 200, Vec::new())],
+        BTreeSet::new(),
+        1,
+    );
+    broken.broken_after = Some(0);
+    let sources = vec![
+        PlainSource::new(
+            "block 1",
+            vec![span(1, 1, 100, Vec::new())],
+            BTreeSet::new(),
+            1,
+        ),
+        broken,
+    ];
+    let snapshots = fixtures::snapshots(sources);
+    let mut snapshot = snapshots.0.clone();
+    snapshot.missing.push("block 3 is set aside".to_owned());
+    let engine = engine(Arc::new(PlainSnapshots(snapshot)));
+    let answer = search_all(&engine, "{ }");
+    assert_eq!(ids(&answer.traces), [1]);
+    assert_eq!(
+        answer.partial,
+        [
+            "block 2 is damaged: a page does not fit its checksum",
+            "block 3 is set aside"
+        ]
+    );
+    assert_eq!(
+        (answer.stats.n_sources, answer.stats.n_sources_done),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_query_stops_when_nobody_waits_or_its_budget_is_used_up() {
+    let spans: Vec<Span> = (1..50).map(|n| span(n, 1, n * 10, Vec::new())).collect();
+    let snapshots = one_source(spans);
+    let left = engine(Arc::clone(&snapshots));
+    let gone = request(trace_ql("{ }"), TimeRange::ALL, 10);
+    gone.caller.cancel.cancel();
+    assert_eq!(block_on(left.search(gone)), Err(Error::Cancelled));
+
+    let mut limits = Limits::default();
+    limits.query_read_bytes_max = 5_500;
+    let poor = Engine::new(snapshots.clone(), limits, Arc::new(StillClock));
+    let answer = search_all(&poor, "{ name = \"nothing\" }");
+    assert_eq!(
+        answer.partial,
+        ["query read 5500 bytes, which is its limit (query.bytes_max)"]
+    );
+    // Two batches of two settle one trace: the rest is not read.
+    let first = block_on(poor.search(request(trace_ql("{ }"), TimeRange::ALL, 1))).unwrap();
+    assert_eq!((ids(&first.traces), first.partial.len()), (vec![49], 0));
+}
+
+#[test]
+fn a_huge_trace_is_shown_in_part() {
+    let spans: Vec<Span> = (1..30)
+        .map(|n| {
+            span(
+                1,
+                n,
+                n,
+                vec![tracewell_model::KeyValue {
+                    key: "n".to_owned(),
+                    value: AttributeValue::Int(n as i64),
+                }],
+            )
+        })
+        .collect();
+    let mut limits = Limits::default();
+    limits.trace_spans_max = 20;
+    let engine = Engine::new(one_source(spans), limits, Arc::new(StillClock));
+    let answer = search_all(&engine, "{ span.n > 9 }");
+    assert_eq!(answer.traces[0].spansets[0].matched, 20);
+    assert_eq!(answer.traces[0].duration_nano, 38);
+    assert_eq!(answer.partial.len(), 1);
+    let by_id = block_on(engine.trace_by_id(TraceRequest {
+        caller: caller(),
+        trace_id: trace_id(1),
+        window: TimeRange::ALL,
+        filter: None,
+    }))
+    .unwrap();
+    assert_eq!(
+        by_id.partial,
+        ["the trace has more than 20 spans, 29 of them are left out"]
+    );
+}
+
+#[test]
+fn an_empty_store_has_answers() {
+    let engine = engine(Arc::new(PlainSnapshots(Snapshot::default())));
+    assert_eq!(search_all(&engine, "{ }"), SearchResponse::default());
+}

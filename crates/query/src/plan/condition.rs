@@ -1,0 +1,423 @@
+//! From an expression to a boolean tree over columns, without `Each`.
+//!
+//! A condition that is one name and a constant becomes leaves, which sources evaluate once per
+//! distinct value; anything else becomes a [`Compute`]. `!` is pushed down to the leaves: `!x` is
+//! true where `x` is a condition that is false, or an attribute that holds the boolean false.
+
+use std::sync::Arc;
+
+use tracewell_model::alias::ValueMap;
+use tracewell_model::column::{Column, Intrinsic};
+use tracewell_model::filter::Compute;
+use tracewell_model::predicate::Operand;
+use tracewell_model::{CompareOp, Filter, Predicate};
+
+use super::name::{Candidate, candidates_of, leaf};
+use super::simplify::negate;
+use super::term::{self, Term, TermTest};
+use super::{Context, TextSpan};
+use crate::error::{Error, Result};
+use crate::syntax::ast::{Expr, ExprKind, Literal, LogicOp};
+
+/// Whether an expression is to hold or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sense {
+    Holds,
+    Fails,
+}
+
+impl Sense {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Holds => Self::Fails,
+            Self::Fails => Self::Holds,
+        }
+    }
+
+    fn apply(self, filter: Filter) -> Filter {
+        match self {
+            Self::Holds => filter,
+            Self::Fails => negate(filter),
+        }
+    }
+}
+
+impl Context<'_> {
+    /// The filter of an expression that has passed the type check.
+    pub(super) fn condition(&self, expr: &Expr, sense: Sense) -> Result<Filter> {
+        match &expr.kind {
+            ExprKind::Logic(op, terms) => {
+                let terms = terms
+                    .iter()
+                    .map(|term| self.condition(term, sense))
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(match (op, sense) {
+                    (LogicOp::And, Sense::Holds) | (LogicOp::Or, Sense::Fails) => {
+                        Filter::And(terms)
+                    }
+                    _ => Filter::Or(terms),
+                })
+            }
+            ExprKind::Not(inner) => match candidates_of(inner, self.aliases) {
+                Some(names) => Ok(sense.apply(is_bool(&names, false))),
+                None => self.condition(inner, sense.opposite()),
+            },
+            ExprKind::Literal(literal) => {
+                Ok(sense.apply(Filter::Constant(matches!(literal, Literal::Bool(true)))))
+            }
+            ExprKind::Attribute(_) | ExprKind::Intrinsic(_) => {
+                match candidates_of(expr, self.aliases) {
+                    Some(names) => Ok(sense.apply(is_bool(&names, true))),
+                    None => Err(self.not_built(expr.span, "this name")),
+                }
+            }
+            ExprKind::Regex {
+                negated,
+                left,
+                pattern,
+                pattern_span,
+            } => {
+                let filter = match candidates_of(left, self.aliases) {
+                    Some(names) => self.regex_leaves(&names, pattern, *negated, *pattern_span)?,
+                    None => self.compute(expr)?,
+                };
+                Ok(sense.apply(filter))
+            }
+            ExprKind::Compare(op, left, right) => {
+                Ok(sense.apply(self.comparison_filter(expr, *op, left, right)?))
+            }
+            ExprKind::Negate(_) | ExprKind::Arithmetic(..) => {
+                Err(self.type_error(expr.span, "a filter must be a condition"))
+            }
+        }
+    }
+
+    fn comparison_filter(
+        &self,
+        expr: &Expr,
+        op: CompareOp,
+        left: &Expr,
+        right: &Expr,
+    ) -> Result<Filter> {
+        for (one, other) in [(left, right), (right, left)] {
+            if is_nil(one) {
+                return self.nil_test(other, op);
+            }
+        }
+        for (name, constant, op) in [(left, right, op), (right, left, flipped(op))] {
+            let Some(names) = candidates_of(name, self.aliases) else {
+                continue;
+            };
+            if let Some(constant) = self.constant(constant)? {
+                return Ok(compare_leaves(&names, op, constant.as_ref()));
+            }
+        }
+        self.compute(expr)
+    }
+
+    /// `x = nil` and `x != nil`; an expression without a name of its own is never nil.
+    fn nil_test(&self, expr: &Expr, op: CompareOp) -> Result<Filter> {
+        if is_nil(expr) {
+            return Ok(Filter::Constant(false));
+        }
+        let exists = match candidates_of(expr, self.aliases) {
+            Some(names) => chain(&names, &|candidate| exists(&candidate.column)),
+            None => {
+                let term = self.term(expr)?;
+                filter_of(Term::Exists(Box::new(term)))
+            }
+        };
+        Ok(match op {
+            CompareOp::Equal => negate(exists),
+            _ => exists,
+        })
+    }
+
+    /// The value of an expression without names; the inner `None` is no value at all.
+    fn constant(&self, expr: &Expr) -> Result<Option<Option<Operand>>> {
+        if let ExprKind::Literal(literal) = &expr.kind {
+            return Ok(Some(operand(literal)));
+        }
+        let term = self.term(expr)?;
+        if term.has_names() {
+            return Ok(None);
+        }
+        Ok(Some(term::operand_of(term.value(&[]))))
+    }
+
+    fn compute(&self, expr: &Expr) -> Result<Filter> {
+        Ok(filter_of(self.term(expr)?))
+    }
+
+    pub(super) fn term(&self, expr: &Expr) -> Result<Term> {
+        let both = |left: &Expr, right: &Expr| -> Result<(Box<Term>, Box<Term>)> {
+            Ok((Box::new(self.term(left)?), Box::new(self.term(right)?)))
+        };
+        Ok(match &expr.kind {
+            ExprKind::Literal(literal) => Term::Constant(operand(literal)),
+            ExprKind::Attribute(_) | ExprKind::Intrinsic(_) => {
+                let names = candidates_of(expr, self.aliases)
+                    .ok_or_else(|| self.not_built(expr.span, "this name"))?;
+                Term::Names(names.into_iter().map(term::Slot::new).collect())
+            }
+            ExprKind::Not(inner) => Term::Not(Box::new(self.term(inner)?)),
+            ExprKind::Negate(inner) => Term::Negate(Box::new(self.term(inner)?)),
+            ExprKind::Arithmetic(op, left, right) => {
+                let (left, right) = both(left, right)?;
+                Term::Arithmetic(*op, left, right)
+            }
+            ExprKind::Compare(op, left, right) if is_nil(left) || is_nil(right) => {
+                let other = if is_nil(left) { right } else { left };
+                let exists = Term::Exists(Box::new(self.term(other)?));
+                match op {
+                    _ if is_nil(other) => Term::Constant(Some(Operand::Bool(false))),
+                    CompareOp::Equal => Term::Not(Box::new(exists)),
+                    _ => exists,
+                }
+            }
+            ExprKind::Compare(op, left, right) => {
+                let (left, right) = both(left, right)?;
+                Term::Compare(*op, left, right)
+            }
+            ExprKind::Regex {
+                negated,
+                left,
+                pattern,
+                pattern_span,
+            } => Term::Regex(
+                self.regex(pattern, *negated, *pattern_span)?,
+                Box::new(self.term(left)?),
+            ),
+            ExprKind::Logic(op, terms) => Term::Logic(
+                *op,
+                terms
+                    .iter()
+                    .map(|term| self.term(term))
+                    .collect::<Result<_>>()?,
+            ),
+        })
+    }
+
+    // === regular expressions ===
+
+    fn regex(&self, pattern: &str, negated: bool, span: TextSpan) -> Result<Predicate> {
+        let n = self.n_regexes.get() + 1;
+        if n > self.limits.regexes_max {
+            return Err(Error::TooLarge {
+                what: "regular expressions",
+                seen: n as u64,
+                limit: self.limits.regexes_max as u64,
+            });
+        }
+        self.n_regexes.set(n);
+        Predicate::regex(pattern, negated, self.limits.regex_bytes_max).map_err(|reason| {
+            self.type_error(span, format!("the regular expression is invalid: {reason}"))
+        })
+    }
+
+    /// Where values were renamed, a pattern may mean the old or the new name: either will do.
+    fn regex_leaves(
+        &self,
+        names: &[Candidate],
+        pattern: &str,
+        negated: bool,
+        span: TextSpan,
+    ) -> Result<Filter> {
+        let predicate = self.regex(pattern, negated, span)?;
+        let positive = if negated && names.iter().any(|name| name.values.is_some()) {
+            self.regex(pattern, false, span)?
+        } else {
+            predicate.clone()
+        };
+        Ok(chain(names, &|candidate| {
+            let plain = leaf(candidate.column.clone(), predicate.clone());
+            let Some(map) = candidate.values else {
+                return plain;
+            };
+            let renamed = renamed_matches(map, &positive);
+            let op = if negated {
+                CompareOp::NotEqual
+            } else {
+                CompareOp::Equal
+            };
+            let mut all = vec![plain];
+            all.extend(renamed.into_iter().map(|value| {
+                compare_leaf(&candidate.column, op, Operand::String(Arc::from(value)))
+            }));
+            if negated {
+                Filter::And(all)
+            } else {
+                Filter::Or(all)
+            }
+        }))
+    }
+}
+
+/// Values that do not match themselves but under their other name.
+fn renamed_matches(map: &'static ValueMap, positive: &Predicate) -> Vec<&'static str> {
+    use tracewell_model::Value;
+    let matches = |text: &str| positive.matches(Value::String(text));
+    let mut values = Vec::new();
+    for (old, new) in map.0 {
+        if matches(old) && !matches(new) {
+            values.push(*new);
+        }
+        if matches(new) && !matches(old) {
+            values.push(*old);
+        }
+    }
+    values
+}
+
+/// One filter over several columns: that of the first column that has a value.
+fn chain(names: &[Candidate], test: &dyn Fn(&Candidate) -> Filter) -> Filter {
+    let Some((first, rest)) = names.split_first() else {
+        return Filter::Constant(false);
+    };
+    let kinds = first.kind_filter();
+    let here = match &kinds {
+        None => test(first),
+        Some(kinds) => Filter::And(vec![kinds.clone(), test(first)]),
+    };
+    if rest.is_empty() {
+        return here;
+    }
+    let mut passed_over = negate(exists(&first.column));
+    if let Some(kinds) = kinds {
+        passed_over = Filter::Or(vec![negate(kinds), passed_over]);
+    }
+    Filter::Or(vec![
+        here,
+        Filter::And(vec![passed_over, chain(rest, test)]),
+    ])
+}
+
+fn exists(column: &Column) -> Filter {
+    leaf(column.clone(), Predicate::Exists)
+}
+
+fn is_bool(names: &[Candidate], value: bool) -> Filter {
+    compare_leaves(names, CompareOp::Equal, Some(&Operand::Bool(value)))
+}
+
+/// A comparison of a name with a constant, for filters that come from no text.
+pub(super) fn compare_any(names: &[Candidate], op: CompareOp, constant: &Operand) -> Filter {
+    compare_leaves(names, op, Some(constant))
+}
+
+/// A comparison of a name with a constant.
+fn compare_leaves(names: &[Candidate], op: CompareOp, constant: Option<&Operand>) -> Filter {
+    let Some(constant) = constant else {
+        return Filter::Constant(false);
+    };
+    chain(names, &|candidate| {
+        let column = &candidate.column;
+        match (candidate.values, constant) {
+            (Some(map), Operand::String(text)) => match op {
+                // An equality with any of the synonyms keeps statistics and filters of use.
+                CompareOp::Equal | CompareOp::NotEqual => {
+                    let each = map
+                        .synonyms(text)
+                        .into_iter()
+                        .map(|text| compare_leaf(column, op, Operand::String(Arc::from(text))))
+                        .collect();
+                    if op == CompareOp::Equal {
+                        Filter::Or(each)
+                    } else {
+                        Filter::And(each)
+                    }
+                }
+                _ => leaf(
+                    column.clone(),
+                    Predicate::Mapped {
+                        map,
+                        inner: Box::new(Predicate::Compare {
+                            op,
+                            operand: Operand::String(Arc::from(map.apply(text))),
+                        }),
+                    },
+                ),
+            },
+            _ => compare_leaf(column, op, constant.clone()),
+        }
+    })
+}
+
+/// One column and a constant; what can never match is a constant.
+fn compare_leaf(column: &Column, op: CompareOp, constant: Operand) -> Filter {
+    let operand = match (column, constant) {
+        (Column::Intrinsic(Intrinsic::TraceId | Intrinsic::LinkTraceId), Operand::String(text)) => {
+            Operand::String(Arc::from(text.trim_start_matches('0')))
+        }
+        (_, constant) => constant,
+    };
+    if never_matches(column, op, &operand) {
+        return Filter::Constant(false);
+    }
+    leaf(column.clone(), Predicate::Compare { op, operand })
+}
+
+fn never_matches(column: &Column, op: CompareOp, operand: &Operand) -> bool {
+    if let Operand::Float(value) = operand
+        && value.is_nan()
+    {
+        return true;
+    }
+    match (column, operand) {
+        // Attributes hold neither statuses nor kinds.
+        (Column::Attribute { .. }, Operand::Status(_) | Operand::Kind(_)) => true,
+        (Column::Intrinsic(Intrinsic::Duration | Intrinsic::TraceDuration), number) => {
+            let least = match number {
+                Operand::Int(value) | Operand::Duration(value) => *value as f64,
+                Operand::Float(value) => *value,
+                _ => return false,
+            };
+            match op {
+                CompareOp::Less => least <= 0.0,
+                CompareOp::LessOrEqual | CompareOp::Equal => least < 0.0,
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// The filter of a boolean term: a constant where it names nothing.
+fn filter_of(mut term: Term) -> Filter {
+    if !term.has_names() {
+        return Filter::Constant(term.is_true(&[]));
+    }
+    let mut columns = Vec::new();
+    term.number_columns(&mut columns);
+    Filter::Compute(Compute {
+        columns: columns.into(),
+        test: Arc::new(TermTest(term)),
+    })
+}
+
+pub(super) fn operand(literal: &Literal) -> Option<Operand> {
+    Some(match literal {
+        Literal::Nil => return None,
+        Literal::String(text) => Operand::String(Arc::clone(text)),
+        Literal::Int(value) => Operand::Int(*value),
+        Literal::Float(value) => Operand::Float(*value),
+        Literal::Bool(value) => Operand::Bool(*value),
+        Literal::Duration(nanos) => Operand::Duration(*nanos),
+        Literal::Status(code) => Operand::Status(*code),
+        Literal::Kind(code) => Operand::Kind(*code),
+    })
+}
+
+fn is_nil(expr: &Expr) -> bool {
+    matches!(expr.kind, ExprKind::Literal(Literal::Nil))
+}
+
+fn flipped(op: CompareOp) -> CompareOp {
+    match op {
+        CompareOp::Less => CompareOp::Greater,
+        CompareOp::LessOrEqual => CompareOp::GreaterOrEqual,
+        CompareOp::Greater => CompareOp::Less,
+        CompareOp::GreaterOrEqual => CompareOp::LessOrEqual,
+        same => same,
+    }
+}

@@ -1,0 +1,109 @@
+//! From a name to the columns under which its value may lie.
+
+use std::sync::Arc;
+
+use tracewell_model::alias::{self, KindRule, ValueMap};
+use tracewell_model::{AttributeScope, Column, Intrinsic, Leaf, Predicate};
+use tracewell_model::{CompareOp, Filter, predicate::Operand};
+
+use crate::request::Aliases;
+use crate::syntax::ast::{AttributeName, Expr, ExprKind, IntrinsicField};
+
+/// One column that may hold the value of a name. Of several, the first that has a value counts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) column: Column,
+    /// On spans of which kind the column has this meaning.
+    pub(crate) kinds: KindRule,
+    /// Old values and their new names; both are read as the new one.
+    pub(crate) values: Option<&'static ValueMap>,
+}
+
+/// Where an unscoped attribute is looked for, in this order.
+const SCOPES: [AttributeScope; 5] = [
+    AttributeScope::Span,
+    AttributeScope::Resource,
+    AttributeScope::Event,
+    AttributeScope::Link,
+    AttributeScope::Instrumentation,
+];
+
+impl Candidate {
+    pub(crate) fn of_intrinsic(intrinsic: Intrinsic) -> Self {
+        Self {
+            column: Column::Intrinsic(intrinsic),
+            kinds: KindRule::Any,
+            values: None,
+        }
+    }
+
+    /// The condition on the kind of the span, where there is one.
+    pub(crate) fn kind_filter(&self) -> Option<Filter> {
+        let op = match self.kinds {
+            KindRule::Any => return None,
+            KindRule::Server => CompareOp::Equal,
+            KindRule::NotServer => CompareOp::NotEqual,
+        };
+        Some(leaf(
+            Column::Intrinsic(Intrinsic::Kind),
+            Predicate::Compare {
+                op,
+                operand: Operand::Kind(alias::KIND_SERVER),
+            },
+        ))
+    }
+}
+
+/// Every column of an attribute, best first.
+pub(crate) fn candidates(name: &AttributeName, aliases: Aliases) -> Vec<Candidate> {
+    let scopes = match &name.scope {
+        Some(scope) => std::slice::from_ref(scope),
+        None => &SCOPES,
+    };
+    let mut all = Vec::new();
+    for scope in scopes {
+        match aliases {
+            Aliases::Off => all.push(Candidate {
+                column: Column::Attribute {
+                    scope: *scope,
+                    key: Arc::clone(&name.key),
+                },
+                kinds: KindRule::Any,
+                values: None,
+            }),
+            Aliases::Resolve => {
+                all.extend(
+                    alias::names(*scope, &name.key)
+                        .into_iter()
+                        .map(|name| Candidate {
+                            column: Column::attribute(*scope, name.key),
+                            kinds: name.kinds,
+                            values: name.values,
+                        }),
+                );
+            }
+        }
+    }
+    all
+}
+
+/// The columns of an expression that is nothing but a name.
+pub(crate) fn candidates_of(expr: &Expr, aliases: Aliases) -> Option<Vec<Candidate>> {
+    match &expr.kind {
+        ExprKind::Attribute(name) if !name.of_parent => Some(candidates(name, aliases)),
+        ExprKind::Intrinsic(name) => match name.field {
+            IntrinsicField::Column(column) => Some(vec![Candidate::of_intrinsic(column)]),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A leaf that is false where there is no value.
+pub(crate) fn leaf(column: Column, predicate: Predicate) -> Filter {
+    Filter::Leaf(Leaf {
+        column,
+        predicate,
+        when_absent: false,
+    })
+}

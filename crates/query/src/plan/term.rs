@@ -1,0 +1,248 @@
+//! Expressions that are no single comparison of a name with a constant: evaluated row by row.
+//!
+//! Types are those of run time: what does not go together has no value, and no value matches
+//! nothing. Whole numbers stay whole and wrap around; a division of them by zero has no value;
+//! every other mix is computed in floating point, durations as nanoseconds.
+
+use std::sync::Arc;
+
+use tracewell_model::alias::{KIND_SERVER, KindRule};
+use tracewell_model::filter::RowTest;
+use tracewell_model::predicate::{Operand, values_match};
+use tracewell_model::{Column, CompareOp, Intrinsic, Predicate, Value};
+
+use super::name::Candidate;
+use crate::syntax::ast::{ArithmeticOp, LogicOp};
+
+#[derive(Debug, Clone)]
+pub(super) enum Term {
+    Constant(Option<Operand>),
+    /// The first of these columns that has a value.
+    Names(Vec<Slot>),
+    Not(Box<Term>),
+    Negate(Box<Term>),
+    Exists(Box<Term>),
+    Arithmetic(ArithmeticOp, Box<Term>, Box<Term>),
+    Compare(CompareOp, Box<Term>, Box<Term>),
+    Regex(Predicate, Box<Term>),
+    Logic(LogicOp, Vec<Term>),
+}
+
+/// A column of a [`Term`], and where its value lies in a row.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    candidate: Candidate,
+    index: usize,
+    /// Index of the kind of the span, where the candidate asks for it.
+    kind_index: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct TermTest(pub(super) Term);
+
+impl RowTest for TermTest {
+    fn test(&self, values: &[Value<'_>]) -> bool {
+        self.0.is_true(values)
+    }
+}
+
+impl Slot {
+    pub(super) fn new(candidate: Candidate) -> Self {
+        Self {
+            candidate,
+            index: 0,
+            kind_index: 0,
+        }
+    }
+
+    fn value<'a>(&'a self, values: &[Value<'a>]) -> Value<'a> {
+        if self.candidate.kinds != KindRule::Any {
+            let kind = match values.get(self.kind_index) {
+                Some(Value::Kind(kind)) => *kind,
+                _ => 0,
+            };
+            debug_assert_eq!(KIND_SERVER, 2, "kinds are OTLP numbers");
+            if !self.candidate.kinds.holds(kind) {
+                return Value::Nil;
+            }
+        }
+        match (values.get(self.index), self.candidate.values) {
+            (Some(Value::String(text)), Some(map)) => Value::String(map.apply(text)),
+            (Some(value), _) => *value,
+            (None, _) => Value::Nil,
+        }
+    }
+}
+
+impl Term {
+    pub(super) fn has_names(&self) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Names(_) => true,
+            Self::Not(inner)
+            | Self::Negate(inner)
+            | Self::Exists(inner)
+            | Self::Regex(_, inner) => inner.has_names(),
+            Self::Arithmetic(_, left, right) | Self::Compare(_, left, right) => {
+                left.has_names() || right.has_names()
+            }
+            Self::Logic(_, terms) => terms.iter().any(Self::has_names),
+        }
+    }
+
+    /// Gives every column its place in a row.
+    pub(super) fn number_columns(&mut self, columns: &mut Vec<Column>) {
+        match self {
+            Self::Constant(_) => {}
+            Self::Names(slots) => {
+                for slot in slots {
+                    slot.index = place(columns, &slot.candidate.column);
+                    if slot.candidate.kinds != KindRule::Any {
+                        slot.kind_index = place(columns, &Column::Intrinsic(Intrinsic::Kind));
+                    }
+                }
+            }
+            Self::Not(inner)
+            | Self::Negate(inner)
+            | Self::Exists(inner)
+            | Self::Regex(_, inner) => {
+                inner.number_columns(columns);
+            }
+            Self::Arithmetic(_, left, right) | Self::Compare(_, left, right) => {
+                left.number_columns(columns);
+                right.number_columns(columns);
+            }
+            Self::Logic(_, terms) => terms
+                .iter_mut()
+                .for_each(|term| term.number_columns(columns)),
+        }
+    }
+
+    pub(super) fn is_true(&self, values: &[Value<'_>]) -> bool {
+        self.value(values) == Value::Bool(true)
+    }
+
+    pub(super) fn value<'a>(&'a self, values: &[Value<'a>]) -> Value<'a> {
+        match self {
+            Self::Constant(constant) => constant.as_ref().map_or(Value::Nil, Operand::as_value),
+            Self::Names(slots) => slots
+                .iter()
+                .map(|slot| slot.value(values))
+                .find(|value| !value.is_nil())
+                .unwrap_or(Value::Nil),
+            // False for what is no boolean: `!` of it is no match.
+            Self::Not(inner) => Value::Bool(inner.value(values) == Value::Bool(false)),
+            Self::Negate(inner) => match inner.value(values) {
+                Value::Int(value) => Value::Int(value.wrapping_neg()),
+                Value::Duration(value) => Value::Duration(value.wrapping_neg()),
+                Value::Float(value) => Value::Float(-value),
+                _ => Value::Nil,
+            },
+            Self::Exists(inner) => Value::Bool(!inner.value(values).is_nil()),
+            Self::Arithmetic(op, left, right) => {
+                arithmetic(*op, left.value(values), right.value(values))
+            }
+            Self::Compare(op, left, right) => Value::Bool(compare(
+                *op,
+                (left, left.value(values)),
+                (right, right.value(values)),
+            )),
+            Self::Regex(predicate, inner) => {
+                let value = inner.value(values);
+                Value::Bool(!value.is_nil() && predicate.matches(value))
+            }
+            Self::Logic(LogicOp::And, terms) => {
+                Value::Bool(terms.iter().all(|term| term.is_true(values)))
+            }
+            Self::Logic(LogicOp::Or, terms) => {
+                Value::Bool(terms.iter().any(|term| term.is_true(values)))
+            }
+        }
+    }
+
+    /// Whether the term is a trace id, which is compared without its leading zeros, and the map of
+    /// its values, if it has one.
+    fn is_trace_id(&self) -> bool {
+        let Self::Names(slots) = self else {
+            return false;
+        };
+        slots.iter().any(|slot| {
+            matches!(
+                slot.candidate.column,
+                Column::Intrinsic(Intrinsic::TraceId | Intrinsic::LinkTraceId)
+            )
+        })
+    }
+}
+
+fn compare(op: CompareOp, left: (&Term, Value<'_>), right: (&Term, Value<'_>)) -> bool {
+    let trims = left.0.is_trace_id() || right.0.is_trace_id();
+    let side = |value| match value {
+        Value::String(text) if trims => Value::String(text.trim_start_matches('0')),
+        value => value,
+    };
+    let (left, right) = (side(left.1), side(right.1));
+    !left.is_nil() && !right.is_nil() && values_match(left, op, right)
+}
+
+fn place(columns: &mut Vec<Column>, column: &Column) -> usize {
+    let known = columns.iter().position(|other| other == column);
+    known.unwrap_or_else(|| {
+        columns.push(column.clone());
+        columns.len() - 1
+    })
+}
+
+fn arithmetic(op: ArithmeticOp, left: Value<'_>, right: Value<'_>) -> Value<'static> {
+    if let (Value::Int(a), Value::Int(b)) = (left, right) {
+        return whole(op, a, b).map_or(Value::Nil, Value::Int);
+    }
+    let (Some(a), Some(b)) = (number(left), number(right)) else {
+        return Value::Nil;
+    };
+    Value::Float(match op {
+        ArithmeticOp::Add => a + b,
+        ArithmeticOp::Subtract => a - b,
+        ArithmeticOp::Multiply => a * b,
+        ArithmeticOp::Divide => a / b,
+        ArithmeticOp::Modulo => a % b,
+        ArithmeticOp::Power => a.powf(b),
+    })
+}
+
+fn number(value: Value<'_>) -> Option<f64> {
+    match value {
+        Value::Int(value) | Value::Duration(value) => Some(value as f64),
+        Value::Float(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn whole(op: ArithmeticOp, a: i64, b: i64) -> Option<i64> {
+    match op {
+        ArithmeticOp::Add => Some(a.wrapping_add(b)),
+        ArithmeticOp::Subtract => Some(a.wrapping_sub(b)),
+        ArithmeticOp::Multiply => Some(a.wrapping_mul(b)),
+        ArithmeticOp::Divide => (b != 0).then(|| a.wrapping_div(b)),
+        ArithmeticOp::Modulo => (b != 0).then(|| a.wrapping_rem(b)),
+        ArithmeticOp::Power => {
+            let exact = u32::try_from(b).ok().and_then(|b| a.checked_pow(b));
+            // The cast saturates: too large becomes the largest, a fraction becomes zero.
+            Some(exact.unwrap_or_else(|| (a as f64).powf(b as f64) as i64))
+        }
+    }
+}
+
+/// A scalar value as a constant.
+pub(super) fn operand_of(value: Value<'_>) -> Option<Operand> {
+    Some(match value {
+        Value::String(text) => Operand::String(Arc::from(text)),
+        Value::Int(value) => Operand::Int(value),
+        Value::Float(value) => Operand::Float(value),
+        Value::Bool(value) => Operand::Bool(value),
+        Value::Duration(value) => Operand::Duration(value),
+        Value::Status(code) => Operand::Status(code),
+        Value::Kind(code) => Operand::Kind(code),
+        Value::Nil | Value::Array(_) | Value::Opaque => return None,
+    })
+}

@@ -1,0 +1,461 @@
+use tracewell_model::alias;
+use tracewell_model::predicate::values_match;
+use tracewell_model::span::duration_nano;
+use tracewell_model::{AttributeScope, Event, Intrinsic, KeyValue, Level, Link, Span, Value};
+
+use super::*;
+use crate::fixtures;
+use crate::syntax::ast::{ArithmeticOp, ExprKind, IntrinsicField, Literal};
+use crate::syntax::parse;
+
+fn plan(text: &str) -> Result<Plan> {
+    let limits = PlanLimits::from(&tracewell_model::Limits::default());
+    Plan::new(text, &parse(text)?, Aliases::Resolve, limits)
+}
+
+// === a naive evaluator: the definition of a filter, straight from the tree ===
+
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    spans: &'a [Span],
+    span: &'a Span,
+    event: Option<&'a Event>,
+    link: Option<&'a Link>,
+}
+
+/// True if the whole expression holds for one event and one link.
+fn naive(expr: Option<&Expr>, spans: &[Span], span: &Span) -> bool {
+    let Some(expr) = expr else { return true };
+    let events: Vec<Option<&Event>> = match span.events.as_slice() {
+        [] => vec![None],
+        events => events.iter().map(Some).collect(),
+    };
+    let links: Vec<Option<&Link>> = match span.links.as_slice() {
+        [] => vec![None],
+        links => links.iter().map(Some).collect(),
+    };
+    events.iter().any(|event| {
+        links.iter().any(|link| {
+            let scene = Scene {
+                spans,
+                span,
+                event: *event,
+                link: *link,
+            };
+            scene.holds(expr)
+        })
+    })
+}
+
+/// An owned value: a text, or what borrows from the spans.
+enum Naive<'a> {
+    Text(String),
+    Value(Value<'a>),
+}
+
+impl Naive<'_> {
+    fn get(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::String(text),
+            Self::Value(value) => *value,
+        }
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn holds(self, expr: &'a Expr) -> bool {
+        self.value(expr).get() == Value::Bool(true)
+    }
+
+    fn value(self, expr: &'a Expr) -> Naive<'a> {
+        let is_nil = |expr: &Expr| matches!(expr.kind, ExprKind::Literal(Literal::Nil));
+        let value = match &expr.kind {
+            ExprKind::Literal(literal) => match literal {
+                Literal::Nil => Value::Nil,
+                Literal::String(text) => Value::String(text),
+                Literal::Int(value) => Value::Int(*value),
+                Literal::Float(value) => Value::Float(*value),
+                Literal::Bool(value) => Value::Bool(*value),
+                Literal::Duration(value) => Value::Duration(*value),
+                Literal::Status(value) => Value::Status(*value),
+                Literal::Kind(value) => Value::Kind(*value),
+            },
+            ExprKind::Attribute(name) => self.attribute(name.scope, &name.key),
+            ExprKind::Intrinsic(name) => match name.field {
+                IntrinsicField::Column(intrinsic) => return self.intrinsic(intrinsic),
+                _ => unreachable!("refused by the planner"),
+            },
+            ExprKind::Not(inner) => Value::Bool(self.value(inner).get() == Value::Bool(false)),
+            ExprKind::Negate(inner) => match self.value(inner).get() {
+                Value::Int(value) => Value::Int(-value),
+                Value::Float(value) => Value::Float(-value),
+                Value::Duration(value) => Value::Duration(-value),
+                _ => Value::Nil,
+            },
+            ExprKind::Logic(op, terms) => Value::Bool(match op {
+                LogicOp::And => terms.iter().all(|term| self.holds(term)),
+                LogicOp::Or => terms.iter().any(|term| self.holds(term)),
+            }),
+            ExprKind::Compare(op, left, right) if is_nil(left) || is_nil(right) => {
+                let other = self.value(if is_nil(left) { right } else { left });
+                let absent = other.get().is_nil();
+                let both_nil = is_nil(left) && is_nil(right);
+                Value::Bool(!both_nil && absent == (*op == tracewell_model::CompareOp::Equal))
+            }
+            ExprKind::Compare(op, left, right) => {
+                let (a, b) = (self.value(left), self.value(right));
+                let trims = |expr: &Expr| match &expr.kind {
+                    ExprKind::Intrinsic(name) => matches!(
+                        name.field,
+                        IntrinsicField::Column(Intrinsic::TraceId | Intrinsic::LinkTraceId)
+                    ),
+                    _ => false,
+                };
+                let trim = trims(left) || trims(right);
+                let side = |value| match value {
+                    Value::String(text) if trim => Value::String(text.trim_start_matches('0')),
+                    value => value,
+                };
+                Value::Bool(values_match(side(a.get()), *op, side(b.get())))
+            }
+            ExprKind::Regex {
+                negated,
+                left,
+                pattern,
+                ..
+            } => {
+                let predicate =
+                    tracewell_model::Predicate::regex(pattern, *negated, 1 << 20).unwrap();
+                Value::Bool(predicate.matches(self.value(left).get()))
+            }
+            ExprKind::Arithmetic(op, left, right) => {
+                arithmetic(*op, self.value(left).get(), self.value(right).get())
+            }
+        };
+        Naive::Value(value)
+    }
+
+    fn attribute(self, scope: Option<AttributeScope>, key: &str) -> Value<'a> {
+        use AttributeScope as S;
+        let scopes = match scope {
+            Some(scope) => vec![scope],
+            None => vec![S::Span, S::Resource, S::Event, S::Link, S::Instrumentation],
+        };
+        for scope in scopes {
+            let all: &[KeyValue] = match scope {
+                S::Span => &self.span.attributes,
+                S::Resource => &self.span.resource.attributes,
+                S::Event => self.event.map_or(&[], |event| &event.attributes),
+                S::Link => self.link.map_or(&[], |link| &link.attributes),
+                S::Instrumentation => &self.span.scope.attributes,
+            };
+            for name in alias::names(scope, key) {
+                if !name.kinds.holds(self.span.kind) {
+                    continue;
+                }
+                let first = all.iter().find(|attribute| attribute.key == name.key);
+                let value = first.map_or(Value::Nil, |first| first.value.as_value());
+                if !value.is_nil() {
+                    return value;
+                }
+            }
+        }
+        Value::Nil
+    }
+
+    fn intrinsic(self, intrinsic: Intrinsic) -> Naive<'a> {
+        let span = self.span;
+        let root = self
+            .spans
+            .iter()
+            .filter(|span| span.is_root())
+            .min_by_key(|span| (span.start_unix_nano, span.span_id));
+        let start = self.spans.iter().map(|span| span.start_unix_nano).min();
+        let end = self.spans.iter().map(|span| span.end_unix_nano).max();
+        let hex = |id: String| Naive::Text(id);
+        Naive::Value(match intrinsic {
+            Intrinsic::Name => Value::String(&span.name),
+            Intrinsic::Duration => Value::Duration(span.duration_nano()),
+            Intrinsic::Status => Value::Status(span.status_code()),
+            Intrinsic::StatusMessage => {
+                Value::String(span.status.as_ref().map_or("", |status| &status.message))
+            }
+            Intrinsic::Kind => Value::Kind(span.kind),
+            Intrinsic::SpanId => return hex(span.span_id.to_string()),
+            Intrinsic::ParentId => match span.parent_span_id {
+                Some(parent) if !parent.is_zero() => return hex(parent.to_string()),
+                _ => Value::Nil,
+            },
+            Intrinsic::TraceId => {
+                return hex(span.trace_id.to_string().trim_start_matches('0').to_owned());
+            }
+            Intrinsic::TraceDuration => {
+                Value::Duration(duration_nano(start.unwrap(), end.unwrap()))
+            }
+            Intrinsic::RootName => root.map_or(Value::Nil, |root| Value::String(&root.name)),
+            Intrinsic::RootService => root.map_or(Value::Nil, |root| {
+                Value::String(root.resource.service_name())
+            }),
+            Intrinsic::EventName => self
+                .event
+                .map_or(Value::Nil, |event| Value::String(&event.name)),
+            Intrinsic::EventTimeSinceStart => self.event.map_or(Value::Nil, |event| {
+                Value::Duration(event.time_unix_nano as i64 - span.start_unix_nano as i64)
+            }),
+            Intrinsic::LinkTraceId => match self.link {
+                Some(link) => {
+                    return hex(link.trace_id.to_string().trim_start_matches('0').to_owned());
+                }
+                None => Value::Nil,
+            },
+            Intrinsic::InstrumentationName => Value::String(&span.scope.name),
+            _ => unreachable!("not generated"),
+        })
+    }
+}
+
+fn arithmetic(op: ArithmeticOp, left: Value<'_>, right: Value<'_>) -> Value<'static> {
+    let number = |value| match value {
+        Value::Int(value) | Value::Duration(value) => Some(value as f64),
+        Value::Float(value) => Some(value),
+        _ => None,
+    };
+    let (Some(a), Some(b)) = (number(left), number(right)) else {
+        return Value::Nil;
+    };
+    let result = match op {
+        ArithmeticOp::Add => a + b,
+        ArithmeticOp::Subtract => a - b,
+        ArithmeticOp::Multiply => a * b,
+        ArithmeticOp::Divide => a / b,
+        ArithmeticOp::Modulo => a % b,
+        ArithmeticOp::Power => a.powf(b),
+    };
+    match (left, right, op) {
+        (Value::Int(_), Value::Int(0), ArithmeticOp::Divide | ArithmeticOp::Modulo) => Value::Nil,
+        // Small numbers: the cast cuts the fraction off, as whole division does.
+        (Value::Int(_), Value::Int(_), _) => Value::Int(result as i64),
+        _ => Value::Float(result),
+    }
+}
+
+fn filter_exprs(query: &Query) -> Vec<Option<Expr>> {
+    fn walk(expr: &SpansetExpr, all: &mut Vec<Option<Expr>>) {
+        match &expr.kind {
+            SpansetKind::Filter(inner) => all.push(inner.clone()),
+            SpansetKind::Logic(_, terms) => terms.iter().for_each(|term| walk(term, all)),
+            SpansetKind::Relation(..) | SpansetKind::Pipeline(_) => {}
+        }
+    }
+    let mut all = Vec::new();
+    if let Root::Pipeline(pipeline) = &query.root
+        && let [Stage::Spanset(expr)] = pipeline.stages.as_slice()
+    {
+        walk(expr, &mut all);
+    }
+    all
+}
+
+fn has_nested_each(filter: &Filter) -> bool {
+    fn inside(filter: &Filter) -> bool {
+        match filter {
+            Filter::And(inner) | Filter::Or(inner) => inner.iter().any(inside),
+            Filter::Not(inner) => inside(inner),
+            Filter::Each { .. } => true,
+            Filter::Constant(_) | Filter::Leaf(_) | Filter::Compute(_) => false,
+        }
+    }
+    match filter {
+        Filter::And(inner) | Filter::Or(inner) => inner.iter().any(has_nested_each),
+        Filter::Not(inner) => has_nested_each(inner),
+        Filter::Each { filter, .. } => inside(filter),
+        Filter::Constant(_) | Filter::Leaf(_) | Filter::Compute(_) => false,
+    }
+}
+
+#[test]
+fn filters_mean_what_the_definition_says() {
+    let (mut n_some, mut n_refused, mut n_inexact) = (0, 0, 0);
+    for seed in 0..4_000 {
+        let mut rng = fixtures::rng(seed);
+        let text = fixtures::query(&mut rng);
+        let plan = match plan(&text) {
+            Ok(plan) => plan,
+            Err(Error::Type { .. }) => {
+                n_refused += 1;
+                continue;
+            }
+            Err(error) => panic!("seed {seed}: {text}: {error}"),
+        };
+        let exprs = filter_exprs(&parse(&text).unwrap());
+        assert_eq!(exprs.len(), plan.filters.len());
+        for trace in fixtures::traces(&mut rng, 6) {
+            let mut any = false;
+            for (expr, filter) in exprs.iter().zip(&plan.filters) {
+                assert!(!has_nested_each(&filter.scan), "{text}");
+                n_inexact += usize::from(!filter.scan_is_exact);
+                for (index, span) in trace.spans.iter().enumerate() {
+                    let says = |filter| fixtures::matches(filter, &trace.spans, index);
+                    let expected = naive(expr.as_ref(), &trace.spans, span);
+                    let hint = || format!("seed {seed}: {text}\n{:?}\n{span:?}", filter.exact);
+                    assert_eq!(says(&filter.exact), expected, "{}", hint());
+                    if filter.scan_is_exact {
+                        assert_eq!(says(&filter.scan), expected, "{}", hint());
+                    }
+                    assert!(says(&filter.scan) >= expected, "{}", hint());
+                    assert!(says(&filter.fragment) >= expected, "{}", hint());
+                    any |= expected;
+                }
+            }
+            n_some += usize::from(any);
+        }
+    }
+    assert!(n_some > 3_000, "{n_some}");
+    assert!(n_refused < 2_000, "{n_refused}");
+    assert!(n_inexact > 0, "the weaker form is never needed");
+}
+
+// === what is refused ===
+
+#[track_caller]
+fn refused(text: &str, message: &str) {
+    match plan(text) {
+        Ok(plan) => panic!("{text} is planned as {:?}", plan.filters),
+        Err(error) => assert_eq!(error.to_string(), message, "{text}"),
+    }
+}
+
+#[test]
+fn what_can_never_mean_anything_is_refused() {
+    refused(
+        "{ 1 = \"foo\" }",
+        "type error at line 1, col 3: a number or duration never equals a string",
+    );
+    refused(
+        "{ status = 2 }",
+        "type error at line 1, col 3: a status never equals a number or duration",
+    );
+    refused(
+        "{ status > ok }",
+        "type error at line 1, col 3: a status takes only `=` and `!=`",
+    );
+    refused(
+        "{ .a = 1 && !name = \"x\" }",
+        "type error at line 1, col 14: `!` takes a condition, this is a string",
+    );
+    refused(
+        "{ 1 + 1 }",
+        "type error at line 1, col 3: a filter must be a condition, this is a number or duration",
+    );
+    refused(
+        "{ status }",
+        "type error at line 1, col 3: a filter must be a condition, this is a status",
+    );
+    refused(
+        "{ name = nil }",
+        "type error at line 1, col 3: `name` is never nil",
+    );
+    refused(
+        "{ resource.service.name = nil }",
+        "type error at line 1, col 3: `resource.service.name` is never nil",
+    );
+    refused(
+        "{ .a =~ \"(\" }",
+        "type error at line 1, col 9: the regular expression is invalid: unclosed group",
+    );
+    refused(
+        "{ .a < nil }",
+        "type error at line 1, col 3: nil takes only `=` and `!=`",
+    );
+    for text in [
+        "{ kind < consumer }",
+        "{ .a + \"x\" > 1 }",
+        "{ name =~ \"x\" && 1 }",
+        "{ -name = 1 }",
+    ] {
+        assert!(matches!(plan(text), Err(Error::Type { .. })), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_named() {
+    for (text, construct) in [
+        ("{ } >> { }", "the structural operator `>>`"),
+        ("{ .a } && ({ .b } !< { })", "the structural operator `!<`"),
+        ("{ } | count() > 1", "a comparison of aggregates"),
+        ("{ } | by(name)", "`by()`"),
+        ("{ } | select(name)", "`select()`"),
+        ("{ } | { .a }", "a filter behind `|`"),
+        ("{ } | rate()", "metrics"),
+        ("{ nestedSetParent < 0 }", "`nestedSetParent`"),
+        ("{ span:childCount > 1 }", "`span:childCount`"),
+        (
+            "{ parent.a = 1 }",
+            "an attribute of the parent span (`parent.`)",
+        ),
+    ] {
+        match plan(text) {
+            Err(Error::NotBuilt {
+                construct: named, ..
+            }) => assert_eq!(named, construct, "{text}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn constants_are_folded() {
+    let filter = |text: &str| format!("{:?}", plan(text).unwrap().filters[0].scan);
+    assert_eq!(filter("{ 2 ^ 3 = 8 }"), "Constant(true)");
+    assert_eq!(filter("{ 1 / 0 = 1 || 1 % 0 != 1 }"), "Constant(false)");
+    assert_eq!(filter("{ nil = nil || nil != nil }"), "Constant(false)");
+    assert_eq!(filter("{ duration < 0 }"), "Constant(false)");
+    assert_eq!(filter("{ span.a = ok }"), "Constant(false)");
+    assert_eq!(filter("{ 1s = 1000ms && 1.5 * 2 = 3 }"), "Constant(true)");
+    assert!(plan("{ false } && { .a }").unwrap().is_empty());
+    assert!(!plan("{ false } || { .a }").unwrap().is_empty());
+    let arithmetic = filter("{ duration > 2 * 3s }");
+    assert!(arithmetic.starts_with("Leaf"), "{arithmetic}");
+}
+
+#[test]
+fn each_stands_around_as_little_as_possible() {
+    let count = |text: &str| {
+        fn walk(filter: &Filter, found: &mut Vec<(Level, usize)>) {
+            match filter {
+                Filter::And(inner) | Filter::Or(inner) => {
+                    inner.iter().for_each(|filter| walk(filter, found));
+                }
+                Filter::Not(inner) => walk(inner, found),
+                Filter::Each { level, filter } => {
+                    let mut n = 0;
+                    filter.for_each_column(&mut |_| n += 1);
+                    found.push((*level, n));
+                }
+                Filter::Constant(_) | Filter::Leaf(_) | Filter::Compute(_) => {}
+            }
+        }
+        let mut found = Vec::new();
+        walk(&plan(text).unwrap().filters[0].scan, &mut found);
+        found
+    };
+    assert_eq!(count("{ name = \"a\" && span.b = 1 }"), []);
+    assert_eq!(
+        count("{ event.a = 1 && name = \"a\" && event.b = 2 }"),
+        [(Level::Event, 2)]
+    );
+    assert_eq!(
+        count("{ event.a = 1 || name = \"a\" || event.b = 2 }"),
+        [(Level::Event, 2)]
+    );
+    assert_eq!(
+        count("{ event.a = 1 && link.b = 1 }"),
+        [(Level::Event, 1), (Level::Link, 1)]
+    );
+    let plan = plan("{ event.a = link.a }").unwrap();
+    assert!(!plan.filters[0].scan_is_exact);
+    let many = (0..12).map(|n| format!(".k{n} = 1")).collect::<Vec<_>>();
+    assert!(self::plan(&format!("{{ {} }}", many.join(" && "))).is_ok());
+    let list = self::plan(&format!("{{ {} }}", many.join(" || "))).unwrap();
+    assert!(list.filters[0].scan_is_exact);
+}
