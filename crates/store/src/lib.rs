@@ -7,6 +7,7 @@ pub mod error;
 pub mod manifest;
 pub mod merge;
 pub mod metrics;
+pub mod objects;
 pub mod partition;
 pub mod retention;
 pub mod scan;
