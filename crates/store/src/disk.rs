@@ -110,33 +110,45 @@ pub struct DiskSpace {
     pub total: u64,
 }
 
-/// Creates a directory and those above it, and returns when the name of each one created is durable.
-/// The topmost directory that is there already is taken to be durable.
+/// Creates a directory and those above it, and returns when all their names are durable. Those that
+/// are there already are synced too: a process before may have been killed before it did.
 pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    let mut current = path;
-    while !current.as_os_str().is_empty() {
-        match disk.metadata(current) {
-            Ok(metadata) if metadata.is_dir => break,
+    let all: Vec<&Path> = path
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty())
+        .collect();
+    for dir in all.into_iter().rev() {
+        let is_new = match disk.metadata(dir) {
+            Ok(metadata) if metadata.is_dir => false,
             Ok(_) => {
                 return Err(io::Error::new(
                     io::ErrorKind::NotADirectory,
-                    format!("{} is a file, not a directory", current.display()),
+                    format!("{} is a file, not a directory", dir.display()),
                 ));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(current),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(error),
+        };
+        if is_new {
+            disk.create_dir_all(dir)?;
         }
-        match current.parent() {
-            Some(parent) => current = parent,
-            None => break,
+        match disk.sync_dir(parent_of(dir)) {
+            // Directories of the system, which we did not make and may not touch.
+            Err(error) if !is_new && is_refused(&error) => {}
+            synced => synced?,
         }
-    }
-    disk.create_dir_all(path)?;
-    for created in missing.iter().rev() {
-        disk.sync_dir(parent_of(created))?;
     }
     Ok(())
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Unsupported
+    )
 }
 
 /// The directory that holds the name of a path; a bare name lies in the working directory.

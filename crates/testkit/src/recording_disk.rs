@@ -129,6 +129,25 @@ impl RecordingDisk {
             .collect()
     }
 
+    /// The most bytes that were written to one file between two of its syncs.
+    pub fn unsynced_bytes_max(&self) -> u64 {
+        let state = self.state.lock();
+        let mut unsynced: BTreeMap<Inode, u64> = BTreeMap::new();
+        let mut max = 0;
+        for operation in &state.operations {
+            match operation {
+                Operation::Write { inode, bytes, .. } => {
+                    let held = unsynced.entry(*inode).or_default();
+                    *held += bytes.len() as u64;
+                    max = max.max(*held);
+                }
+                Operation::Sync(inode) => drop(unsynced.remove(inode)),
+                _ => {}
+            }
+        }
+        max
+    }
+
     /// The disk that a start finds if the power was cut after `at` operations.
     pub fn power_cut(&self, at: usize, seed: u64) -> Self {
         let mut replay = self.replay();
@@ -146,11 +165,10 @@ impl RecordingDisk {
         }
     }
 
-    /// The disk as a process finds it that was started after another was killed: nothing is lost.
+    /// The disk as a process finds it that was started after another was killed: nothing is lost, and
+    /// what was not synced still is not.
     pub fn after_kill(&self) -> Self {
-        let mut model = self.state.lock().live.clone();
-        model.sync_all();
-        Self::from_model(model)
+        Self::from_model(self.state.lock().live.clone())
     }
 
     /// Lets `n` calls of `sync_data` and `sync_dir` fail, after `skip` more that do not.

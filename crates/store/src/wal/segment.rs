@@ -143,6 +143,7 @@ impl Found {
                 found.look_at(disk, path, epoch)?;
             }
         }
+        disk.sync_dir(dir).map_err(WalError::io("sync", dir))?;
         found
             .segments
             .sort_by_key(|segment| (segment.first, segment.epoch));
@@ -187,6 +188,9 @@ impl Found {
             file.set_len(used)
                 .map_err(WalError::io("cut the unused end off", &path))?;
         }
+        // What a killed process wrote and did not sync is read from the caches: from now on it is
+        // served, and a repeat of it acknowledged, so that it must be durable.
+        file.sync_data().map_err(WalError::io("sync", &path))?;
         self.segments.push(Arc::new(Segment {
             path,
             file,

@@ -188,3 +188,23 @@ fn a_power_cut_during_recovery_costs_nothing() {
         }
     }
 }
+
+/// A killed process leaves records in the caches that were never synced. Once a start has served them, a
+/// repeat of their request is acknowledged: they must be durable by then.
+#[test]
+fn what_a_start_serves_is_durable() {
+    for seed in 0..100 {
+        let disk = RecordingDisk::new();
+        run(&disk, Arc::new(UnsyncedDisk(Arc::new(disk.clone()))), seed);
+        let disk = disk.after_kill();
+        let wal = open(&disk, options(0));
+        let (served, damage) = read(wal.read_from(LogPosition(0)));
+        drop(wal);
+        assert!(!served.is_empty() && damage.iter().all(|lost| lost.offset == 0));
+        for cut in 0..5 {
+            let left = disk.power_cut(disk.n_operations(), seed * 10 + cut);
+            let (again, _) = read(open(&left, options(0)).read_from(LogPosition(0)));
+            assert_eq!(again, served, "seed {seed}");
+        }
+    }
+}
