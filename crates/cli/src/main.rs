@@ -1,1 +1,112 @@
-fn main() {}
+//! The binary `tracewell`: command line, configuration, wiring, demo traffic and measurements.
+//!
+//! This crate is the only one that starts a runtime, reads the environment, and prints. It holds no
+//! logic of the product: what a request means is decided below it. Start at [`arguments`] for what
+//! there is to call, at [`serve`] for how the rooms are put together.
+
+mod arguments;
+mod client;
+mod config;
+mod demo;
+mod legacy_flags;
+mod output;
+mod runtime;
+mod search;
+mod waterfall;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use arguments::{Arguments, Command, ConfigCommand};
+use config::load::{Loaded, Source};
+use config::{keys, reference};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong arguments or configuration; clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(legacy_flags::rewrite(std::env::args()));
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tracewell: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+        Command::Serve(_) => anyhow::bail!("the server comes with the store"),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Query(arguments) => search::query(&arguments),
+        Command::Trace(arguments) => waterfall::run(&arguments),
+        Command::Tags(arguments) => search::tags(&arguments),
+        Command::Bench(_) => anyhow::bail!("the bench comes with the store"),
+        Command::Block(_) => anyhow::bail!("block inspection comes with the store"),
+        Command::Config(config) => run_config(config.command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "tracewell", &mut script);
+            output::print(&String::from_utf8(script)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_config(command: ConfigCommand) -> Result<ExitCode> {
+    match command {
+        ConfigCommand::Print(serve) => {
+            let loaded = serve.source().load();
+            if let Some(code) = report(&loaded) {
+                return Ok(code);
+            }
+            output::print(&reference::print(&loaded.config, &loaded.raw))?;
+        }
+        ConfigCommand::Verify { file, expand_env } => {
+            let source = Source {
+                file: Some(file),
+                expand_env,
+                ..Source::default()
+            };
+            return verify(&source.load());
+        }
+        ConfigCommand::Explain { key } => match keys::find(&key) {
+            Some(key) => output::print(&reference::explain(key))?,
+            None => {
+                eprintln!("tracewell: {}", keys::unknown(&key));
+                return Ok(ExitCode::from(EXIT_USAGE));
+            }
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says all that is wrong; a code if the process must not go on.
+fn report(loaded: &Loaded) -> Option<ExitCode> {
+    for warning in &loaded.findings.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for error in &loaded.findings.errors {
+        eprintln!("error: {error}");
+    }
+    (!loaded.findings.errors.is_empty()).then(|| ExitCode::from(EXIT_USAGE))
+}
+
+fn verify(loaded: &Loaded) -> Result<ExitCode> {
+    if let Some(code) = report(loaded) {
+        return Ok(code);
+    }
+    let warnings = match loaded.findings.warnings.len() {
+        0 => String::new(),
+        1 => ", with 1 warning".to_owned(),
+        n => format!(", with {n} warnings"),
+    };
+    eprintln!("the configuration is valid{warnings}; a server would start from it");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,235 @@
+//! A small HTTP client for the commands that ask a running server.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::arguments::Window;
+use crate::config::values::parse_duration;
+
+/// One server and one connection to it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// As the user wrote it, for messages.
+    url: String,
+    authority: String,
+    prefix: String,
+    connection: Option<http1::SendRequest<Empty<Bytes>>>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// A trace of a hundred thousand spans has about 100 MB as JSON.
+const ANSWER_BYTES_MAX: usize = 512 << 20;
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+// === impl Client ===
+
+impl Client {
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let Some(rest) = url.strip_prefix("http://") else {
+            bail!("server {url:?}: expected http://host:port, such as http://127.0.0.1:3200");
+        };
+        let (authority, prefix) = match rest.split_once('/') {
+            Some((authority, prefix)) => (authority, format!("/{prefix}")),
+            None => (rest, String::new()),
+        };
+        let authority = match authority.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => authority.to_owned(),
+            _ => format!("{authority}:80"),
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            authority,
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            connection: None,
+        })
+    }
+
+    /// Path and parameters; the status is for the caller to judge.
+    pub(crate) async fn get(
+        &mut self,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Answer> {
+        let mut target = format!("{}{path}", self.prefix);
+        for (index, (name, value)) in parameters.iter().enumerate() {
+            target.push(if index == 0 { '?' } else { '&' });
+            target.push_str(name);
+            target.push('=');
+            target.push_str(&escape(value));
+        }
+        match tokio::time::timeout(TIMEOUT, self.attempt(&target)).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("{} did not answer in {TIMEOUT:?}", self.url),
+        }
+    }
+
+    /// The same, as JSON; an error of the server is an error with its text.
+    pub(crate) async fn get_json(
+        &mut self,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<Value> {
+        let answer = self.get(path, parameters).await?;
+        if answer.status != 200 {
+            bail!("{}", answer.error());
+        }
+        serde_json::from_slice(&answer.body)
+            .with_context(|| format!("{} did not answer with JSON", self.url))
+    }
+
+    async fn attempt(&mut self, target: &str) -> Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => self.connect().await?,
+        };
+        let request = http::Request::get(target)
+            .header("host", &self.authority)
+            .header("accept", "application/json")
+            .body(Empty::new())
+            .context("the request")?;
+        connection.ready().await?;
+        let response = connection.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = match Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+        {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) => bail!("reading the answer of {}: {error}", self.url),
+        };
+        self.connection = Some(connection);
+        Ok(Answer { status, body })
+    }
+
+    async fn connect(&self) -> Result<http1::SendRequest<Empty<Bytes>>> {
+        let stream = TcpStream::connect(&self.authority).await.with_context(|| {
+            format!(
+                "no server answers at {}; start one with `tracewell`, or name another with --server",
+                self.url
+            )
+        })?;
+        stream.set_nodelay(true)?;
+        let (client, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to the server ended");
+            }
+        });
+        Ok(client)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The server's own words, one line.
+    pub(crate) fn error(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        match text.trim() {
+            "" => format!("the server answered {}", self.status),
+            text => format!("the server answered {}: {text}", self.status),
+        }
+    }
+}
+
+// === impl Window ===
+
+impl Window {
+    /// `start` and `end` in Unix seconds, for the server; nothing for its default.
+    pub(crate) fn parameters(&self, now_seconds: u64) -> Result<Vec<(&'static str, String)>> {
+        if let Some(since) = &self.since {
+            let since = parse_duration(since)
+                .with_context(|| format!("--since {since}: expected a duration such as 1h"))?;
+            let start = now_seconds.saturating_sub(since.as_secs().max(1));
+            return Ok(vec![
+                ("start", start.to_string()),
+                // The second that has begun counts.
+                ("end", (now_seconds + 1).to_string()),
+            ]);
+        }
+        let mut parameters = Vec::new();
+        for (name, given) in [("start", &self.start), ("end", &self.end)] {
+            if let Some(text) = given {
+                parameters.push((name, seconds(name, text)?.to_string()));
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+fn seconds(name: &str, text: &str) -> Result<u64> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(seconds);
+    }
+    let time: jiff::Timestamp = text.parse().with_context(|| {
+        format!("--{name} {text}: expected Unix seconds or a time such as 2026-01-31T12:00:00Z")
+    })?;
+    u64::try_from(time.as_second()).with_context(|| format!("--{name} {text} lies before 1970"))
+}
+
+/// Percent-encoding of everything that is not unreserved.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(byte as char);
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_parameters() {
+        let client = Client::new("http://h:3200/tempo/").unwrap();
+        assert_eq!(
+            (client.authority.as_str(), client.prefix.as_str()),
+            ("h:3200", "/tempo")
+        );
+        assert_eq!(Client::new("http://h").unwrap().authority, "h:80");
+        assert!(Client::new("h:3200").is_err());
+        assert_eq!(escape("{ .a = \"b\" }"), "%7B%20.a%20%3D%20%22b%22%20%7D");
+    }
+
+    #[test]
+    fn windows() {
+        let window = |since: Option<&str>, start: Option<&str>, end: Option<&str>| Window {
+            since: since.map(str::to_owned),
+            start: start.map(str::to_owned),
+            end: end.map(str::to_owned),
+        };
+        let parameters = window(Some("1h"), None, None).parameters(10_000).unwrap();
+        assert_eq!(
+            parameters,
+            [("start", "6400".to_owned()), ("end", "10001".to_owned())]
+        );
+        let parameters = window(None, Some("5"), Some("1970-01-01T00:00:07Z"))
+            .parameters(10_000)
+            .unwrap();
+        assert_eq!(
+            parameters,
+            [("start", "5".to_owned()), ("end", "7".to_owned())]
+        );
+        assert!(window(None, None, None).parameters(1).unwrap().is_empty());
+        assert!(window(Some("x"), None, None).parameters(1).is_err());
+        assert!(window(None, Some("x"), Some("1")).parameters(1).is_err());
+    }
+}

@@ -1,0 +1,243 @@
+//! Configuration: from what was written to what the process runs with.
+//!
+//! Two steps. [`raw::Raw`] is exactly what was written, in whatever file or flag, each setting with
+//! its place; [`Config`] is validated and ready. One table, [`keys::KEYS`], holds every key with its
+//! meaning, unit and default: it checks files, prints `--help`, answers `config explain` and writes
+//! docs/guide/configuration.md. A file of Tempo's is translated into the same settings at the door
+//! ([`tempo`]), so that nothing behind this module knows that it was one.
+
+pub(crate) mod keys;
+pub(crate) mod load;
+pub(crate) mod raw;
+pub(crate) mod reference;
+pub(crate) mod tempo;
+pub(crate) mod values;
+pub(crate) mod yaml;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracewell_model::Limits;
+
+use raw::{Findings, Raw};
+use values::{DiskShare, Endpoint};
+
+/// What the process runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    pub(crate) http: Http,
+    pub(crate) storage: Storage,
+    pub(crate) retention: Retention,
+    pub(crate) query: Query,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Listen {
+    /// For every endpoint that names a port only.
+    pub(crate) host: String,
+    pub(crate) http: Endpoint,
+    pub(crate) otlp_grpc: Endpoint,
+    pub(crate) otlp_http: Endpoint,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Http {
+    /// Empty, or starting with a slash.
+    pub(crate) prefix: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Storage {
+    pub(crate) path: PathBuf,
+    /// `path`/wal where it is not written.
+    pub(crate) wal_path: Option<PathBuf>,
+    /// `path`/blocks where it is not written.
+    pub(crate) blocks_path: Option<PathBuf>,
+    pub(crate) durability: Durability,
+    pub(crate) max_block_duration: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// An ack waits until the record is on the disk.
+    Sync,
+    /// An ack waits until the operating system has the record.
+    Os,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Retention {
+    pub(crate) age: Duration,
+    pub(crate) disk: DiskShare,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Query {
+    /// Whether old and new names of semantic conventions are one attribute.
+    pub(crate) aliases: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Log {
+    /// A filter such as `info` or `info,tracewell_store=debug`.
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The head must hold some generations and the parts of the budget must stay usable.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// A block shorter than that is mostly overhead; one longer than that delays what a merge saves.
+const BLOCK_DURATION: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Whole-block retention works in steps of about an hour.
+const RETENTION_AGE_MIN: Duration = Duration::from_secs(3_600);
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen {
+                host: "127.0.0.1".to_owned(),
+                http: Endpoint::Port(3200),
+                otlp_grpc: Endpoint::Port(4317),
+                otlp_http: Endpoint::Port(4318),
+            },
+            http: Http {
+                prefix: String::new(),
+            },
+            storage: Storage {
+                path: default_data_dir(),
+                wal_path: None,
+                blocks_path: None,
+                durability: Durability::Sync,
+                max_block_duration: Duration::from_secs(120),
+            },
+            retention: Retention {
+                age: Duration::from_secs(14 * 86_400),
+                disk: DiskShare::Percent(80),
+            },
+            query: Query { aliases: true },
+            log: Log {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+            },
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Applies every setting in turn, the later over the earlier, and checks the whole. All that is
+    /// wrong is found at once.
+    pub(crate) fn from_raw(raw: &Raw) -> (Self, Findings) {
+        let mut config = Self::default();
+        let mut findings = Findings::default();
+        // A key without a value is a key that is not set.
+        let written = |setting: &&raw::Setting| setting.node.value != yaml::Value::Null;
+        for setting in raw.settings.iter().filter(written) {
+            match keys::find(&setting.key) {
+                Some(key) => {
+                    if let Err(message) = (key.apply)(&mut config, &setting.node) {
+                        findings.error(&setting.place, format!("{}: {message}", key.name));
+                    }
+                }
+                None => findings.error(&setting.place, keys::unknown(&setting.key)),
+            }
+        }
+        config.check(raw, &mut findings);
+        (config, findings)
+    }
+
+    pub(crate) fn wal_path(&self) -> PathBuf {
+        let own = || self.storage.path.join("wal");
+        self.storage.wal_path.clone().unwrap_or_else(own)
+    }
+
+    pub(crate) fn blocks_path(&self) -> PathBuf {
+        let own = || self.storage.path.join("blocks");
+        self.storage.blocks_path.clone().unwrap_or_else(own)
+    }
+
+    fn check(&self, raw: &Raw, findings: &mut Findings) {
+        let mut require = |holds: bool, key: &str, message: String| {
+            if !holds {
+                findings.error(&raw.place_of(key), format!("{key}: {message}"));
+            }
+        };
+        require(
+            self.limits.memory_bytes >= MEMORY_BYTES_MIN,
+            "limits.memory_bytes",
+            format!("at least {}", values::show_bytes(MEMORY_BYTES_MIN)),
+        );
+        require(
+            self.limits.request_decoded_bytes_max <= self.limits.in_flight_bytes(),
+            "limits.request_decoded_bytes_max",
+            format!(
+                "at most an eighth of limits.memory_bytes, which is {}: a request must fit into \
+                 what requests in flight may use",
+                values::show_bytes(self.limits.in_flight_bytes())
+            ),
+        );
+        require(
+            BLOCK_DURATION.contains(&self.storage.max_block_duration),
+            "storage.max_block_duration",
+            "from 1s to 1h".to_owned(),
+        );
+        require(
+            self.retention.age >= RETENTION_AGE_MIN,
+            "retention.age",
+            "at least 1h".to_owned(),
+        );
+        require(
+            self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),
+            "http.prefix",
+            "starts with a slash, such as /tempo".to_owned(),
+        );
+        self.check_ports(raw, findings);
+    }
+
+    /// Two surfaces on one address would fail at bind, with a message about a foreign process.
+    fn check_ports(&self, raw: &Raw, findings: &mut Findings) {
+        let surfaces = [
+            ("listen.http", &self.listen.http),
+            ("listen.otlp_grpc", &self.listen.otlp_grpc),
+            ("listen.otlp_http", &self.listen.otlp_http),
+        ];
+        for (index, (key, endpoint)) in surfaces.iter().enumerate() {
+            let address = endpoint.address(&self.listen.host);
+            let twin = surfaces.iter().skip(index + 1).find(|(_, other)| {
+                let other = other.address(&self.listen.host);
+                other == address && address.as_ref().is_some_and(|(_, port)| *port != 0)
+            });
+            if let Some((other, _)) = twin {
+                findings.error(
+                    &raw.place_of(other),
+                    format!("{other}: the same address as {key}; each surface needs its own"),
+                );
+            }
+        }
+    }
+}
+
+/// Where traces lie if nobody says: the state folder of the user, or of the system where there is
+/// no user.
+fn default_data_dir() -> PathBuf {
+    let not_empty = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(state) = not_empty("XDG_STATE_HOME") {
+        return PathBuf::from(state).join("tracewell");
+    }
+    match not_empty("HOME") {
+        Some(home) => PathBuf::from(home).join(".local/state/tracewell"),
+        None => PathBuf::from("/var/lib/tracewell"),
+    }
+}

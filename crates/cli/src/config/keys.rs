@@ -1,0 +1,430 @@
+//! The table of keys: the one place where a key has a name, a meaning, a unit and a default.
+
+use super::values::{self, show_bytes, show_duration};
+use super::yaml::{Node, Value};
+use super::{Config, Durability, LogFormat};
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct KeySpec {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) doc: &'static str,
+    pub(crate) apply: fn(&mut Config, &Node) -> Result<(), String>,
+    pub(crate) show: fn(&Config) -> String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Endpoint,
+    Path,
+    Text,
+    Size,
+    Count,
+    Duration,
+    Milliseconds,
+    Switch,
+    DiskShare,
+    Choice(&'static [&'static str]),
+}
+
+/// Every group with its meaning, in the order of the reference page.
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    (
+        "listen",
+        "Where Tracewell listens. An endpoint is a port on `listen.host`, a whole address such as `0.0.0.0:4317`, or `off`. Port 0 is any free port.",
+    ),
+    ("http", "The query API."),
+    ("storage", "Where traces lie and when they are safe."),
+    (
+        "retention",
+        "How long traces are kept. Whole blocks go, the oldest first, by whichever limit bites first.",
+    ),
+    ("query", "How questions are understood."),
+    ("log", "The process's own log, on standard error."),
+    (
+        "limits",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_*` metrics under its name.",
+    ),
+];
+
+/// A size, count or time of `Limits`: key, unit, meaning.
+macro_rules! limit {
+    ($field:ident, size, $doc:expr) => {
+        KeySpec {
+            name: concat!("limits.", stringify!($field)),
+            unit: Unit::Size,
+            doc: $doc,
+            apply: |config, node| {
+                config.limits.$field = fit(values::bytes(node)?)?;
+                Ok(())
+            },
+            show: |config| show_bytes(widen(config.limits.$field)),
+        }
+    };
+    ($field:ident, count, $doc:expr) => {
+        KeySpec {
+            name: concat!("limits.", stringify!($field)),
+            unit: Unit::Count,
+            doc: $doc,
+            apply: |config, node| {
+                config.limits.$field = fit(values::count(node)?)?;
+                Ok(())
+            },
+            show: |config| config.limits.$field.to_string(),
+        }
+    };
+}
+
+pub(crate) const KEYS: &[KeySpec] = &[
+    KeySpec {
+        name: "listen.host",
+        unit: Unit::Text,
+        doc: "The host of every endpoint that names a port only. Loopback unless you say otherwise: Tracewell has no sign-on, so think before you write 0.0.0.0. The flag `--listen-host` sets it too.",
+        apply: |config, node| store(&mut config.listen.host, values::text(node)),
+        show: |config| config.listen.host.clone(),
+    },
+    KeySpec {
+        name: "listen.http",
+        unit: Unit::Endpoint,
+        doc: "Tempo's HTTP API, `/metrics`, `/ready` and `/status`.",
+        apply: |config, node| store(&mut config.listen.http, values::endpoint(node)),
+        show: |config| config.listen.http.to_string(),
+    },
+    KeySpec {
+        name: "listen.otlp_grpc",
+        unit: Unit::Endpoint,
+        doc: "OpenTelemetry over gRPC.",
+        apply: |config, node| store(&mut config.listen.otlp_grpc, values::endpoint(node)),
+        show: |config| config.listen.otlp_grpc.to_string(),
+    },
+    KeySpec {
+        name: "listen.otlp_http",
+        unit: Unit::Endpoint,
+        doc: "OpenTelemetry over HTTP, protobuf and JSON, at `/v1/traces`.",
+        apply: |config, node| store(&mut config.listen.otlp_http, values::endpoint(node)),
+        show: |config| config.listen.otlp_http.to_string(),
+    },
+    KeySpec {
+        name: "http.prefix",
+        unit: Unit::Text,
+        doc: "A path before every `/api/...` path, such as `/tempo`, for a proxy that does not strip it.",
+        apply: |config, node| {
+            let prefix = match &node.value {
+                Value::Text(text) => text.trim_end_matches('/').to_owned(),
+                Value::Null => String::new(),
+                other => return Err(format!("expected a path, found {other}")),
+            };
+            config.http.prefix = prefix;
+            Ok(())
+        },
+        show: |config| config.http.prefix.clone(),
+    },
+    KeySpec {
+        name: "storage.path",
+        unit: Unit::Path,
+        doc: "The folder of everything that Tracewell keeps: write-ahead log, blocks, manifests. Losing it loses the traces. By default `$XDG_STATE_HOME/tracewell`, else `~/.local/state/tracewell`, else `/var/lib/tracewell`. The flag `--data-dir` sets it too.",
+        apply: |config, node| store(&mut config.storage.path, path(node)),
+        show: |config| config.storage.path.display().to_string(),
+    },
+    KeySpec {
+        name: "storage.wal_path",
+        unit: Unit::Path,
+        doc: "The folder of the write-ahead log, where it shall lie on another disk than `storage.path`. By default `wal` in `storage.path`.",
+        apply: |config, node| store(&mut config.storage.wal_path, path(node).map(Some)),
+        show: |config| show_path(config.storage.wal_path.as_deref()),
+    },
+    KeySpec {
+        name: "storage.blocks_path",
+        unit: Unit::Path,
+        doc: "The folder of blocks and manifests. By default `blocks` in `storage.path`.",
+        apply: |config, node| store(&mut config.storage.blocks_path, path(node).map(Some)),
+        show: |config| show_path(config.storage.blocks_path.as_deref()),
+    },
+    KeySpec {
+        name: "storage.durability",
+        unit: Unit::Choice(&["sync", "os"]),
+        doc: "`sync`: a request is acknowledged when its spans are on the disk; nothing that was acknowledged is lost by a crash or a power cut. `os`: when the operating system has them; a power cut loses the last seconds.",
+        apply: |config, node| {
+            config.storage.durability = match choice(node, &["sync", "os"])? {
+                "os" => Durability::Os,
+                _ => Durability::Sync,
+            };
+            Ok(())
+        },
+        show: |config| match config.storage.durability {
+            Durability::Sync => "sync".to_owned(),
+            Durability::Os => "os".to_owned(),
+        },
+    },
+    KeySpec {
+        name: "storage.max_block_duration",
+        unit: Unit::Duration,
+        doc: "How long spans stay in memory at most before they are written as a block. Spans are durable and searchable before that.",
+        apply: |config, node| {
+            store(
+                &mut config.storage.max_block_duration,
+                values::duration(node),
+            )
+        },
+        show: |config| show_duration(config.storage.max_block_duration),
+    },
+    KeySpec {
+        name: "retention.age",
+        unit: Unit::Duration,
+        doc: "Traces are kept that long after they arrived, and go within a day of it.",
+        apply: |config, node| store(&mut config.retention.age, values::duration(node)),
+        show: |config| show_duration(config.retention.age),
+    },
+    KeySpec {
+        name: "retention.disk",
+        unit: Unit::DiskShare,
+        doc: "What blocks may use: a size, or a share of the volume.",
+        apply: |config, node| store(&mut config.retention.disk, values::disk_share(node)),
+        show: |config| config.retention.disk.to_string(),
+    },
+    KeySpec {
+        name: "query.aliases",
+        unit: Unit::Switch,
+        doc: "Old and new names of OpenTelemetry's semantic conventions are one attribute to a query: `span.http.method` finds `http.request.method` too.",
+        apply: |config, node| store(&mut config.query.aliases, values::switch(node)),
+        show: |config| config.query.aliases.to_string(),
+    },
+    KeySpec {
+        name: "log.level",
+        unit: Unit::Text,
+        doc: "error, warn, info, debug or trace; or a filter such as `info,tracewell_store=debug`.",
+        apply: |config, node| store(&mut config.log.level, values::text(node)),
+        show: |config| config.log.level.clone(),
+    },
+    KeySpec {
+        name: "log.format",
+        unit: Unit::Choice(&["text", "json"]),
+        doc: "Lines for people, or one JSON object a line for machines.",
+        apply: |config, node| {
+            config.log.format = match choice(node, &["text", "json"])? {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            };
+            Ok(())
+        },
+        show: |config| match config.log.format {
+            LogFormat::Text => "text".to_owned(),
+            LogFormat::Json => "json".to_owned(),
+        },
+    },
+    limit!(
+        memory_bytes,
+        size,
+        "The one budget for data in memory: half for the newest spans, an eighth for requests in flight, a quarter for cutting and merging blocks, the rest for queries and caches."
+    ),
+    limit!(
+        request_bytes_max,
+        size,
+        "A request body as it arrives. More is answered 413."
+    ),
+    limit!(
+        request_decoded_bytes_max,
+        size,
+        "A request body once decompressed; bounds a decompression bomb."
+    ),
+    limit!(request_spans_max, count, "Spans in one request."),
+    limit!(
+        request_items_max,
+        count,
+        "Attributes, events and links in one request, together."
+    ),
+    limit!(
+        attributes_max,
+        count,
+        "Attributes of one span, event, link, resource or scope. A span with more is rejected alone."
+    ),
+    limit!(attribute_key_bytes_max, size, "Key of an attribute."),
+    limit!(
+        attribute_value_bytes_max,
+        size,
+        "Value of an attribute, nested content included."
+    ),
+    limit!(
+        attribute_depth_max,
+        count,
+        "Levels of lists and maps within an attribute value."
+    ),
+    limit!(
+        name_bytes_max,
+        size,
+        "Name of a span or event, and a trace state."
+    ),
+    limit!(
+        connections_max,
+        count,
+        "Connections open at the same time on one listener."
+    ),
+    limit!(query_bytes_max, size, "Text of a TraceQL query."),
+    limit!(
+        query_depth_max,
+        count,
+        "Levels of parentheses and operators in a query."
+    ),
+    limit!(
+        regex_bytes_max,
+        size,
+        "Compiled size of one regular expression."
+    ),
+    limit!(
+        query_read_bytes_max,
+        size,
+        "What one query may read from blocks."
+    ),
+    limit!(
+        query_memory_bytes_max,
+        size,
+        "What one query may keep in memory."
+    ),
+    KeySpec {
+        name: "limits.query_ms_max",
+        unit: Unit::Milliseconds,
+        doc: "How long one query may take.",
+        apply: |config, node| {
+            let milliseconds = match &node.value {
+                Value::Text(_) => values::duration(node)?.as_millis(),
+                _ => values::count(node)? as u128,
+            };
+            store(&mut config.limits.query_ms_max, fit(milliseconds))
+        },
+        show: |config| config.limits.query_ms_max.to_string(),
+    },
+    limit!(
+        queries_max,
+        count,
+        "Queries that run at the same time; further ones wait, then get 429."
+    ),
+    limit!(
+        trace_spans_max,
+        count,
+        "Spans of one trace in an answer; a larger trace is answered in part, and the answer says so."
+    ),
+    limit!(
+        disk_reserve_bytes,
+        size,
+        "Free space on the volume below which new spans are answered 429, so that merging and retention can go on."
+    ),
+    limit!(
+        waiting_blocks_max,
+        count,
+        "First blocks that wait for a merge; more slow down what comes in."
+    ),
+];
+
+/// A suggestion must share this much with what was written.
+const SUGGESTION_DISTANCE_MAX: usize = 6;
+
+pub(crate) fn find(name: &str) -> Option<&'static KeySpec> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// True for a name under which keys lie, such as `limits`.
+pub(crate) fn is_group(name: &str) -> bool {
+    GROUPS.iter().any(|(group, _)| *group == name)
+}
+
+/// The message for a key that there is not.
+pub(crate) fn unknown(name: &str) -> String {
+    let names = KEYS.iter().map(|key| key.name);
+    match nearest(name, names.chain(GROUPS.iter().map(|(group, _)| *group))) {
+        Some(near) => format!("unknown key {name}; did you mean {near}?"),
+        None => format!("unknown key {name}; `tracewell config print` lists all keys"),
+    }
+}
+
+/// The name that needs the fewest edits, if they are few.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+    names
+        .map(|candidate| {
+            // The right key in the wrong group is as near as a typing error.
+            let whole = distance(name, candidate);
+            let moved = distance(&last(name), &last(candidate)) + 2;
+            (whole.min(moved), candidate)
+        })
+        .min()
+        .filter(|(edits, _)| *edits <= SUGGESTION_DISTANCE_MAX.min(name.len() / 2 + 1))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance in characters.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().enumerate() {
+        let mut diagonal = i;
+        let mut before = i + 1;
+        let mut next = vec![before];
+        for (above, b) in row.iter().skip(1).zip(&right) {
+            let cost = (diagonal + usize::from(a != *b))
+                .min(above + 1)
+                .min(before + 1);
+            diagonal = *above;
+            before = cost;
+            next.push(cost);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn store<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
+}
+
+fn path(node: &Node) -> Result<std::path::PathBuf, String> {
+    values::text(node).map(Into::into)
+}
+
+fn show_path(path: Option<&std::path::Path>) -> String {
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
+}
+
+fn choice(node: &Node, choices: &'static [&'static str]) -> Result<&'static str, String> {
+    let Value::Text(text) = &node.value else {
+        return Err(format!(
+            "expected {}, found {}",
+            choices.join(" or "),
+            node.value
+        ));
+    };
+    choices
+        .iter()
+        .find(|choice| *choice == text)
+        .copied()
+        .ok_or_else(|| format!("expected {}, found {text:?}", choices.join(" or ")))
+}
+
+fn fit<T, U: TryInto<T>>(value: U) -> Result<T, String> {
+    value.try_into().map_err(|_| "too large".to_owned())
+}
+
+fn widen(value: impl TryInto<u64>) -> u64 {
+    value.try_into().unwrap_or(u64::MAX)
+}
+
+// === impl Unit ===
+
+impl Unit {
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Endpoint => "endpoint".to_owned(),
+            Self::Path => "path".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Size => "size".to_owned(),
+            Self::Count => "number".to_owned(),
+            Self::Duration => "duration".to_owned(),
+            Self::Milliseconds => "milliseconds".to_owned(),
+            Self::Switch => "true or false".to_owned(),
+            Self::DiskShare => "size or share".to_owned(),
+            Self::Choice(choices) => choices.join(" or "),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Files of Tempo's as people have them, in our own words.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config::Config;
+use crate::config::values::Endpoint;
+use crate::config::yaml;
+
+/// The same keys as the file that the how-to shows.
+const HOW_TO: &str = include_str!("../../../../../tests/fixtures/tempo-2.yaml");
+
+fn load(text: &str, flags: &[(&str, &str)]) -> (Config, Findings) {
+    let flags: Vec<(String, String)> = flags
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let root = yaml::parse(text).unwrap();
+    assert!(is_tempo(&root) || text.is_empty(), "{text}");
+    let (raw, mut findings) = translate(Path::new("tempo.yaml"), root, &flags);
+    let (config, more) = Config::from_raw(&raw);
+    findings.extend(more);
+    (config, findings)
+}
+
+fn texts(findings: &[super::super::raw::Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_file_of_the_how_to_starts_as_it_is() {
+    let (config, findings) = load(HOW_TO, &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    assert_eq!(
+        config.listen.http.address(&config.listen.host),
+        Some(("0.0.0.0".to_owned(), 3200))
+    );
+    assert_eq!(config.listen.otlp_grpc.to_string(), "0.0.0.0:4317");
+    assert_eq!(config.listen.otlp_http.to_string(), "0.0.0.0:4318");
+    assert_eq!(config.retention.age, Duration::from_secs(168 * 3_600));
+    assert_eq!(config.storage.max_block_duration, Duration::from_secs(300));
+    assert_eq!(
+        config.blocks_path(),
+        Path::new("/tmp/tempo/blocks/tracewell")
+    );
+    assert_eq!(config.wal_path(), Path::new("/tmp/tempo/wal/tracewell"));
+    let warnings = texts(&findings.warnings).join("\n");
+    for part in [
+        "receiver jaeger/thrift_http is not built yet; nothing listens on 0.0.0.0:14268",
+        "receiver jaeger/grpc is not built yet; nothing listens on 0.0.0.0:14250",
+        "receiver zipkin is not built yet; nothing listens on 0.0.0.0:9411",
+        "query_frontend.search.duration_slo has no effect",
+        "listens on all interfaces",
+    ] {
+        assert!(warnings.contains(part), "{part} is not in\n{warnings}");
+    }
+    assert_eq!(findings.warnings.len(), 7, "{warnings}");
+}
+
+#[test]
+fn what_protects_is_never_ignored() {
+    for (text, key) in [
+        ("multitenancy_enabled: true\n", "multitenancy_enabled"),
+        ("auth_enabled: true\n", "auth_enabled"),
+        (
+            "server:\n  http_tls_config:\n    cert_file: /x\n",
+            "server.http_tls_config.cert_file",
+        ),
+        (
+            "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc:\n          tls:\n            cert_file: /x\n",
+            "grpc.tls",
+        ),
+        (
+            "memberlist:\n  tls_enabled: true\n",
+            "memberlist.tls_enabled",
+        ),
+        ("server:\n  some_new_auth_thing: 1\n", "some_new_auth_thing"),
+        (
+            "storage:\n  trace:\n    backend: s3\n",
+            "storage.trace.backend",
+        ),
+        ("target: querier\n", "target"),
+    ] {
+        let (_, findings) = load(text, &[]);
+        let errors = texts(&findings.errors).join("\n");
+        assert!(
+            errors.contains(key) && errors.contains("honoured"),
+            "{text}: {errors}"
+        );
+    }
+    let (_, findings) = load("multitenancy_enabled: false\ntarget: all\n", &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+}
+
+#[test]
+fn receivers_that_are_not_named_do_not_listen() {
+    let (config, _) = load(
+        "distributor:\n  receivers:\n    otlp:\n      protocols:\n        http:\n",
+        &[],
+    );
+    assert_eq!(config.listen.otlp_grpc, Endpoint::Off);
+    assert_eq!(config.listen.otlp_http.to_string(), "0.0.0.0:4318");
+    let (config, _) = load("distributor:\n  receivers:\n    zipkin:\n", &[]);
+    assert_eq!(config.listen.otlp_http, Endpoint::Off);
+    let (config, findings) = load("distributor:\n  receivers:\n    otlp:\n", &[]);
+    assert_eq!(config.listen.otlp_grpc.to_string(), "0.0.0.0:4317");
+    assert!(findings.errors.is_empty());
+}
+
+#[test]
+fn a_typing_error_names_the_nearest_key_and_the_line() {
+    let (_, findings) = load(
+        "server:\n  http_listen_port: 3200\ncompactr:\n  compaction:\n    block_retention: 1h\n",
+        &[],
+    );
+    let errors = texts(&findings.errors);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].starts_with(
+            "tempo.yaml:5: unknown key compactr.compaction.block_retention; did you mean compactor"
+        ),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn flags_win_over_the_file_and_name_themselves() {
+    let (config, findings) = load(
+        "server:\n  http_listen_port: 3200\n",
+        &[
+            ("server.http_listen_port", "3201"),
+            ("storage.trace.local.path", "/data"),
+        ],
+    );
+    assert_eq!(config.listen.http, Endpoint::Port(3201));
+    assert_eq!(config.blocks_path(), Path::new("/data/tracewell"));
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    let (_, findings) = load("target: all\n", &[("auth.enabled", "true")]);
+    assert!(
+        texts(&findings.errors)[0].starts_with("-auth.enabled"),
+        "{findings:?}"
+    );
+}

@@ -1,0 +1,226 @@
+//! The demo: the traffic of a made-up shop, live or as fast as a server acknowledges it.
+//!
+//! It is not a load generator for other protocols, and it measures only what a sender sees; the
+//! server's side is [`crate::bench`]'s. [`shop`] is what the shop does, [`traffic`] makes requests
+//! of it, [`send`] delivers them.
+
+mod encode;
+pub(crate) mod send;
+mod shop;
+mod template;
+pub(crate) mod traffic;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::Demo;
+use crate::config::values::parse_duration;
+use crate::output;
+use send::{Endpoint, Report, Sender};
+use traffic::{Pace, Request, Traffic};
+
+/// Requests that wait between the generator and each connection.
+const WAITING_PER_CONNECTION: usize = 2;
+/// How often live traffic is made and sent.
+const TICK: Duration = Duration::from_millis(200);
+const RATE_MAX: f64 = 10_000.0;
+const CONNECTIONS_MAX: usize = 256;
+
+/// A load of a fixed number of spans.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seed: u64,
+    pub(crate) n_spans: u64,
+    pub(crate) batch: usize,
+    pub(crate) connections: usize,
+    /// When the last trace starts, in Unix nanoseconds.
+    pub(crate) until: u64,
+    /// The time over which the traces are spread.
+    pub(crate) spread: Duration,
+    /// Spans a second; as fast as possible without it.
+    pub(crate) spans_per_second: Option<f64>,
+}
+
+pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
+    if arguments.connections == 0 || arguments.connections > CONNECTIONS_MAX {
+        bail!("--connections: expected 1 to {CONNECTIONS_MAX}");
+    }
+    if !(arguments.rate > 0.0 && arguments.rate <= RATE_MAX) {
+        bail!("--rate: expected more than 0, at most {RATE_MAX} traces a second");
+    }
+    let endpoint: Endpoint = arguments.endpoint.parse()?;
+    let runtime = crate::runtime::sending()?;
+    let report = match arguments.spans {
+        Some(n_spans) => {
+            let spread = parse_duration(&arguments.spread).with_context(|| {
+                format!(
+                    "--spread {}: expected a duration such as 1h",
+                    arguments.spread
+                )
+            })?;
+            let load = Load {
+                endpoint,
+                seed: arguments.seed,
+                n_spans,
+                batch: arguments.batch,
+                connections: arguments.connections,
+                until: arguments
+                    .until
+                    .map_or_else(now, |seconds| seconds.saturating_mul(1_000_000_000)),
+                spread,
+                spans_per_second: None,
+            };
+            runtime.block_on(send_all(load))
+        }
+        None => {
+            eprintln!(
+                "sending {} traces a second to {endpoint}; ctrl-c stops it",
+                arguments.rate
+            );
+            let stop = CancellationToken::new();
+            let stopping = stop.clone();
+            runtime.spawn(async move {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    stopping.cancel();
+                }
+            });
+            runtime.block_on(live(endpoint, arguments.seed, arguments.rate, stop))
+        }
+    };
+    if arguments.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(&report.to_string())?;
+    }
+    Ok(match report.n_lost {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Sends a fixed number of spans. What could not be delivered is in the report.
+pub(crate) async fn send_all(load: Load) -> Report {
+    let start = std::time::Instant::now();
+    let (requests, receiver) = mpsc::channel(load.connections * WAITING_PER_CONNECTION);
+    let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..load.connections {
+        let sender = Sender::new(load.endpoint.clone());
+        senders.spawn(deliver(sender, Arc::clone(&receiver)));
+    }
+    // Making the requests is work for a processor, not for the runtime.
+    let paced = load.clone();
+    let generator = std::thread::spawn(move || generate(&paced, &requests));
+    let mut report = Report::default();
+    while let Some(delivered) = senders.join_next().await {
+        report.add(delivered.unwrap_or_else(|error| Report::broken(&error.to_string())));
+    }
+    if generator.join().is_err() {
+        report.add(Report::broken("the generator panicked"));
+    }
+    report.seconds = start.elapsed().as_secs_f64();
+    report
+}
+
+/// Makes all requests, as fast as they are taken or at the pace that was asked for.
+fn generate(load: &Load, requests: &mpsc::Sender<Request>) {
+    let mut traffic = Traffic::new(load.seed, load.batch, load.n_spans);
+    let spread = u64::try_from(load.spread.as_nanos()).unwrap_or(u64::MAX);
+    // A visit makes about eleven spans; the last ones pile up at the end if that is wrong.
+    let step = spread / (load.n_spans / 11 + 1);
+    let mut time = load.until.saturating_sub(spread);
+    let start = std::time::Instant::now();
+    let mut n_sent = 0usize;
+    let mut hand_over = |traffic: &mut Traffic| {
+        while let Some(request) = traffic.pop() {
+            if let Some(rate) = load.spans_per_second {
+                let due = Duration::from_secs_f64(n_sent as f64 / rate);
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+            n_sent += request.n_spans;
+            // Nobody receives any more when every connection gave up.
+            if requests.blocking_send(request).is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    while !traffic.is_done() {
+        traffic.visit(time.min(load.until), Pace::Bulk);
+        time += step;
+        if !hand_over(&mut traffic) {
+            return;
+        }
+    }
+    traffic.release(u64::MAX);
+    traffic.flush();
+    hand_over(&mut traffic);
+}
+
+async fn deliver(
+    mut sender: Sender,
+    requests: Arc<tokio::sync::Mutex<mpsc::Receiver<Request>>>,
+) -> Report {
+    loop {
+        let request = requests.lock().await.recv().await;
+        match request {
+            Some(request) => sender.send(&request).await,
+            None => return sender.into_report(),
+        }
+    }
+}
+
+/// Sends live traffic until it is stopped.
+pub(crate) async fn live(
+    endpoint: Endpoint,
+    seed: u64,
+    rate: f64,
+    stop: CancellationToken,
+) -> Report {
+    const BATCH: usize = 512;
+    let start = std::time::Instant::now();
+    // Another run shall not send the same traces again.
+    let mut traffic = Traffic::new(seed ^ now(), BATCH, u64::MAX);
+    let mut sender = Sender::new(endpoint);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut credit = 1.0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        credit += rate * TICK.as_secs_f64();
+        let n_visits = credit as u64;
+        credit -= n_visits as f64;
+        let time = now();
+        let step = TICK.as_nanos() as u64 / n_visits.max(1);
+        for visit in 0..n_visits {
+            traffic.visit(time.saturating_sub(step * visit), Pace::Live);
+        }
+        traffic.release(time);
+        traffic.flush();
+        while let Some(request) = traffic.pop() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sender.send(&request) => {}
+            }
+        }
+    }
+    let mut report = sender.into_report();
+    report.seconds = start.elapsed().as_secs_f64();
+    report
+}
+
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,58 @@
+//! `tracewell trace ID`: one trace as a waterfall in the terminal.
+//!
+//! It reads the JSON of Tempo's trace-by-id API and nothing else. Everything that comes from the
+//! network is cleaned of control characters, and loops of parents are cut, so that no trace can
+//! disturb the terminal or keep the command busy.
+
+mod draw;
+mod spans;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tracewell_model::TraceId;
+
+use crate::arguments::Trace;
+use crate::client::Client;
+use crate::{output, runtime};
+use draw::Style;
+
+pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
+    let id = TraceId::from_hex(arguments.id.trim())
+        .with_context(|| format!("{:?} is no trace id", arguments.id))?;
+    let answer = runtime::small()?.block_on(async {
+        let mut client = Client::new(&arguments.server.server)?;
+        client.get(&format!("/api/v2/traces/{id}"), &[]).await
+    })?;
+    if answer.status != 200 && answer.status != 404 {
+        anyhow::bail!("{}", answer.error());
+    }
+    let body: Value = match answer.status {
+        200 => serde_json::from_slice(&answer.body).context("the answer is no JSON")?,
+        _ => Value::Null,
+    };
+    let spans = spans::read(&body);
+    if spans.is_empty() {
+        eprintln!("tracewell: no trace {id} on {}", arguments.server.server);
+        return Ok(ExitCode::FAILURE);
+    }
+    if arguments.server.json {
+        output::print_json(&body)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let style = Style {
+        width: output::width(arguments.width),
+        color: output::wants_color(arguments.color),
+        attributes: arguments.attributes,
+    };
+    output::print(&draw::waterfall(
+        &id.to_string(),
+        &spans::tree(spans),
+        style,
+    ))?;
+    if let Some(message) = body.get("message").and_then(Value::as_str) {
+        eprintln!("the trace is not whole: {message}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
