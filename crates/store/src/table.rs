@@ -7,6 +7,7 @@
 //! It is not a place for queries: those see Arrow arrays made from it.
 
 mod gather;
+mod span;
 mod strings;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracewell_model::value::AttributeType;
 use tracewell_model::{ContentHash, Resource, Scope, SpanId, TenantId, TraceId};
 
 pub use gather::RowAddress;
+pub use span::RowError;
 pub use strings::{Interner, StringChunk, StringCode, Strings};
 
 /// The columns of some spans. All vectors of one group have the same length.
