@@ -171,6 +171,10 @@ impl Predicate {
 
     /// Lists of strings: the rules of arrays, without building an owned one per row.
     fn evaluate_lists(&self, array: &ArrayRef) -> BooleanBuffer {
+        if let Self::Mapped { inner, .. } = self {
+            // As for single values: a map translates strings, not the elements of arrays.
+            return inner.evaluate_lists(array);
+        }
         let lists = array.as_list::<i32>();
         if *lists.values().data_type() != DataType::Utf8 {
             return BooleanBuffer::new_unset(array.len());
