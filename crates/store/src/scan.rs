@@ -11,9 +11,12 @@
 //! query context's and `tracewell_model::Predicate`'s.
 
 mod assemble;
+mod distinct;
 mod evaluate;
 mod reader;
 mod selection;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
@@ -23,6 +26,7 @@ use tracewell_model::source::SourceResult;
 use tracewell_model::{AttributeValue, Column, Predicate};
 
 pub use assemble::{Eligible, RunColumns, TraceRun, assemble, eligible, leaf_batch};
+pub use distinct::Distinct;
 pub use evaluate::evaluate;
 pub use selection::Selection;
 
@@ -35,7 +39,8 @@ pub use selection::Selection;
 /// - Absent is: null in a dense piece, or not in the rows of a sparse piece.
 /// - Values are what a query means, not what was sent: duration is `model::span::duration_nano`,
 ///   status is 0 where none was sent, the parent of a root is absent (also the zero id), root name
-///   and service are absent for a trace without a root span.
+///   and service are absent for a trace without a root span. Texts that every span, scope or event
+///   has (names, versions, status message) are present though empty.
 /// - Arrow types: those that `Predicate::evaluate` knows, with the meaning `ArrayKind::of(column)`.
 pub trait Columns: Send + Sync {
     /// Rows of the unit: every resulting bitmap has this length.
