@@ -4,6 +4,7 @@ pub mod block;
 pub mod dedup;
 pub mod disk;
 pub mod error;
+pub mod head;
 pub mod manifest;
 pub mod merge;
 pub mod metrics;

@@ -136,6 +136,11 @@ impl Runs {
         self.starts.is_empty()
     }
 
+    fn shrink(&mut self) {
+        self.starts.shrink_to_fit();
+        self.lens.shrink_to_fit();
+    }
+
     fn n_bytes(&self) -> usize {
         held(&self.starts) + held(&self.lens)
     }
@@ -160,6 +165,14 @@ impl SpanTable {
         self.spans.trace_id.len()
     }
 
+    /// Gives unused capacity back: nothing more will be appended.
+    pub fn shrink(&mut self) {
+        self.spans.shrink();
+        self.events.shrink();
+        self.links.shrink();
+        self.attributes.shrink();
+    }
+
     /// Bytes that the columns hold, unused capacity included.
     pub fn n_bytes(&self) -> usize {
         self.spans.n_bytes()
@@ -176,6 +189,30 @@ fn held<T>(column: &Vec<T>) -> usize {
 }
 
 impl SpanRows {
+    fn shrink(&mut self) {
+        self.tenant.shrink_to_fit();
+        self.trace_id.shrink_to_fit();
+        self.span_id.shrink_to_fit();
+        self.parent_span_id.shrink_to_fit();
+        self.has_parent.shrink_to_fit();
+        self.start_unix_nano.shrink_to_fit();
+        self.end_unix_nano.shrink_to_fit();
+        self.name.shrink_to_fit();
+        self.kind.shrink_to_fit();
+        self.status_code.shrink_to_fit();
+        self.status_message.shrink_to_fit();
+        self.trace_state.shrink_to_fit();
+        self.flags.shrink_to_fit();
+        self.dropped_attributes.shrink_to_fit();
+        self.dropped_events.shrink_to_fit();
+        self.dropped_links.shrink_to_fit();
+        self.resource.shrink_to_fit();
+        self.scope.shrink_to_fit();
+        self.attributes.shrink();
+        self.events.shrink();
+        self.links.shrink();
+    }
+
     fn n_bytes(&self) -> usize {
         held(&self.tenant)
             + held(&self.trace_id)
@@ -210,6 +247,13 @@ impl EventRows {
         self.time_unix_nano.is_empty()
     }
 
+    fn shrink(&mut self) {
+        self.time_unix_nano.shrink_to_fit();
+        self.name.shrink_to_fit();
+        self.dropped_attributes.shrink_to_fit();
+        self.attributes.shrink();
+    }
+
     fn n_bytes(&self) -> usize {
         held(&self.time_unix_nano)
             + held(&self.name)
@@ -225,6 +269,15 @@ impl LinkRows {
 
     pub fn is_empty(&self) -> bool {
         self.trace_id.is_empty()
+    }
+
+    fn shrink(&mut self) {
+        self.trace_id.shrink_to_fit();
+        self.span_id.shrink_to_fit();
+        self.trace_state.shrink_to_fit();
+        self.flags.shrink_to_fit();
+        self.dropped_attributes.shrink_to_fit();
+        self.attributes.shrink();
     }
 
     fn n_bytes(&self) -> usize {
@@ -250,6 +303,12 @@ impl AttributeRows {
         self.key.push(key);
         self.value_type.push(value_type);
         self.value.push(value);
+    }
+
+    fn shrink(&mut self) {
+        self.key.shrink_to_fit();
+        self.value_type.shrink_to_fit();
+        self.value.shrink_to_fit();
     }
 
     fn n_bytes(&self) -> usize {
