@@ -110,14 +110,15 @@ pub struct DiskSpace {
     pub total: u64,
 }
 
-/// Creates a directory and those above it, and returns when all their names are durable. Those that
-/// are there already are synced too: a process before may have been killed before it did.
+/// Creates a directory and those above it, and returns when the name of each one created is durable.
+/// Where the directory and the one above it are there already, their names are synced too: a process
+/// before may have been killed before it did. Those further up are the operator's.
 pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let all: Vec<&Path> = path
         .ancestors()
         .take_while(|dir| !dir.as_os_str().is_empty())
         .collect();
-    for dir in all.into_iter().rev() {
+    for (level, dir) in all.into_iter().enumerate().rev() {
         let is_new = match disk.metadata(dir) {
             Ok(metadata) if metadata.is_dir => false,
             Ok(_) => {
@@ -131,6 +132,8 @@ pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         };
         if is_new {
             disk.create_dir_all(dir)?;
+        } else if level > 1 {
+            continue;
         }
         match disk.sync_dir(parent_of(dir)) {
             // Directories of the system, which we did not make and may not touch.

@@ -56,6 +56,13 @@ use writer::{Request, Writer};
 /// How long a sender should wait when a queue is full: a few groups are written in that time.
 const QUEUE_FULL_RETRY: Duration = Duration::from_secs(1);
 
+/// Reads the bytes of one segment file, whatever they are: for inspection and for fuzzing.
+pub fn read_bytes(
+    bytes: &[u8],
+) -> impl Iterator<Item = Result<(LogPosition, LogRecord), LogDamage>> + '_ {
+    LogReader::of_bytes(bytes)
+}
+
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {

@@ -16,6 +16,7 @@ pub(super) const VERSION: u32 = 1;
 const SEGMENT_MAGIC: [u8; 8] = *b"TWWALSEG";
 const RECORD_MAGIC: [u8; 4] = *b"TwRc";
 const FOOTER_MAGIC: [u8; 4] = *b"TwGf";
+const _: () = assert!(RECORD_MAGIC[0] == FOOTER_MAGIC[0]);
 const ENCODING_PLAIN: u8 = 0;
 /// The checksum of a header covers everything before it.
 const CHECKSUM_AT: usize = SLOT - 4;
@@ -249,6 +250,11 @@ impl Slot {
             _ => Self::Unproven,
         }
     }
+}
+
+/// False only for a slot that proves nothing; much cheaper than to look.
+pub(super) fn may_be_proven(slot: &[u8]) -> bool {
+    slot.first() == RECORD_MAGIC.first()
 }
 
 /// The epoch that a proven record header at the start of `slot` carries, whichever it is.

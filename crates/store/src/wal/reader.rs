@@ -9,10 +9,12 @@ use tracewell_model::sink::{LogDamage, LogPosition, LogRecord};
 
 use super::format::{
     Epoch, GroupFooter, HEADER_COPY_OFFSET, PAGE_BYTES, RecordHeader, SLOT, SLOT_BYTES,
-    SegmentHeader, Slot, epoch_of_record,
+    SegmentHeader, Slot, epoch_of_record, may_be_proven,
 };
 use super::segment::Segment;
 use super::window::Window;
+
+const STRIDE_BYTES_MAX: usize = 1 << 18;
 
 /// The records of a log, oldest first, and its damage where it lies.
 ///
@@ -44,6 +46,8 @@ enum Input<'a> {
 pub(super) struct Walk<'a> {
     pub(super) window: Window<'a>,
     epoch: Epoch,
+    /// How far it looks where nothing proves itself.
+    stride: usize,
     offset: u64,
     /// End of what proved itself last.
     pub(super) proven_end: u64,
@@ -248,6 +252,7 @@ impl<'a> Walk<'a> {
             len: window.len(),
             window,
             epoch,
+            stride: PAGE_BYTES as usize,
             offset: PAGE_BYTES,
             proven_end: PAGE_BYTES,
             expected: first,
@@ -262,7 +267,7 @@ impl<'a> Walk<'a> {
                 Slot::Record(header) if header.number >= self.expected => self.record(&header),
                 Slot::Footer(footer) => self.footer(&footer),
                 _ => {
-                    self.offset += SLOT_BYTES;
+                    self.skip();
                     None
                 }
             };
@@ -271,6 +276,23 @@ impl<'a> Walk<'a> {
             }
         }
         None
+    }
+
+    /// On to the next slot that may prove itself. Looks a page far at first, then farther and farther:
+    /// behind most records there are a few zeros, behind the last group tens of megabytes.
+    fn skip(&mut self) {
+        self.offset += SLOT_BYTES;
+        if self.offset.saturating_sub(self.proven_end) < PAGE_BYTES {
+            self.stride = PAGE_BYTES as usize;
+        }
+        let rest = usize::try_from(self.len.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let ahead = self.window.read(self.offset, rest.min(self.stride));
+        let n_skipped = ahead
+            .chunks_exact(SLOT)
+            .take_while(|slot| !may_be_proven(slot))
+            .count();
+        self.offset += n_skipped as u64 * SLOT_BYTES;
+        self.stride = (self.stride * 2).min(STRIDE_BYTES_MAX);
     }
 
     fn record(&mut self, header: &RecordHeader) -> Option<Step> {

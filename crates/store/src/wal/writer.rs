@@ -93,6 +93,21 @@ impl<P: Send + 'static> Writer<P> {
         while self.take_group(&mut group) {
             self.commit(&mut group);
         }
+        self.cut_unused_end();
+    }
+
+    /// So that the next start need not look for records there.
+    fn cut_unused_end(&self) {
+        let Some(active) = &self.active else {
+            return;
+        };
+        if active.offset == 0 {
+            return;
+        }
+        if let Err(error) = active.segment.file.set_len(active.offset) {
+            let file = active.segment.name();
+            tracing::warn!(file, %error, "unused end of the segment was not cut off");
+        }
     }
 
     /// Waits for records and takes as many as one group may hold. False at the end.
