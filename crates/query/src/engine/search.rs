@@ -30,8 +30,9 @@ use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
 const CANDIDATE_BYTES: u64 = 128;
 /// Shared traces whose rows are read at once: 64 KiB of ids.
 const ROWS_AT_ONCE: usize = 4_096;
-/// Shared traces that are evaluated at once; the first answer often needs few.
-const OPEN_AT_ONCE: usize = 512;
+/// Shared traces that are evaluated at once: at first as many as the answer may need, then twice as
+/// many each time, since a rare match is best looked for in few large steps.
+const OPEN_AT_ONCE: std::ops::RangeInclusive<usize> = 32..=4_096;
 /// Spans that are fetched at once: about 1.3 KB each as plain spans is 16 MB.
 const SPANS_AT_ONCE: u64 = 12_000;
 
@@ -68,7 +69,14 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             shared: HashSet::default(),
             shared_max: n_max,
             pending: Vec::new(),
+            n_open: request
+                .limit
+                .saturating_mul(2)
+                .clamp(*OPEN_AT_ONCE.start(), *OPEN_AT_ONCE.end()),
             traces: Vec::new(),
+            settled: HashSet::default(),
+            n_bytes: 0,
+            bytes_max: engine.limits.query_memory_bytes_max,
         };
         search.all(&sources).await?;
         traces = search.traces;
@@ -96,8 +104,15 @@ struct Search<'s> {
     shared_max: usize,
     /// Shared traces whose start is not known yet.
     pending: Vec<TraceId>,
+    /// Open candidates to evaluate in the next step.
+    n_open: usize,
     /// Settled and found to match.
     traces: Vec<TraceSummary>,
+    /// Those that were settled, whether they matched or not: none comes twice.
+    settled: HashSet<TraceId>,
+    /// About what `traces` holds.
+    n_bytes: u64,
+    bytes_max: u64,
 }
 
 /// A source that has not delivered everything yet.
@@ -205,7 +220,8 @@ impl Search<'_> {
         let standing = self.question.standing(plan.scan_is_exact());
         for (id, trace) in trace_bits(batch) {
             self.run.inspected_traces += 1;
-            if self.question.holds(trace.filters) {
+            // A trace that another source calls shared is evaluated over all of them.
+            if self.question.holds(trace.filters) && !self.shared.contains(&id) {
                 self.candidates.insert(trace.start_unix_nano, id, standing);
             }
         }
@@ -226,9 +242,10 @@ impl Search<'_> {
     async fn settle(&mut self, unread_start_max: Option<u64>) -> Result<()> {
         self.place_pending().await?;
         while self.traces.len() < self.limit && self.run.may_go_on()? {
-            let settled = self.candidates.settled(unread_start_max, OPEN_AT_ONCE);
+            let settled = self.candidates.settled(unread_start_max, self.n_open);
             let wanted = self.limit - self.traces.len();
             if settled.matched.len() < wanted && !settled.open.is_empty() {
+                self.n_open = self.n_open.saturating_mul(2).min(*OPEN_AT_ONCE.end());
                 self.evaluate(settled.open).await?;
             } else if !settled.matched.is_empty()
                 && (settled.matched.len() >= wanted || unread_start_max.is_none())
@@ -288,6 +305,9 @@ impl Search<'_> {
             let Some(row) = rows.get(&place.1) else {
                 continue;
             };
+            if !self.settled.insert(place.1) {
+                continue;
+            }
             if row.n_spans > self.trace_spans_max as u64 {
                 self.take_huge(place.1, row).await?;
                 continue;
@@ -336,8 +356,19 @@ impl Search<'_> {
                 summary::of_trace(trace, None, self.spans_per_spanset)
             }
         };
+        self.answer(summary);
+    }
+
+    fn answer(&mut self, summary: TraceSummary) {
+        self.n_bytes = self.n_bytes.saturating_add(summary::bytes(&summary));
         self.traces.push(summary);
         self.candidates.took();
+        if self.n_bytes > self.bytes_max {
+            self.run.stop(format!(
+                "the answer holds more than {} bytes, which is the memory of a query",
+                self.bytes_max
+            ));
+        }
     }
 
     /// A trace too large to be read whole is shown by what its rows and bits say.
@@ -350,9 +381,7 @@ impl Search<'_> {
             row.n_spans, self.trace_spans_max
         ));
         let with_spansets = matches!(self.question, Question::TraceQl(_));
-        self.traces
-            .push(summary::of_row(id, row, with_spansets.then_some(n_matched)));
-        self.candidates.took();
+        self.answer(summary::of_row(id, row, with_spansets.then_some(n_matched)));
         Ok(())
     }
 }

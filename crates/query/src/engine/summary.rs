@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tracewell_model::span::duration_nano;
-use tracewell_model::{Span, Trace, TraceId};
+use tracewell_model::{AttributeValue, KeyValue, Span, Trace, TraceId};
 
 use super::gather::JoinedRow;
 use crate::plan::Plan;
@@ -100,4 +100,40 @@ fn spanset(
             .collect(),
         attributes: Vec::new(),
     }
+}
+
+/// About what a summary holds in memory.
+pub(super) fn bytes(summary: &TraceSummary) -> u64 {
+    let text = |text: &str| text.len() + size_of::<String>();
+    let attributes = |all: &[KeyValue]| -> usize {
+        all.iter()
+            .map(|attribute| text(&attribute.key) + value_bytes(&attribute.value))
+            .sum()
+    };
+    let spans: usize = summary
+        .spansets
+        .iter()
+        .flat_map(|spanset| &spanset.spans)
+        .map(|span| size_of::<SpanSummary>() + span.name.len() + attributes(&span.attributes))
+        .sum();
+    let services: usize = summary
+        .services
+        .iter()
+        .map(|service| size_of::<ServiceStats>() + service.service.len())
+        .sum();
+    let root = summary
+        .root
+        .as_ref()
+        .map_or(0, |root| root.service.len() + root.name.len());
+    (size_of::<TraceSummary>() + size_of::<Spanset>() + spans + services + root) as u64
+}
+
+fn value_bytes(value: &AttributeValue) -> usize {
+    size_of::<AttributeValue>()
+        + match value {
+            AttributeValue::String(text) => text.len(),
+            AttributeValue::Bytes(bytes) => bytes.len(),
+            AttributeValue::Array(items) => items.iter().map(value_bytes).sum(),
+            _ => 0,
+        }
 }

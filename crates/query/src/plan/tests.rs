@@ -276,7 +276,7 @@ fn has_nested_each(filter: &Filter) -> bool {
 #[test]
 fn filters_mean_what_the_definition_says() {
     let (mut n_some, mut n_refused, mut n_inexact) = (0, 0, 0);
-    for seed in 0..4_000 {
+    for seed in 0..2_000 {
         let mut rng = fixtures::rng(seed);
         let text = fixtures::query(&mut rng);
         let plan = match plan(&text) {
@@ -310,8 +310,8 @@ fn filters_mean_what_the_definition_says() {
             n_some += usize::from(any);
         }
     }
-    assert!(n_some > 3_000, "{n_some}");
-    assert!(n_refused < 2_000, "{n_refused}");
+    assert!(n_some > 1_500, "{n_some}");
+    assert!(n_refused < 1_000, "{n_refused}");
     assert!(n_inexact > 0, "the weaker form is never needed");
 }
 
@@ -458,4 +458,53 @@ fn each_stands_around_as_little_as_possible() {
     assert!(self::plan(&format!("{{ {} }}", many.join(" && "))).is_ok());
     let list = self::plan(&format!("{{ {} }}", many.join(" || "))).unwrap();
     assert!(list.filters[0].scan_is_exact);
+}
+
+// === hostile texts ===
+
+#[test]
+fn regular_expressions_are_bounded() {
+    // Nothing backtracks, and what would compile to a large program is refused.
+    assert!(plan("{ .a =~ \"(a+)+$\" }").is_ok());
+    for pattern in ["(.{1000}){1000}", "((a{100}){100}){100}", "[\\\\pL]{5000}"] {
+        let error = plan(&format!("{{ .a =~ \"{pattern}\" }}")).unwrap_err();
+        assert!(matches!(error, Error::Type { .. }), "{pattern}: {error}");
+    }
+    let nested = format!(
+        "{{ .a =~ \"{}a{}\" }}",
+        "(".repeat(50_000),
+        ")".repeat(50_000)
+    );
+    assert!(plan(&nested).is_err());
+    let many = vec![".a =~ \"x\""; 65].join(" || ");
+    let error = plan(&format!("{{ {many} }}")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the query has 65 regular expressions, the limit is 64"
+    );
+}
+
+#[test]
+fn large_filters_are_planned_in_one_pass() {
+    let size = |filter: &Filter| {
+        let mut n = 0;
+        filter.for_each_column(&mut |_| n += 1);
+        n
+    };
+    let list = (0..6_000).map(|n| format!(".a = {n}")).collect::<Vec<_>>();
+    let plan_of = |text: String| plan(&text).unwrap().filters.remove(0);
+    let any = plan_of(format!("{{ {} }}", list.join(" || ")));
+    assert!(any.scan_is_exact && size(&any.scan) < 6_000 * 20);
+    // Unscoped names in one `&&` are what multiplies; the bound holds for any number of them.
+    let all = plan_of(format!("{{ {} }}", list.join(" && ")));
+    assert!(!all.scan_is_exact && size(&all.scan) < 6_000 * 20);
+    let mut deep = ".a = 1".to_owned();
+    for n in 0..60 {
+        let op = if n % 2 == 0 { "&&" } else { "||" };
+        deep = format!("({deep}) {op} (.k{n} = 1 || event.a = 1 && link.b = {n})");
+    }
+    let deep = plan_of(format!("{{ {deep} }}"));
+    assert!(size(&deep.scan) < 500_000, "{}", size(&deep.scan));
+    let braces = vec!["{ }"; 65].join(" && ");
+    assert!(matches!(plan(&braces), Err(Error::TooLarge { .. })));
 }

@@ -1,3 +1,5 @@
+mod round_trip;
+
 use super::*;
 
 /// Parses, prints and parses again: the same tree, and a stable text.
