@@ -65,7 +65,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "unit",
-        what: "unit tests of every crate",
+        what: "unit and integration tests of every crate",
         check: true,
         action: Action::Cargo(&[
             "test",
@@ -75,6 +75,7 @@ const STEPS: &[Step] = &[
             "--locked",
             "--lib",
             "--bins",
+            "--tests",
         ]),
     },
     Step {
@@ -158,6 +159,12 @@ const STEPS: &[Step] = &[
         what: "official exporters of Node",
         check: false,
         action: Action::Own(|root| suite(root, "node::", &["node", "npm"])),
+    },
+    Step {
+        name: "fuzz",
+        what: "every parser of foreign bytes, for a few seconds each",
+        check: false,
+        action: Action::Own(tools::fuzz),
     },
 ];
 

@@ -117,3 +117,44 @@ fn version_of(program: &Path) -> Option<String> {
     let text = String::from_utf8(output.stdout).ok()?;
     text.split_whitespace().last().map(str::to_owned)
 }
+
+/// Seconds for which each fuzz target runs; the first build takes minutes.
+const FUZZ_SECONDS: u32 = 6;
+
+/// Runs every target of the `fuzz` folder for a short time over its corpus.
+pub(crate) fn fuzz(root: &Path) -> Result<()> {
+    let folder = root.join("fuzz");
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => PathBuf::from(target),
+        None => root.join("target"),
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(folder.join("fuzz_targets")).context("reading fuzz_targets")? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        names.extend(name.strip_suffix(".rs").map(str::to_owned));
+    }
+    names.sort();
+    for name in &names {
+        // What a run finds is kept apart from the corpus, which holds what people chose.
+        let found = target.join("fuzz-found").join(name);
+        std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
+        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(program)
+            .args(["run", "--release", "--locked", "--bin", name, "--"])
+            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+            .arg(format!("-artifact_prefix={}/", found.display()))
+            .arg(&found)
+            .arg(folder.join("corpus").join(name))
+            .env("CARGO_TARGET_DIR", target.join("fuzz"))
+            .current_dir(&folder)
+            .status()
+            .context("starting cargo")?;
+        if !status.success() {
+            bail!(
+                "fuzz target {name} ended with {status}; the input lies in {}",
+                found.display()
+            );
+        }
+    }
+    Ok(())
+}
