@@ -28,6 +28,10 @@ use traffic::{Pace, Request, Traffic};
 const WAITING_PER_CONNECTION: usize = 2;
 /// How often live traffic is made and sent.
 const TICK: Duration = Duration::from_millis(200);
+/// What a visit makes on average.
+const SPANS_PER_VISIT: u64 = 11;
+/// Trace ids that are remembered of a load.
+const SAMPLE: usize = 1_000;
 const RATE_MAX: f64 = 10_000.0;
 const CONNECTIONS_MAX: usize = 256;
 
@@ -121,19 +125,21 @@ pub(crate) async fn send_all(load: Load) -> Report {
     while let Some(delivered) = senders.join_next().await {
         report.add(delivered.unwrap_or_else(|error| Report::broken(&error.to_string())));
     }
-    if generator.join().is_err() {
-        report.add(Report::broken("the generator panicked"));
+    match generator.join() {
+        Ok(trace_ids) => report.trace_ids = trace_ids,
+        Err(_) => report.add(Report::broken("the generator panicked")),
     }
     report.seconds = start.elapsed().as_secs_f64();
     report
 }
 
 /// Makes all requests, as fast as they are taken or at the pace that was asked for.
-fn generate(load: &Load, requests: &mpsc::Sender<Request>) {
+/// Returns the ids of some of the traces.
+fn generate(load: &Load, requests: &mpsc::Sender<Request>) -> Vec<[u8; 16]> {
     let mut traffic = Traffic::new(load.seed, load.batch, load.n_spans);
     let spread = u64::try_from(load.spread.as_nanos()).unwrap_or(u64::MAX);
-    // A visit makes about eleven spans; the last ones pile up at the end if that is wrong.
-    let step = spread / (load.n_spans / 11 + 1);
+    // The last visits pile up at the end if the estimate is wrong.
+    let step = spread / (load.n_spans / SPANS_PER_VISIT + 1);
     let mut time = load.until.saturating_sub(spread);
     let start = std::time::Instant::now();
     let mut n_sent = 0usize;
@@ -151,16 +157,24 @@ fn generate(load: &Load, requests: &mpsc::Sender<Request>) {
         }
         true
     };
+    let mut trace_ids = Vec::new();
+    let sample_every = load.n_spans / (SAMPLE as u64 * SPANS_PER_VISIT) + 1;
+    let mut n_visits = 0u64;
     while !traffic.is_done() {
         traffic.visit(time.min(load.until), Pace::Bulk);
         time += step;
+        n_visits += 1;
+        if n_visits.is_multiple_of(sample_every) && trace_ids.len() < SAMPLE {
+            trace_ids.extend(traffic.trace_id());
+        }
         if !hand_over(&mut traffic) {
-            return;
+            return trace_ids;
         }
     }
     traffic.release(u64::MAX);
     traffic.flush();
     hand_over(&mut traffic);
+    trace_ids
 }
 
 async fn deliver(

@@ -5,6 +5,7 @@
 //! there is to call, at [`serve`] for how the rooms are put together.
 
 mod arguments;
+mod bench;
 mod client;
 mod config;
 mod demo;
@@ -47,7 +48,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Query(arguments) => search::query(&arguments),
         Command::Trace(arguments) => waterfall::run(&arguments),
         Command::Tags(arguments) => search::tags(&arguments),
-        Command::Bench(_) => anyhow::bail!("the bench comes with the store"),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Block(_) => anyhow::bail!("block inspection comes with the store"),
         Command::Config(config) => run_config(config.command),
         Command::Completions { shell } => {

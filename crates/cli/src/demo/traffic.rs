@@ -165,6 +165,11 @@ impl Traffic {
         }
     }
 
+    /// The first trace of the last visit.
+    pub(crate) fn trace_id(&self) -> Option<[u8; 16]> {
+        self.planner.spans.first().map(|span| span.trace_id)
+    }
+
     /// Lets go of the spans that are due: up to a time live, up to a number of spans in bulk.
     pub(crate) fn release(&mut self, due: u64) {
         while self

@@ -24,6 +24,9 @@ pub(crate) struct Report {
     /// Microseconds from the first byte sent to the acknowledgement, per request.
     #[serde(skip)]
     pub(crate) latencies: Vec<u32>,
+    /// Some of the traces that were sent.
+    #[serde(skip)]
+    pub(crate) trace_ids: Vec<[u8; 16]>,
 }
 
 // === impl Report ===

@@ -1,0 +1,175 @@
+//! `tracewell bench`: the numbers of this machine, each beside what it should be.
+//!
+//! It sends the shop's traffic to a server, a fresh one of its own unless a running one is named, and
+//! asks it the queries of benches/queries.txt. Everything is measured from outside the process: by
+//! its answers, by /proc, and by the size of its folder; so any server that takes OTLP and answers
+//! Tempo's API can be measured in the same way.
+
+mod probe;
+mod queries;
+mod table;
+mod target;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::arguments::Bench;
+use crate::client::Client;
+use crate::demo::{self, Load};
+use crate::{output, runtime};
+use table::{Better, Row, Table};
+use target::Target;
+
+/// Share of the highest rate at which acknowledgements are timed.
+const LOAD_SHARE: f64 = 0.7;
+/// Spans of that run, at most.
+const LATENCY_SPANS_MAX: u64 = 300_000;
+/// The time over which the traces of the load are spread.
+const SPREAD: Duration = Duration::from_secs(3_600);
+/// How long merging may take to come to rest.
+const QUIET_MAX: Duration = Duration::from_secs(600);
+
+pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
+    if arguments.spans == 0 || arguments.connections == 0 || arguments.repeat == 0 {
+        bail!("--spans, --connections and --repeat must be at least 1");
+    }
+    let table = runtime::sending()?.block_on(measure(arguments))?;
+    if arguments.json {
+        output::print_json(&table)?;
+    } else {
+        output::print(&table.to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(arguments: &Bench) -> Result<Table> {
+    let mut table = Table::new(arguments.spans, arguments.connections, arguments.batch);
+    let mut target = match &arguments.otlp {
+        Some(_) => Target::running(arguments)?,
+        None => Target::start(arguments).await?,
+    };
+    if let Some(seconds) = target.cold_start {
+        table.push(
+            Row::new("cold start to first accepted span", "ms", seconds * 1e3).bars(100.0, 20.0),
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    if target.is_own()
+        && let Some(bytes) = target.resident()?
+    {
+        table.push(Row::new("idle memory", "MB", mega(bytes)).bars(40.0, 15.0));
+    }
+    let until = demo::now();
+    let trace_ids = ingest(arguments, &target, until, &mut table).await?;
+    acknowledgements(arguments, &target, &mut table).await?;
+    let mut client = Client::new(&target.api)?;
+    eprintln!("asking {} times each ...", arguments.repeat);
+    probe::searchable(&target.otlp, &mut client, &mut table).await?;
+    probe::trace_by_id(&mut client, &trace_ids, &mut table).await?;
+    let window = (until.saturating_sub(SPREAD.as_nanos() as u64), until);
+    queries::ask(&mut client, window, arguments.repeat, &mut table).await?;
+    target.stop().await?;
+    Ok(table)
+}
+
+/// Sends the load and waits until the server has come to rest. Returns some trace ids of it.
+async fn ingest(
+    arguments: &Bench,
+    target: &Target,
+    until: u64,
+    table: &mut Table,
+) -> Result<Vec<[u8; 16]>> {
+    eprintln!("sending {} spans ...", arguments.spans);
+    let cpu_before = target.cpu_seconds()?;
+    let bytes_before = target.bytes_on_disk()?;
+    let report = demo::send_all(Load {
+        endpoint: target.otlp.clone(),
+        seed: arguments.seed,
+        n_spans: arguments.spans,
+        batch: arguments.batch,
+        connections: arguments.connections,
+        until,
+        spread: SPREAD,
+        spans_per_second: None,
+    })
+    .await;
+    if report.n_lost > 0 {
+        bail!(
+            "{} spans were not acknowledged: {}",
+            report.n_lost,
+            report.trouble.unwrap_or_default()
+        );
+    }
+    table.highest_rate = report.spans_per_second();
+    let rate = Row::new("spans acknowledged a second", "/s", table.highest_rate);
+    table.push(rate.better(Better::Higher).bars(100_000.0, 250_000.0));
+    eprintln!("waiting for merging to come to rest ...");
+    let mut client = Client::new(&target.api)?;
+    // Other servers may not know it, and need not.
+    if let Err(error) = client.get("/flush", &[]).await {
+        tracing::debug!(%error, "no flush");
+    }
+    target.rest(QUIET_MAX).await?;
+    let millions = arguments.spans as f64 / 1e6;
+    if let (Some(before), Some(after)) = (cpu_before, target.cpu_seconds()?) {
+        let row = Row::new(
+            "CPU-seconds per million spans, all in",
+            "s",
+            (after - before) / millions,
+        );
+        table.push(row.bars(8.0, 4.0));
+    }
+    if let (Some(before), Some(after)) = (bytes_before, target.bytes_on_disk()?) {
+        let bytes = after.saturating_sub(before) as f64 / arguments.spans as f64;
+        table.push(Row::new("bytes per span at rest", "B", bytes).bars(50.0, 36.0));
+    }
+    if let Some(bytes) = target.peak()? {
+        table.push(Row::new("peak memory during ingest", "MB", mega(bytes)).bars(300.0, 128.0));
+    }
+    Ok(report.trace_ids)
+}
+
+/// Times acknowledgements at a share of the highest rate.
+async fn acknowledgements(arguments: &Bench, target: &Target, table: &mut Table) -> Result<()> {
+    let rate = table.highest_rate * LOAD_SHARE;
+    eprintln!("timing acknowledgements at {rate:.0} spans/s ...");
+    let report = demo::send_all(Load {
+        endpoint: target.otlp.clone(),
+        seed: arguments.seed.wrapping_add(1),
+        n_spans: LATENCY_SPANS_MAX.min(arguments.spans),
+        batch: arguments.batch,
+        connections: arguments.connections,
+        until: demo::now(),
+        spread: Duration::from_secs(60),
+        spans_per_second: Some(rate),
+    })
+    .await;
+    let p50 = Row::new("ack latency at 70 % load, p50", "ms", report.latency_ms(50));
+    table.push(p50.bars(20.0, 8.0));
+    let p99 = Row::new("ack latency at 70 % load, p99", "ms", report.latency_ms(99));
+    table.push(p99.bars(100.0, 40.0));
+    Ok(())
+}
+
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// The value below which so many of a hundred lie.
+fn percentile(values: &[Duration], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted
+        .get(index)
+        .map_or(0.0, |value| value.as_secs_f64() * 1e3)
+}
+
+/// How long something took, with its result.
+async fn timed<T>(work: impl Future<Output = Result<T>>) -> Result<(Duration, T)> {
+    let start = Instant::now();
+    let result = work.await.context("asking the server")?;
+    Ok((start.elapsed(), result))
+}
