@@ -17,36 +17,43 @@ pub fn encode_traces(traces: &[Trace]) -> Vec<u8> {
 /// Encodes spans. Resources are one if their canonical bytes are equal, scopes likewise within a
 /// resource; spans of one scope keep their order.
 pub fn encode_spans<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
-    let mut groups = Groups::default();
-    for span in spans {
-        groups.add(span);
-    }
-    groups.encode()
+    Groups::of(spans).encode()
 }
 
-/// Spans by resource and scope.
-#[derive(Default)]
-struct Groups<'a> {
-    resources: Vec<ResourceGroup<'a>>,
+/// Spans by resource and scope, as OTLP nests them, in order of first appearance.
+#[derive(Debug, Default)]
+pub struct Groups<'a> {
+    pub resources: Vec<ResourceGroup<'a>>,
     by_content: HashMap<Vec<u8>, usize>,
     /// The same by address: the spans of a request share their resources and scopes.
     by_address: HashMap<(usize, usize), (usize, usize)>,
 }
 
-struct ResourceGroup<'a> {
-    resource: &'a Resource,
-    scopes: Vec<ScopeGroup<'a>>,
+#[derive(Debug)]
+pub struct ResourceGroup<'a> {
+    pub resource: &'a Resource,
+    pub scopes: Vec<ScopeGroup<'a>>,
     by_content: HashMap<Vec<u8>, usize>,
 }
 
-struct ScopeGroup<'a> {
-    scope: &'a Scope,
-    spans: Vec<&'a Span>,
+#[derive(Debug)]
+pub struct ScopeGroup<'a> {
+    pub scope: &'a Scope,
+    pub spans: Vec<&'a Span>,
 }
 
 // === impl Groups ===
 
 impl<'a> Groups<'a> {
+    /// Resources are one if their canonical bytes are equal, scopes likewise within a resource.
+    pub fn of(spans: impl IntoIterator<Item = &'a Span>) -> Self {
+        let mut groups = Self::default();
+        for span in spans {
+            groups.add(span);
+        }
+        groups
+    }
+
     fn add(&mut self, span: &'a Span) {
         let address = (
             Arc::as_ptr(&span.resource).addr(),

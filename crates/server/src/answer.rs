@@ -1,0 +1,316 @@
+//! Answers on their way out: small ones in one piece, large ones as a stream of pieces made on a
+//! blocking thread while they are sent; gzip where the client takes it.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::Stream;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::error::ApiError;
+use crate::gate::Permit;
+use crate::json::{Json, Pieces};
+
+/// What the client wants to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Protobuf,
+}
+
+/// An answer without its encoding.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) content_type: HeaderValue,
+    pub(crate) content: Content,
+    /// Why the answer may miss something, for formats that have no field for it.
+    pub(crate) partial: Vec<String>,
+}
+
+pub(crate) enum Content {
+    Whole(Vec<u8>),
+    /// Written while it is sent; the permit of its query is held until then.
+    Large(LargeWriter, Permit),
+}
+
+/// Writes a large JSON document.
+pub(crate) type LargeWriter = Box<dyn FnOnce(&mut Json<Channel>) + Send>;
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
+pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PARTIAL: HeaderName = HeaderName::from_static("x-tracewell-partial");
+const PARTIAL_CHARS_MAX: usize = 1_000;
+/// Less is not worth the compression.
+const GZIP_BYTES_MIN: usize = 1 << 10;
+/// Pieces between the thread that writes and the connection that sends.
+const PIECES_WAITING_MAX: usize = 4;
+
+// === impl Format ===
+
+impl Format {
+    /// Tempo looks for the name anywhere in `Accept`.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let wants_protobuf = headers
+            .get(ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.contains("application/protobuf"));
+        if wants_protobuf {
+            Self::Protobuf
+        } else {
+            Self::Json
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::whole(TEXT, text.into().into_bytes())
+    }
+
+    pub(crate) fn protobuf(bytes: Vec<u8>) -> Self {
+        Self::whole(PROTOBUF, bytes)
+    }
+
+    pub(crate) fn whole(content_type: HeaderValue, bytes: Vec<u8>) -> Self {
+        Self {
+            content_type,
+            content: Content::Whole(bytes),
+            partial: Vec::new(),
+        }
+    }
+
+    pub(crate) fn json(write: impl FnOnce(&mut Json<Channel>)) -> Self {
+        let mut json = Json::new(Channel::Whole(Vec::new()));
+        write(&mut json);
+        Self::whole(JSON, json.finish().complete())
+    }
+
+    pub(crate) fn large_json(permit: Permit, write: LargeWriter) -> Self {
+        Self {
+            content_type: JSON,
+            content: Content::Large(write, permit),
+            partial: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_partial(mut self, partial: Vec<String>) -> Self {
+        self.partial = partial;
+        self
+    }
+
+    /// The response for a client with these request headers.
+    pub(crate) fn respond(self, request: &HeaderMap) -> Response<Body> {
+        let is_gzip = accepts_gzip(request);
+        let (body, is_gzip) = match self.content {
+            Content::Whole(bytes) if is_gzip && bytes.len() >= GZIP_BYTES_MIN => {
+                match gzip(&bytes) {
+                    Ok(compressed) => (Body::from(compressed), true),
+                    Err(_) => (Body::from(bytes), false),
+                }
+            }
+            Content::Whole(bytes) => (Body::from(bytes), false),
+            Content::Large(write, permit) => (streamed(write, permit, is_gzip), is_gzip),
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding, accept"));
+        if is_gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(value) = partial_header(&self.partial) {
+            headers.insert(PARTIAL, value);
+        }
+        response
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Self::Large(..) => f.write_str("Large"),
+        }
+    }
+}
+
+/// An error as plain text.
+pub(crate) fn respond_error(error: &ApiError) -> Response<Body> {
+    let text = error.to_string();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, TEXT);
+    if let Some(delay) = error.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
+    }
+    response
+}
+
+pub(crate) fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Body> {
+    *response.status_mut() = status;
+    response
+}
+
+fn partial_header(partial: &[String]) -> Option<HeaderValue> {
+    if partial.is_empty() {
+        return None;
+    }
+    let text: String = partial
+        .join("; ")
+        .chars()
+        .take(PARTIAL_CHARS_MAX)
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    HeaderValue::from_str(&text).ok()
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|part| {
+            let (name, weight) = part.split_once(';').unwrap_or((part, ""));
+            let is_refused = matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+            name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+        })
+}
+
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut writer = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    writer.write_all(bytes)?;
+    writer.finish()
+}
+
+fn streamed(write: LargeWriter, permit: Permit, is_gzip: bool) -> Body {
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let sending = Sending {
+            sender,
+            is_complete: false,
+        };
+        let mut json = Json::new(Channel::new(sending, is_gzip));
+        write(&mut json);
+        drop(json.finish().complete());
+    });
+    Body::from_stream(Received(receiver))
+}
+
+type Piece = Result<Bytes, io::Error>;
+
+/// Where the pieces of a document go: kept, or sent to a body, compressed or not. If a body ends
+/// before it was completed (a panic in the thread that writes), it ends in an error, so that nobody
+/// takes it for whole.
+pub(crate) enum Channel {
+    Whole(Vec<u8>),
+    Plain(Sending),
+    Gzip(Box<GzEncoder<Sending>>),
+}
+
+pub(crate) struct Sending {
+    sender: mpsc::Sender<Piece>,
+    is_complete: bool,
+}
+
+struct Received(mpsc::Receiver<Piece>);
+
+// === impl Channel ===
+
+impl Channel {
+    fn new(sending: Sending, is_gzip: bool) -> Self {
+        if is_gzip {
+            Self::Gzip(Box::new(GzEncoder::new(sending, Compression::fast())))
+        } else {
+            Self::Plain(sending)
+        }
+    }
+
+    /// What was kept.
+    fn complete(self) -> Vec<u8> {
+        let finished = match self {
+            Self::Whole(bytes) => return bytes,
+            Self::Plain(sending) => Ok(sending),
+            Self::Gzip(encoder) => encoder.finish(),
+        };
+        // An error means that the client left.
+        if let Ok(mut sending) = finished {
+            sending.is_complete = true;
+        }
+        Vec::new()
+    }
+}
+
+impl Pieces for Channel {
+    fn piece(&mut self, bytes: Vec<u8>) -> bool {
+        match self {
+            Self::Whole(kept) if kept.is_empty() => {
+                *kept = bytes;
+                true
+            }
+            Self::Whole(kept) => {
+                kept.extend_from_slice(&bytes);
+                true
+            }
+            Self::Plain(sending) => sending.send(bytes.into()).is_ok(),
+            Self::Gzip(encoder) => encoder.write_all(&bytes).is_ok(),
+        }
+    }
+}
+
+impl Sending {
+    fn send(&self, bytes: Bytes) -> io::Result<()> {
+        self.sender
+            .blocking_send(Ok(bytes))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Sending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(Bytes::copy_from_slice(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            let cut = Err(io::Error::other("the answer was cut short"));
+            // Without a receiver nobody needs to know.
+            if self.sender.blocking_send(cut).is_err() {
+                tracing::debug!("a client left before its answer was complete");
+            }
+        }
+    }
+}
+
+impl Stream for Received {
+    type Item = Piece;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        self.0.poll_recv(cx)
+    }
+}

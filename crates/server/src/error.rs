@@ -1,0 +1,83 @@
+//! What goes wrong on a query surface, and the one place where it becomes an HTTP status.
+//!
+//! Bodies are plain text in the wording of Tempo's API, which clients match on.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tracewell_query::{Error as QueryError, ErrorKind};
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The request is wrong and stays so.
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("{0}")]
+    NotFound(String),
+    /// Empty body: as Tempo answers an unknown trace.
+    #[error("")]
+    NoSuchTrace,
+    #[error("no org id")]
+    NoTenant,
+    #[error("{0}")]
+    NotBuilt(String),
+    #[error("too many queries: {waiting} are waiting, try again in {retry_after:?}")]
+    Busy {
+        waiting: usize,
+        retry_after: Duration,
+    },
+    #[error("query took longer than {limit:?}, which is its limit (limits.query_ms_max)")]
+    TimedOut { limit: Duration },
+    #[error("query cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    Internal(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+/// nginx's code for a client that left; Tempo uses it too.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+// === impl ApiError ===
+
+impl ApiError {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) | Self::NoSuchTrace => StatusCode::NOT_FOUND,
+            Self::NoTenant => StatusCode::UNAUTHORIZED,
+            Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Cancelled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error.kind() {
+            ErrorKind::Invalid if error.is_about_text() => {
+                Self::BadRequest(format!("invalid TraceQL query: {error}"))
+            }
+            ErrorKind::Invalid => Self::BadRequest(error.to_string()),
+            ErrorKind::Cancelled => Self::Cancelled,
+            ErrorKind::Internal => Self::Internal(error.to_string()),
+        }
+    }
+}

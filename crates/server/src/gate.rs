@@ -1,0 +1,107 @@
+//! How many queries run at a time, and for how long.
+//!
+//! A query beyond the limit waits its turn; too many that wait are refused with a retry hint. The
+//! deadline counts from the start of the query, not of the wait. When the client leaves, the
+//! handler's future is dropped, and with it the guard that cancels the query's token.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracewell_model::Limits;
+
+use crate::error::{ApiError, ApiResult};
+
+/// Admits queries.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    permits: Arc<Semaphore>,
+    n_waiting: AtomicUsize,
+    waiting_max: usize,
+    time_max: Duration,
+    pub(crate) refused: AtomicU64,
+}
+
+/// A permit for as long as an answer is made and sent.
+pub(crate) type Permit = OwnedSemaphorePermit;
+
+/// For every query that runs, so many may wait.
+const WAITING_PER_RUNNING: usize = 16;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+// === impl Gate ===
+
+impl Gate {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let running_max = limits.queries_max.max(1);
+        Self {
+            permits: Arc::new(Semaphore::new(running_max)),
+            n_waiting: AtomicUsize::new(0),
+            waiting_max: running_max * WAITING_PER_RUNNING,
+            time_max: Duration::from_millis(limits.query_ms_max),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn n_waiting(&self) -> usize {
+        self.n_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Runs a query under a token that is cancelled when this future is dropped or times out.
+    pub(crate) async fn run<T, F>(
+        &self,
+        query: impl FnOnce(CancellationToken) -> F,
+    ) -> ApiResult<(T, Permit)>
+    where
+        F: Future<Output = tracewell_query::Result<T>>,
+    {
+        let permit = self.enter().await?;
+        let cancel = CancellationToken::new();
+        let _on_drop = cancel.clone().drop_guard();
+        match tokio::time::timeout(self.time_max, query(cancel)).await {
+            Ok(answer) => Ok((answer?, permit)),
+            Err(_) => Err(ApiError::TimedOut {
+                limit: self.time_max,
+            }),
+        }
+    }
+
+    async fn enter(&self) -> ApiResult<Permit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let waiting = Waiting::new(&self.n_waiting);
+        if waiting.n_before >= self.waiting_max {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(ApiError::Busy {
+                waiting: waiting.n_before,
+                retry_after: RETRY_AFTER,
+            });
+        }
+        Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| ApiError::Unavailable(String::from("shutting down")))
+    }
+}
+
+/// Counts one who waits, however the wait ends.
+struct Waiting<'a> {
+    n: &'a AtomicUsize,
+    n_before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(n: &'a AtomicUsize) -> Self {
+        let n_before = n.fetch_add(1, Ordering::Relaxed);
+        Self { n, n_before }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.n.fetch_sub(1, Ordering::Relaxed);
+    }
+}

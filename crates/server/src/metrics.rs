@@ -1,0 +1,403 @@
+//! The names of all metrics, in one table, and their export for Prometheus.
+//!
+//! Every metric has a name of ours (`tracewell_*`) and the names under which Tempo's dashboards and
+//! alerts look for the same number. Numbers come from three places at the moment of a scrape: the
+//! receivers, this server, and the store by way of [`crate::Host`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; its names end in `_total`, which the encoder adds.
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    /// Tempo's names for it, as they are scraped.
+    pub tempo: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($name:ident = $own:literal, $kind:ident, $help:literal, [$($tempo:literal),*];)*) => {
+        /// All metrics there are.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Metric {
+            $($name,)*
+        }
+
+        impl Metric {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub fn definition(self) -> Definition {
+                match self {
+                    $(Self::$name => Definition {
+                        name: concat!("tracewell_", $own),
+                        kind: Kind::$kind,
+                        help: $help,
+                        tempo: &[$($tempo),*],
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    // Receivers.
+    AcceptedSpans = "ingest_accepted_spans", Counter, "Spans acknowledged, by tenant",
+        ["tempo_distributor_spans_received_total"];
+    AcceptedBytes = "ingest_accepted_bytes", Counter,
+        "Bytes of acknowledged requests, decompressed, by tenant",
+        ["tempo_distributor_bytes_received_total"];
+    WireBytes = "ingest_wire_bytes", Counter, "Bytes of request bodies as they arrived",
+        ["tempo_distributor_ingress_bytes_total"];
+    DiscardedSpans = "ingest_discarded_spans", Counter, "Spans refused, by reason and tenant",
+        ["tempo_discarded_spans_total"];
+    ReceiverAcceptedSpans = "receiver_accepted_spans", Counter,
+        "Spans acknowledged, by receiver and transport", ["tempo_receiver_accepted_spans"];
+    ReceiverRefusedSpans = "receiver_refused_spans", Counter,
+        "Spans refused, by receiver and transport", ["tempo_receiver_refused_spans"];
+    IngestRequests = "ingest_requests", Counter,
+        "Export requests by protocol, signal, format, encoding and outcome", [];
+    RepeatedRequests = "ingest_repeated_requests", Counter,
+        "Requests that were accepted before and acknowledged again", [];
+    RejectedPoints = "ingest_rejected_metric_points", Counter,
+        "Metric points answered with a rejection", [];
+    RejectedLogRecords = "ingest_rejected_log_records", Counter,
+        "Log records answered with a rejection", [];
+    AckSeconds = "ingest_ack_seconds", Histogram,
+        "From a complete request body to its acknowledgement",
+        ["tempo_distributor_push_duration_seconds"];
+    InFlightBytes = "ingest_in_flight_bytes", Gauge, "Byte budget held by requests in flight", [];
+    // Connections, of every listener.
+    ConnectionsOpen = "connections_open", Gauge, "Open connections, by listener", [];
+    ConnectionsAccepted = "connections_accepted", Counter, "Connections accepted, by listener", [];
+    ConnectionsRefused = "connections_refused", Counter,
+        "Connections refused because too many were open, by listener", [];
+    ConnectionTimeouts = "connection_timeouts", Counter,
+        "Connections closed because a peer was too slow, by listener", [];
+    Panics = "panics", Counter, "Requests that ended in a caught panic, by listener: bugs", [];
+    // Write-ahead log.
+    WalBytes = "wal_bytes", Gauge, "Bytes of log segments on disk", [];
+    WalWrittenBytes = "wal_written_bytes", Counter, "Bytes appended to the log",
+        ["tempo_live_store_bytes_received_total"];
+    WalRecords = "wal_records", Counter, "Records appended to the log",
+        ["tempo_live_store_records_processed_total"];
+    WalSyncSeconds = "wal_sync_seconds", Histogram, "Duration of one sync of the log", [];
+    WalSyncFailures = "wal_sync_failures", Counter, "Syncs of the log that failed", [];
+    WalDamage = "wal_damage", Counter, "Stretches of the log that could not be read", [];
+    // Head.
+    HeadSpans = "head_spans", Gauge, "Spans in the head", [];
+    HeadTraces = "head_traces", Gauge, "Traces in the head, by tenant",
+        ["tempo_ingester_live_traces", "tempo_live_store_live_traces"];
+    HeadBytes = "head_bytes", Gauge, "Bytes of the head, by tenant",
+        ["tempo_live_store_live_trace_bytes"];
+    TracesCreated = "head_traces_created", Counter, "Traces begun in the head, by tenant",
+        ["tempo_ingester_traces_created_total", "tempo_live_store_traces_created_total"];
+    // Blocks.
+    Blocks = "blocks", Gauge, "Live blocks, by level", [];
+    BlocklistLength = "blocklist_length", Gauge, "Live blocks, by tenant",
+        ["tempodb_blocklist_length"];
+    BlockBytes = "block_bytes", Gauge, "Bytes of live blocks, by level", [];
+    BlockSpans = "block_spans", Gauge, "Spans in live blocks, by level", [];
+    BlocksCut = "blocks_cut", Counter, "First blocks written from the head",
+        ["tempo_live_store_blocks_cut_total", "tempo_ingester_blocks_flushed_total",
+         "tempo_live_store_blocks_completed_total"];
+    CutFailures = "cut_failures", Counter, "First blocks that could not be written",
+        ["tempo_ingester_failed_flushes_total", "tempo_live_store_local_failed_flushes_total"];
+    MergedBlocks = "merged_blocks", Counter, "Blocks that were merged into others, by level",
+        ["tempodb_compaction_blocks_total"];
+    MergedBytes = "merged_bytes", Counter, "Bytes written by merging, by level",
+        ["tempodb_compaction_bytes_written_total"];
+    MergedTraces = "merged_traces", Counter,
+        "Traces of which merging joined fragments, by level",
+        ["tempodb_compaction_objects_combined_total"];
+    MergeFailures = "merge_failures", Counter, "Merges that failed",
+        ["tempodb_compaction_errors_total"];
+    MergeWaiting = "merge_waiting_blocks", Gauge, "Blocks that wait for a merge",
+        ["tempodb_compaction_outstanding_blocks"];
+    DuplicateSpans = "duplicate_spans", Counter,
+        "Spans equal in every field to another, dropped where fragments were joined", [];
+    RetentionDeleted = "retention_deleted_blocks", Counter, "Blocks deleted by retention",
+        ["tempodb_retention_deleted_total"];
+    RetentionMarked = "retention_marked_blocks", Counter, "Blocks taken out of use by retention",
+        ["tempodb_retention_marked_for_deletion_total"];
+    RetentionFailures = "retention_failures", Counter, "Deletions that failed",
+        ["tempodb_retention_errors_total"];
+    DamagedBlocks = "damaged_blocks", Gauge, "Blocks set aside because they cannot be read", [];
+    DiskFreeBytes = "disk_free_bytes", Gauge, "Free bytes of the volume", [];
+    // Queries.
+    RequestSeconds = "request_seconds", Histogram,
+        "Requests to the query API, by method, route and status",
+        ["tempo_request_duration_seconds"];
+    Queries = "queries", Counter, "Queries by operation, tenant and status",
+        ["tempo_query_frontend_queries_total"];
+    InspectedBytes = "query_inspected_bytes", Counter, "Bytes read by queries, by operation",
+        ["tempo_query_frontend_bytes_inspected_total"];
+    InspectedSpans = "query_inspected_spans", Counter, "Spans looked at by queries, by operation", [];
+    QueriesWaiting = "queries_waiting", Gauge, "Queries that wait for their turn",
+        ["tempo_query_frontend_queue_length"];
+    QueriesRefused = "queries_refused", Counter, "Queries refused because too many were waiting",
+        ["tempo_query_frontend_discarded_requests_total"];
+    // Process.
+    Ready = "ready", Gauge, "1 if the process is ready", ["tempo_live_store_ready"];
+    BuildInfo = "build_info", Gauge, "What was built, as labels", ["tempo_build_info"];
+}
+
+/// Labels of one number.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// One number, or a histogram.
+#[derive(Debug, Clone)]
+pub enum Sample {
+    Number(f64),
+    Histogram(Histogram),
+}
+
+/// Everything that was measured for one scrape.
+#[derive(Debug, Default)]
+pub struct Samples {
+    by_metric: BTreeMap<Metric, Vec<(Labels, Sample)>>,
+}
+
+/// What a scrape is made of, held by the registry.
+pub(crate) struct Table<F>(pub(crate) F);
+
+// === impl Samples ===
+
+impl Samples {
+    /// Adds a number. Counters are whole; 2^53 is exact.
+    pub fn add(&mut self, metric: Metric, labels: Labels, value: u64) {
+        self.add_float(metric, labels, value as f64);
+    }
+
+    pub fn add_float(&mut self, metric: Metric, labels: Labels, value: f64) {
+        self.push(metric, labels, Sample::Number(value));
+    }
+
+    pub fn add_histogram(&mut self, metric: Metric, labels: Labels, histogram: &Histogram) {
+        self.push(metric, labels, Sample::Histogram(histogram.clone()));
+    }
+
+    fn push(&mut self, metric: Metric, labels: Labels, sample: Sample) {
+        let samples = self.by_metric.entry(metric).or_default();
+        samples.push((labels, sample));
+    }
+
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (metric, samples) in &self.by_metric {
+            let definition = metric.definition();
+            encode_as(encoder, definition.name, definition, samples)?;
+            for name in definition.tempo {
+                encode_as(encoder, name, definition, samples)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F> Collector for Table<F>
+where
+    F: Fn() -> Samples + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        (self.0)().encode(&mut encoder)
+    }
+}
+
+impl<F> fmt::Debug for Table<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").finish_non_exhaustive()
+    }
+}
+
+fn encode_as(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    definition: Definition,
+    samples: &[(Labels, Sample)],
+) -> fmt::Result {
+    let is_own = name == definition.name;
+    // Tempo has counters without `_total`, which OpenMetrics knows as "unknown".
+    let (name, metric_type) = match definition.kind {
+        Kind::Gauge => (name, MetricType::Gauge),
+        Kind::Histogram => (name, MetricType::Histogram),
+        Kind::Counter => match name.strip_suffix("_total") {
+            Some(stem) => (stem, MetricType::Counter),
+            None if is_own => (name, MetricType::Counter),
+            None => (name, MetricType::Unknown),
+        },
+    };
+    let mut metric = encoder.encode_descriptor(name, definition.help, None, metric_type)?;
+    if let [(labels, sample)] = samples
+        && labels.is_empty()
+    {
+        return encode_sample(metric, sample, metric_type); // An empty pair of braces otherwise.
+    }
+    for (labels, sample) in samples {
+        encode_sample(metric.encode_family(labels)?, sample, metric_type)?;
+    }
+    Ok(())
+}
+
+fn encode_sample(
+    mut encoder: MetricEncoder<'_>,
+    sample: &Sample,
+    metric_type: MetricType,
+) -> fmt::Result {
+    match (sample, metric_type) {
+        (Sample::Histogram(histogram), _) => histogram.encode(encoder),
+        (Sample::Number(value), MetricType::Counter) => {
+            encoder.encode_counter(value, None::<&Exemplar<Labels, f64>>)
+        }
+        (Sample::Number(value), _) => encoder.encode_gauge(value),
+    }
+}
+
+/// Adds what the receivers counted.
+pub(crate) fn measure_ingest(samples: &mut Samples, ingest: &tracewell_ingest::IngestMetrics) {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    measure_tenants(samples, ingest);
+    let by_transport = [
+        (
+            "grpc",
+            &ingest.accepted_spans_grpc,
+            &ingest.refused_spans_grpc,
+        ),
+        (
+            "http",
+            &ingest.accepted_spans_http,
+            &ingest.refused_spans_http,
+        ),
+    ];
+    for (transport, accepted, refused) in by_transport {
+        let labels = || {
+            vec![
+                ("receiver", String::from("otlp")),
+                ("transport", transport.to_owned()),
+            ]
+        };
+        samples.add(
+            Metric::ReceiverAcceptedSpans,
+            labels(),
+            accepted.load(Relaxed),
+        );
+        samples.add(
+            Metric::ReceiverRefusedSpans,
+            labels(),
+            refused.load(Relaxed),
+        );
+    }
+    for (labels, n) in ingest.requests() {
+        let labels = vec![
+            ("protocol", labels.protocol.name().to_owned()),
+            ("signal", labels.signal.name().to_owned()),
+            ("format", labels.format.name().to_owned()),
+            ("encoding", labels.encoding.name().to_owned()),
+            ("outcome", labels.outcome.to_owned()),
+        ];
+        samples.add(Metric::IngestRequests, labels, n);
+    }
+    for (metric, counter) in [
+        (Metric::WireBytes, &ingest.wire_bytes),
+        (Metric::RepeatedRequests, &ingest.repeated_requests),
+        (Metric::RejectedPoints, &ingest.rejected_points),
+        (Metric::RejectedLogRecords, &ingest.rejected_log_records),
+    ] {
+        samples.add(metric, Vec::new(), counter.load(Relaxed));
+    }
+    samples.add_histogram(Metric::AckSeconds, Vec::new(), &ingest.ack_seconds);
+    measure_connections(samples, "otlp_grpc", &ingest.grpc_connections);
+    measure_connections(samples, "otlp_http", &ingest.http_connections);
+}
+
+fn measure_tenants(samples: &mut Samples, ingest: &tracewell_ingest::IngestMetrics) {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    for (tenant, counted) in ingest.tenants() {
+        let labels = || vec![("tenant", tenant.to_string())];
+        samples.add(
+            Metric::AcceptedSpans,
+            labels(),
+            counted.accepted_spans.load(Relaxed),
+        );
+        samples.add(
+            Metric::AcceptedBytes,
+            labels(),
+            counted.accepted_bytes.load(Relaxed),
+        );
+        for (reason, n) in counted.refused_spans() {
+            let labels = vec![
+                ("reason", reason.to_owned()),
+                ("tenant", tenant.to_string()),
+            ];
+            samples.add(Metric::DiscardedSpans, labels, n);
+        }
+    }
+}
+
+/// Adds what one listener counted.
+pub(crate) fn measure_connections(
+    samples: &mut Samples,
+    listener: &str,
+    connections: &Arc<tracewell_ingest::accept::ConnectionMetrics>,
+) {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    let labels = || vec![("listener", listener.to_owned())];
+    samples.add(
+        Metric::ConnectionsOpen,
+        labels(),
+        connections.open.load(Relaxed) as u64,
+    );
+    for (metric, counter) in [
+        (Metric::ConnectionsAccepted, &connections.accepted),
+        (Metric::ConnectionsRefused, &connections.refused),
+        (Metric::ConnectionTimeouts, &connections.timeouts),
+        (Metric::Panics, &connections.panics),
+    ] {
+        samples.add(metric, labels(), counter.load(Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_is_used_twice_and_all_are_prometheus_names() {
+        let mut seen = BTreeSet::new();
+        for metric in Metric::ALL {
+            let definition = metric.definition();
+            for name in definition.tempo.iter().chain([&definition.name]) {
+                assert!(seen.insert(*name), "{name} stands twice");
+                let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                assert!(name.chars().all(is_name), "{name}");
+            }
+            assert!(!definition.name.ends_with("_total"), "{metric:?}");
+            if definition.kind != Kind::Counter {
+                let is_counter = |name: &&str| name.ends_with("_total");
+                assert!(!definition.tempo.iter().any(is_counter), "{metric:?}");
+            }
+        }
+    }
+}

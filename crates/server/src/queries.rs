@@ -1,0 +1,33 @@
+//! The questions that surfaces ask, as a seam: the engine answers them, and tests do.
+
+use futures::future::BoxFuture;
+use tracewell_query::{
+    Engine, Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
+    TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
+};
+
+/// Answers questions over everything that is kept.
+pub trait Queries: Send + Sync + std::fmt::Debug {
+    fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>>;
+    fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>>;
+    fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>>;
+    fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>>;
+}
+
+impl Queries for Engine {
+    fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
+        Box::pin(Engine::search(self, request))
+    }
+
+    fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {
+        Box::pin(Engine::trace_by_id(self, request))
+    }
+
+    fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>> {
+        Box::pin(Engine::tag_names(self, request))
+    }
+
+    fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>> {
+        Box::pin(Engine::tag_values(self, request))
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of routes: path, method, and the label under which dashboards know each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, RawQuery, State};
+use axum::routing::{MethodFilter, on};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use crate::answer;
+use crate::api::Api;
+
+macro_rules! routes {
+    ($($name:ident = $path:literal, $label:literal;)*) => {
+        /// All routes there are.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Route {
+            $($name,)*
+        }
+
+        impl Route {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub(crate) fn path(self) -> &'static str {
+                match self {
+                    $(Self::$name => $path,)*
+                }
+            }
+
+            /// The value of the label `route`; for the API as Tempo writes it.
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+routes! {
+    TraceV1 = "/api/traces/{id}", "api_traces_traceid";
+    TraceV2 = "/api/v2/traces/{id}", "api_v2_traces_traceid";
+    Search = "/api/search", "api_search";
+    TagNamesV1 = "/api/search/tags", "api_search_tags";
+    TagNamesV2 = "/api/v2/search/tags", "api_v2_search_tags";
+    // The name may hold slashes, so that `/values` is cut off by hand.
+    TagValuesV1 = "/api/search/tag/{*rest}", "api_search_tag_tagname_values";
+    TagValuesV2 = "/api/v2/search/tag/{*rest}", "api_v2_search_tag_tagname_values";
+    QueryRange = "/api/metrics/query_range", "api_metrics_query_range";
+    QueryInstant = "/api/metrics/query", "api_metrics_query";
+    Echo = "/api/echo", "api_echo";
+    BuildInfo = "/api/status/buildinfo", "api_status_buildinfo";
+    Ready = "/ready", "ready";
+    Status = "/status", "status";
+    StatusPart = "/status/{part}", "status_part";
+    Metrics = "/metrics", "metrics";
+    Flush = "/flush", "flush";
+    Shutdown = "/shutdown", "shutdown";
+    Home = "/", "home";
+}
+
+// === impl Route ===
+
+impl Route {
+    /// True if it answers from a tenant's data.
+    pub(crate) fn is_query(self) -> bool {
+        !matches!(self.operation(), "")
+    }
+
+    /// The label `op` of query metrics, as Tempo names them; empty for what is no query.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::TraceV1 | Self::TraceV2 => "traces",
+            Self::Search => "search",
+            Self::TagNamesV1 | Self::TagNamesV2 | Self::TagValuesV1 | Self::TagValuesV2 => {
+                "metadata"
+            }
+            Self::QueryRange | Self::QueryInstant => "metrics",
+            _ => "",
+        }
+    }
+
+    /// Paths below `/api` stand behind the configured prefix.
+    fn is_prefixed(self) -> bool {
+        self.path().starts_with("/api/")
+    }
+
+    fn methods(self) -> MethodFilter {
+        match self {
+            Self::Flush | Self::Shutdown => MethodFilter::GET.or(MethodFilter::POST),
+            _ => MethodFilter::GET,
+        }
+    }
+}
+
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for route in Route::ALL.iter().copied() {
+        let path = if route.is_prefixed() {
+            format!("{}{}", api.prefix, route.path())
+        } else {
+            route.path().to_owned()
+        };
+        let handler = move |State(api): State<Arc<Api>>,
+                            method: Method,
+                            params: RawPathParams,
+                            RawQuery(query): RawQuery,
+                            headers: HeaderMap| async move {
+            let param = params
+                .iter()
+                .next()
+                .map_or_else(String::new, |(_, value)| value.to_owned());
+            api.respond(route, method, param, query.as_deref(), headers)
+                .await
+        };
+        router = router.route(&path, on(route.methods(), handler));
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .with_state(api)
+}
+
+async fn not_found(uri: http::Uri) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    let text = format!(
+        "There is no {path} here. This is Tracewell's query port: GET /status/endpoints lists what \
+         there is; spans are sent to 4317 (OTLP/gRPC) and 4318 (OTLP/HTTP).\n"
+    );
+    answer::with_status(
+        answer::Answer::text(text).respond(&HeaderMap::new()),
+        StatusCode::NOT_FOUND,
+    )
+}
+
+async fn not_allowed(method: Method, uri: http::Uri) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    answer::with_status(
+        answer::Answer::text(format!("{path} does not take {method}.\n"))
+            .respond(&HeaderMap::new()),
+        StatusCode::METHOD_NOT_ALLOWED,
+    )
+}

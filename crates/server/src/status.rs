@@ -1,0 +1,189 @@
+//! Operational endpoints: ready, status, build, flush, shutdown, echo.
+
+use http::header::ACCEPT;
+
+use crate::answer::Answer;
+use crate::api::{Api, Call};
+use crate::error::{ApiError, ApiResult};
+use crate::host::ConfigMode;
+use crate::routes::Route;
+
+pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
+    match call.route {
+        Route::Echo => Ok(Answer::text("echo")),
+        Route::BuildInfo => Ok(build_info(api)),
+        Route::Ready => ready(api, call),
+        Route::Status if wants_json(call) => Ok(status_json(api)),
+        Route::Status => status(api),
+        Route::StatusPart => status_part(api, call),
+        Route::Flush => {
+            api.host.flush().await.map_err(ApiError::Internal)?;
+            Ok(Answer::text("flushed\n"))
+        }
+        Route::Shutdown => {
+            api.host.shutdown();
+            Ok(Answer::text("shutting down\n"))
+        }
+        _ => Ok(Answer::text(home(api))),
+    }
+}
+
+fn wants_json(call: &Call) -> bool {
+    call.headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("application/json"))
+}
+
+fn home(api: &Api) -> String {
+    format!(
+        "This is Tracewell {}, a distributed tracing backend; the API of Tempo is on this port.\n\
+         GET {prefix}/api/search?q={{}} finds traces, GET {prefix}/api/traces/<id> returns one, \
+         GET /status says how it is.\n",
+        api.host.build().version,
+        prefix = api.prefix,
+    )
+}
+
+fn ready(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let readiness = api.host.readiness();
+    let is_verbose = call.params.iter().any(|(key, _)| key == "verbose");
+    if !readiness.not_ready.is_empty() {
+        return Err(ApiError::Unavailable(readiness.not_ready.join("\n")));
+    }
+    let mut text = String::from("ready\n");
+    if is_verbose {
+        for service in api.host.services() {
+            text.push_str(&format!("{}: {}\n", service.name, service.state));
+        }
+        for warning in &readiness.warnings {
+            text.push_str(&format!("warning: {warning}\n"));
+        }
+    }
+    Ok(Answer::text(text))
+}
+
+fn build_info(api: &Api) -> Answer {
+    let build = api.host.build();
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("version").string(&build.version);
+            json.key("revision").string(&build.revision);
+            json.key("branch").string(&build.branch);
+            json.key("buildDate").string(&build.build_date);
+            json.key("buildUser").string("");
+            // Clients of Tempo expect the key; there is no Go here.
+            json.key("goVersion").string("");
+            json.key("rustVersion").string(&build.rust_version);
+        });
+    })
+}
+
+fn status(api: &Api) -> ApiResult<Answer> {
+    let mut text = home(api);
+    for (name, value) in api.host.facts() {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    for warning in api.host.readiness().warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text.push_str(&format!(
+        "\n# version\n{}\n# services\n{}\n# endpoints\n{}\n# config\n{}",
+        version(api),
+        services(api),
+        endpoints(api),
+        config(api, ConfigMode::Full)?
+    ));
+    Ok(Answer::text(text))
+}
+
+fn status_json(api: &Api) -> Answer {
+    let readiness = api.host.readiness();
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("ready").bool(readiness.not_ready.is_empty());
+            json.key("version").string(&api.host.build().version);
+            json.key("facts").object(|json| {
+                for (name, value) in api.host.facts() {
+                    json.text_key(&name).string(&value);
+                }
+            });
+            json.key("services").object(|json| {
+                for service in api.host.services() {
+                    json.text_key(&service.name).string(&service.state);
+                }
+            });
+            json.key("notReady")
+                .array(&readiness.not_ready, |json, reason| json.string(reason));
+            json.key("warnings")
+                .array(&readiness.warnings, |json, warning| json.string(warning));
+        });
+    })
+}
+
+fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let text = match &*call.path_param {
+        "version" => version(api),
+        "services" => services(api),
+        "endpoints" => endpoints(api),
+        "config" => {
+            let mode = match call.params.get("mode") {
+                None => ConfigMode::Full,
+                Some("defaults") => ConfigMode::Defaults,
+                Some("diff") => ConfigMode::Diff,
+                Some(other) => {
+                    return Err(ApiError::BadRequest(format!(
+                        "unknown mode {other:?}: expected diff or defaults"
+                    )));
+                }
+            };
+            config(api, mode)?
+        }
+        other => {
+            let other: String = other.chars().take(64).collect();
+            return Err(ApiError::NotFound(format!(
+                "there is no /status/{other}: version, services, endpoints or config"
+            )));
+        }
+    };
+    Ok(Answer::text(text))
+}
+
+fn version(api: &Api) -> String {
+    let build = api.host.build();
+    format!(
+        "tracewell, version {} (branch: {}, revision: {})\n  build date: {}\n  rust version: {}\n",
+        build.version, build.branch, build.revision, build.build_date, build.rust_version
+    )
+}
+
+fn services(api: &Api) -> String {
+    let line = |(name, state): (String, String)| format!("{name}: {state}\n");
+    api.host
+        .services()
+        .into_iter()
+        .map(|service| line((service.name, service.state)))
+        .collect()
+}
+
+fn endpoints(api: &Api) -> String {
+    Route::ALL
+        .iter()
+        .map(|route| {
+            let prefix = if route.path().starts_with("/api/") {
+                &*api.prefix
+            } else {
+                ""
+            };
+            let path = route.path().replace("{*rest}", "{name}/values");
+            match route {
+                Route::Flush | Route::Shutdown => format!("GET, POST {prefix}{path}\n"),
+                _ => format!("GET {prefix}{path}\n"),
+            }
+        })
+        .collect()
+}
+
+fn config(api: &Api, mode: ConfigMode) -> ApiResult<String> {
+    api.host.config(mode).map_err(ApiError::Internal)
+}

@@ -1,0 +1,193 @@
+//! Names and values of tags, versions 1 and 2.
+
+use std::collections::BTreeSet;
+
+use tracewell_model::AttributeScope;
+use tracewell_query::request::{TagName, TagScope};
+use tracewell_query::{TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse};
+
+use super::write_metrics;
+use crate::answer::Answer;
+use crate::api::{Api, Call};
+use crate::error::{ApiError, ApiResult};
+use crate::time;
+
+/// Names per scope, and values, where the request sets no limit.
+const NAMES_MAX: usize = 10_000;
+const VALUES_MAX: usize = 10_000;
+/// Tempo's `max_bytes_per_tag_values_query`.
+const VALUE_BYTES_MAX: usize = 1_000_000;
+
+/// Which version of the API asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// `GET /api/search/tags` and `/api/v2/search/tags`.
+pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult<Answer> {
+    let request_scopes = scopes_of(call.params.get("scope"), version)?;
+    let window = time::search_window(&call.params, api.now(), api.default_window_nano)?;
+    let limit = limit_of(call, NAMES_MAX)?;
+    let (found, _permit) = api
+        .gate
+        .run(|cancel| {
+            api.queries.tag_names(TagNamesRequest {
+                caller: call.caller(cancel),
+                scopes: request_scopes,
+                window,
+                filter: call.params.get("q").map(str::to_owned),
+                limit,
+            })
+        })
+        .await?;
+    api.observe_query(call, &found.stats);
+    let answer = match version {
+        Version::V1 => names_v1(&found),
+        Version::V2 => names_v2(&found),
+    };
+    Ok(answer.with_partial(partial_of(found.partial, found.truncated)))
+}
+
+/// `GET /api/search/tag/{name}/values` and `/api/v2/search/tag/{name}/values`.
+pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResult<Answer> {
+    let tag = call
+        .path_param
+        .strip_suffix("/values")
+        .filter(|tag| !tag.is_empty())
+        .ok_or_else(|| {
+            ApiError::NotFound(String::from("expected /api/search/tag/<name>/values"))
+        })?;
+    let name = match version {
+        Version::V1 => TagName::Bare(tag.to_owned()),
+        Version::V2 => TagName::TraceQl(tag.to_owned()),
+    };
+    let window = time::search_window(&call.params, api.now(), api.default_window_nano)?;
+    let limit = limit_of(call, VALUES_MAX)?;
+    let (found, _permit) = api
+        .gate
+        .run(|cancel| {
+            api.queries.tag_values(TagValuesRequest {
+                caller: call.caller(cancel),
+                name,
+                window,
+                filter: call.params.get("q").map(str::to_owned),
+                limit,
+                bytes_max: VALUE_BYTES_MAX,
+            })
+        })
+        .await?;
+    api.observe_query(call, &found.stats);
+    let answer = match version {
+        Version::V1 => values_v1(&found),
+        Version::V2 => values_v2(&found),
+    };
+    Ok(answer.with_partial(partial_of(found.partial, found.truncated)))
+}
+
+fn scopes_of(scope: Option<&str>, version: Version) -> ApiResult<Vec<TagScope>> {
+    let all = TagScope::ALL;
+    let is_attribute = |scope: &TagScope| matches!(scope, TagScope::Attribute(_));
+    match scope {
+        // Version 1 has no place for intrinsics unless they are asked for.
+        None | Some("none") => Ok(match version {
+            Version::V1 => all.into_iter().filter(is_attribute).collect(),
+            Version::V2 => all.to_vec(),
+        }),
+        Some(name) => all
+            .into_iter()
+            .find(|scope| scope.name() == name)
+            .map(|scope| vec![scope])
+            .ok_or_else(|| {
+                ApiError::BadRequest(format!(
+                    "invalid scope: {name}: expected one of {}",
+                    scope_names().join(", ")
+                ))
+            }),
+    }
+}
+
+fn scope_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = TagScope::ALL.iter().map(|scope| scope.name()).collect();
+    names.push("none");
+    names
+}
+
+fn limit_of(call: &Call, default: usize) -> ApiResult<usize> {
+    match call.params.number("limit")? {
+        None | Some(0) => Ok(default),
+        Some(limit) => usize::try_from(limit)
+            .map(|limit| limit.min(default))
+            .map_err(|_| {
+                ApiError::BadRequest(String::from("invalid limit: must be a non-negative number"))
+            }),
+    }
+}
+
+fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
+    if truncated {
+        partial.push(String::from("the answer was cut at its limit"));
+    }
+    partial
+}
+
+fn names_v1(found: &TagNamesResponse) -> Answer {
+    let names: BTreeSet<&String> = found.scopes.iter().flat_map(|scope| &scope.names).collect();
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("tagNames")
+                .array(names, |json, name| json.string(name));
+            write_metrics(json, &found.stats);
+        });
+    })
+}
+
+fn names_v2(found: &TagNamesResponse) -> Answer {
+    // A scope without names says nothing; span and resource are there for clients that expect them.
+    let always = [
+        TagScope::Attribute(AttributeScope::Span),
+        TagScope::Attribute(AttributeScope::Resource),
+    ];
+    let shown = found
+        .scopes
+        .iter()
+        .filter(|scope| !scope.names.is_empty() || always.contains(&scope.scope));
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("scopes").array(shown, |json, scope| {
+                json.object(|json| {
+                    json.key("name").string(scope.scope.name());
+                    json.key("tags")
+                        .array(&scope.names, |json, name| json.string(name));
+                });
+            });
+            write_metrics(json, &found.stats);
+        });
+    })
+}
+
+fn values_v1(found: &TagValuesResponse) -> Answer {
+    let values: BTreeSet<&String> = found.values.iter().map(|value| &value.value).collect();
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("tagValues")
+                .array(values, |json, value| json.string(value));
+            write_metrics(json, &found.stats);
+        });
+    })
+}
+
+fn values_v2(found: &TagValuesResponse) -> Answer {
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("tagValues").array(&found.values, |json, value| {
+                json.object(|json| {
+                    json.key("type").string(value.value_type.name());
+                    json.key("value").string(&value.value);
+                });
+            });
+            write_metrics(json, &found.stats);
+        });
+    })
+}

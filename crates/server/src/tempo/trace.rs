@@ -1,0 +1,117 @@
+//! A trace by its id, versions 1 and 2.
+
+use tracewell_model::{Trace, TraceId};
+use tracewell_query::{TraceRequest, TraceResponse};
+use tracewell_wire::otlp::{Groups, encode_traces};
+use tracewell_wire::protobuf::Writer;
+
+use super::{shared_spans, trace_json, write_metrics};
+use crate::answer::{Answer, Channel, Format};
+use crate::api::{Api, Call};
+use crate::error::{ApiError, ApiResult};
+use crate::gate::Permit;
+use crate::json::Json;
+use crate::time;
+
+/// Larger traces are written on a thread of their own, while they are sent.
+const INLINE_SPANS_MAX: usize = 500;
+
+/// `GET /api/traces/{id}`.
+pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let (found, permit) = find(api, call, None).await?;
+    let trace = found.trace.ok_or(ApiError::NoSuchTrace)?;
+    let answer = match Format::of(&call.headers) {
+        Format::Protobuf => Answer::protobuf(encode_traces(&[trace])),
+        Format::Json => json(trace, permit, |json, groups| {
+            json.key("batches");
+            trace_json::write_groups(json, groups);
+        }),
+    };
+    Ok(answer.with_partial(found.partial))
+}
+
+/// `GET /api/v2/traces/{id}`: an unknown trace is an empty one.
+pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let filter = call.params.get("q").map(str::to_owned);
+    let (mut found, permit) = find(api, call, filter).await?;
+    let trace = found.trace.take().unwrap_or_default();
+    Ok(match Format::of(&call.headers) {
+        Format::Protobuf => Answer::protobuf(protobuf_v2(&trace, &found)),
+        Format::Json => json(trace, permit, move |json, groups| {
+            json.key("trace").object(|json| {
+                if !groups.resources.is_empty() {
+                    json.key("resourceSpans");
+                    trace_json::write_groups(json, groups);
+                }
+            });
+            write_metrics(json, &found.stats);
+            if !found.partial.is_empty() {
+                json.key("status").string("PARTIAL");
+                json.key("message").string(&found.partial.join("; "));
+            }
+        }),
+    })
+}
+
+async fn find(
+    api: &Api,
+    call: &Call,
+    filter: Option<String>,
+) -> ApiResult<(TraceResponse, Permit)> {
+    let trace_id = TraceId::from_hex(&call.path_param)
+        .map_err(|error| ApiError::BadRequest(format!("invalid trace id: {error}")))?;
+    let window = time::trace_window(&call.params)?;
+    let (mut found, permit) = api
+        .gate
+        .run(|cancel| {
+            api.queries.trace_by_id(TraceRequest {
+                caller: call.caller(cancel),
+                trace_id,
+                window,
+                filter,
+            })
+        })
+        .await?;
+    if let Some(trace) = &mut found.trace {
+        if !call.is_raw() {
+            shared_spans::separate(trace);
+        }
+        trace
+            .spans
+            .sort_by_key(|span| (span.start_unix_nano, span.span_id));
+    }
+    api.observe_query(call, &found.stats);
+    Ok((found, permit))
+}
+
+/// One object around the groups of a trace.
+fn json(
+    trace: Trace,
+    permit: Permit,
+    write: impl FnOnce(&mut Json<Channel>, &Groups<'_>) + Send + 'static,
+) -> Answer {
+    let is_small = trace.spans.len() <= INLINE_SPANS_MAX;
+    let write = move |json: &mut Json<Channel>| {
+        let groups = Groups::of(&trace.spans);
+        json.object(|json| write(json, &groups));
+    };
+    if is_small {
+        Answer::json(write)
+    } else {
+        Answer::large_json(permit, Box::new(write))
+    }
+}
+
+/// `TraceByIDResponse{trace 1, metrics 2 {inspectedBytes 1}, status 3, message 4}`.
+fn protobuf_v2(trace: &Trace, found: &TraceResponse) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.bytes(1, &encode_traces(std::slice::from_ref(trace)));
+    out.message(2, |out| {
+        out.varint_unless_zero(1, found.stats.inspected_bytes);
+    });
+    if !found.partial.is_empty() {
+        out.varint(3, 1);
+        out.bytes(4, found.partial.join("; ").as_bytes());
+    }
+    out.into_bytes()
+}

@@ -1,0 +1,267 @@
+//! A running query server over a planted engine, and a client.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracewell_model::{Clock, Limits};
+use tracewell_query::{
+    Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest,
+    TagValuesResponse, TraceRequest, TraceResponse,
+};
+use tracewell_server::{
+    Backend, BuildInfo, ConfigMode, Host, Metric, Queries, Readiness, Samples, Server,
+    ServerConfig, ServiceState,
+};
+
+/// 2023-11-14T22:13:20Z.
+pub const NOW: u64 = 1_700_000_000_000_000_000;
+
+pub struct Running {
+    pub address: SocketAddr,
+    pub planted: Arc<Planted>,
+    pub host: Arc<PlantedHost>,
+    cancel: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        let mut config = ServerConfig::new(Limits::default());
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let planted = Arc::new(Planted::default());
+        let host = Arc::new(PlantedHost::default());
+        let backend = Backend {
+            queries: Arc::<Planted>::clone(&planted),
+            host: Arc::<PlantedHost>::clone(&host),
+            clock: Arc::new(Stopped),
+            ingest: None,
+        };
+        let cancel = CancellationToken::new();
+        let server = Server::new(config, vec![listener], backend).unwrap();
+        let task = tokio::spawn(server.run(cancel.clone()));
+        Self {
+            address,
+            planted,
+            host,
+            cancel,
+            task,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[]).await
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now_unix_nano(&self) -> u64 {
+        NOW
+    }
+
+    fn monotonic_nano(&self) -> u64 {
+        0
+    }
+}
+
+/// Answers what was planted and keeps what was asked.
+#[derive(Debug)]
+pub struct Planted {
+    pub trace: Mutex<TraceResponse>,
+    pub search: Mutex<SearchResponse>,
+    pub names: Mutex<TagNamesResponse>,
+    pub values: Mutex<TagValuesResponse>,
+    pub error: Mutex<Option<tracewell_query::Error>>,
+    pub asked: Mutex<Vec<Asked>>,
+    pub is_panicking: AtomicBool,
+    pub gate: Semaphore,
+    pub n_running: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+pub enum Asked {
+    Search(SearchRequest),
+    Trace(TraceRequest),
+    Names(TagNamesRequest),
+    Values(TagValuesRequest),
+}
+
+impl Default for Planted {
+    fn default() -> Self {
+        Self {
+            trace: Mutex::default(),
+            search: Mutex::default(),
+            names: Mutex::default(),
+            values: Mutex::default(),
+            error: Mutex::default(),
+            asked: Mutex::default(),
+            is_panicking: AtomicBool::new(false),
+            gate: Semaphore::new(1_000),
+            n_running: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Planted {
+    pub fn last(&self) -> Asked {
+        self.asked.lock().unwrap().last().unwrap().clone()
+    }
+
+    pub async fn wait_for_running(&self, n: usize) {
+        while self.n_running.load(Ordering::SeqCst) != n {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn answer<T: Clone>(&self, asked: Asked, answer: &Mutex<T>) -> Result<T> {
+        struct Running<'a>(&'a AtomicUsize);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+
+        assert!(!self.is_panicking.load(Ordering::SeqCst), "a planted panic");
+        self.asked.lock().unwrap().push(asked);
+        self.n_running.fetch_add(1, Ordering::SeqCst);
+        let _running = Running(&self.n_running);
+        let _open = self.gate.acquire().await.unwrap();
+        match self.error.lock().unwrap().clone() {
+            Some(error) => Err(error),
+            None => Ok(answer.lock().unwrap().clone()),
+        }
+    }
+}
+
+impl Queries for Planted {
+    fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
+        Box::pin(self.answer(Asked::Search(request), &self.search))
+    }
+
+    fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {
+        Box::pin(self.answer(Asked::Trace(request), &self.trace))
+    }
+
+    fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>> {
+        Box::pin(self.answer(Asked::Names(request), &self.names))
+    }
+
+    fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>> {
+        Box::pin(self.answer(Asked::Values(request), &self.values))
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct PlantedHost {
+    pub readiness: Mutex<Readiness>,
+    pub n_flushes: AtomicUsize,
+    pub n_shutdowns: AtomicUsize,
+}
+
+impl Host for PlantedHost {
+    fn readiness(&self) -> Readiness {
+        self.readiness.lock().unwrap().clone()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, std::result::Result<(), String>> {
+        self.n_flushes.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn shutdown(&self) {
+        self.n_shutdowns.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn config(&self, mode: ConfigMode) -> std::result::Result<String, String> {
+        Ok(format!("mode: {mode:?}\n"))
+    }
+
+    fn services(&self) -> Vec<ServiceState> {
+        vec![ServiceState {
+            name: String::from("store"),
+            state: String::from("Running"),
+        }]
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        vec![(String::from("spans"), String::from("12"))]
+    }
+
+    fn build(&self) -> BuildInfo {
+        BuildInfo {
+            version: String::from("0.1.0"),
+            revision: String::from("abc"),
+            ..BuildInfo::default()
+        }
+    }
+
+    fn measure(&self, samples: &mut Samples) {
+        let labels = vec![("tenant", String::from("single-tenant"))];
+        samples.add(Metric::BlocklistLength, labels, 7);
+        samples.add(Metric::BlocksCut, Vec::new(), 3);
+    }
+}
