@@ -115,6 +115,27 @@ fn forgotten_segments_are_used_again_and_numbers_go_on() {
 }
 
 #[test]
+fn a_reader_sees_what_was_there_when_it_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(small(dir.path()));
+    for i in 0..30u8 {
+        append(&wal, vec![i; 10_000]);
+    }
+    let mut reader = wal.read_from(LogPosition(0));
+    let mut seen = vec![reader.next().unwrap().unwrap()];
+    // Everything that it has still to read is forgotten, and its files are wanted for new records.
+    for i in 30..130u8 {
+        let at = append(&wal, vec![i; 10_000]);
+        wal.forget(LogPosition(at));
+    }
+    seen.extend(reader.map(Result::unwrap));
+    assert_eq!(seen.len(), 30);
+    for (at, record) in seen {
+        assert_eq!(record.payload, vec![at.0 as u8; 10_000]);
+    }
+}
+
+#[test]
 fn a_number_that_the_opener_asks_for_leaves_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     for (at_least, expected) in [(10, 10), (0, 11), (100, 100)] {
