@@ -7,6 +7,8 @@
 //! each; what cannot be taken apart (a comparison of an event's attribute with a link's, or too many
 //! terms) is asked of sources in a weaker form and decided on whole traces.
 
+use std::cell::Cell;
+
 use tracewell_model::column::ColumnLevel;
 use tracewell_model::{Filter, Level};
 
@@ -15,6 +17,9 @@ use super::simplify::simplify;
 
 /// Terms that one filter may be multiplied out into: six unscoped attributes in one `&&`.
 const TERMS_MAX: usize = 64;
+/// Columns that are copied while one filter is taken apart, so that deep alternation costs no more
+/// than long lists do: an unscoped name takes about a hundred, a copy about 50 ns.
+const STEPS_MAX: usize = 1_000_000;
 
 /// What a tree names.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,16 +32,18 @@ struct Names {
 /// The filters of a tree in which `Not` stands on leaves alone, without any `Each`.
 pub(super) fn bind(tree: Filter) -> FilterPlan {
     let names = Names::of(&tree);
-    let (exact, scan, scan_is_exact) = match separate(&tree) {
+    let steps = Cell::new(STEPS_MAX);
+    let (exact, scan, scan_is_exact) = match separate(&tree, &steps) {
         Some(bound) => (bound.clone(), bound, true),
         None => {
-            let weaker = simplify(weaken(&tree));
+            let weaker = simplify(weaken(&tree, &steps));
             (simplify(nest(tree.clone())), weaker, false)
         }
     };
     let (fragment, fragment_is_exact) = if names.trace {
         let tree = simplify(without_trace(&tree));
-        let fragment = separate(&tree).unwrap_or_else(|| simplify(weaken(&tree)));
+        let steps = Cell::new(STEPS_MAX);
+        let fragment = separate(&tree, &steps).unwrap_or_else(|| simplify(weaken(&tree, &steps)));
         (fragment, false)
     } else {
         (scan.clone(), scan_is_exact)
@@ -83,7 +90,7 @@ fn each(level: Level, filter: Filter) -> Filter {
 }
 
 /// The same meaning with one level in every `Each`, where there is such a form.
-fn separate(tree: &Filter) -> Option<Filter> {
+fn separate(tree: &Filter, steps: &Cell<usize>) -> Option<Filter> {
     let names = Names::of(tree);
     let bound = match (names.event, names.link) {
         (false, false) => tree.clone(),
@@ -91,9 +98,14 @@ fn separate(tree: &Filter) -> Option<Filter> {
         (false, true) => exists_one(Level::Link, tree),
         (true, true) => match tree {
             // One item will do for every alternative: each is taken apart alone.
-            Filter::Or(inner) => any_of(inner.iter().map(separate).collect::<Option<_>>()?),
+            Filter::Or(inner) => any_of(
+                inner
+                    .iter()
+                    .map(|filter| separate(filter, steps))
+                    .collect::<Option<_>>()?,
+            ),
             tree => any_of(
-                products(tree)?
+                products(tree, steps)?
                     .into_iter()
                     .map(|product| {
                         Filter::And(vec![
@@ -168,7 +180,7 @@ struct Product {
 }
 
 /// The tree as alternatives of products, or `None` where it has no such form or too many of them.
-fn products(tree: &Filter) -> Option<Vec<Product>> {
+fn products(tree: &Filter, steps: &Cell<usize>) -> Option<Vec<Product>> {
     let names = Names::of(tree);
     let all = || Filter::Constant(true);
     if !names.link {
@@ -187,7 +199,7 @@ fn products(tree: &Filter) -> Option<Vec<Product>> {
         Filter::Or(inner) => {
             let mut terms = Vec::new();
             for filter in inner {
-                terms.extend(products(filter)?);
+                terms.extend(products(filter, steps)?);
             }
             let terms = merge(terms);
             (terms.len() <= TERMS_MAX).then_some(terms)
@@ -198,10 +210,13 @@ fn products(tree: &Filter) -> Option<Vec<Product>> {
                 links: all(),
             }];
             for filter in inner {
-                let factors = products(filter)?;
-                if terms.len() * factors.len() > TERMS_MAX {
+                let factors = products(filter, steps)?;
+                let n_terms = terms.len() * factors.len();
+                if n_terms > TERMS_MAX {
                     return None;
                 }
+                let cost = size(&terms) * factors.len() + size(&factors) * terms.len();
+                steps.set(steps.get().checked_sub(cost)?);
                 terms = terms
                     .iter()
                     .flat_map(|term| factors.iter().map(|factor| term.and(factor)))
@@ -211,6 +226,16 @@ fn products(tree: &Filter) -> Option<Vec<Product>> {
         }
         _ => None,
     }
+}
+
+/// How many columns the terms name.
+fn size(terms: &[Product]) -> usize {
+    let mut n = 1;
+    for term in terms {
+        term.events.for_each_column(&mut |_| n += 1);
+        term.links.for_each_column(&mut |_| n += 1);
+    }
+    n
 }
 
 impl Product {
@@ -254,13 +279,15 @@ fn merge(terms: Vec<Product>) -> Vec<Product> {
 }
 
 /// An upper bound in separable form: conditions of one `&&` may hold for different items.
-fn weaken(tree: &Filter) -> Filter {
-    if let Some(bound) = separate(tree) {
+fn weaken(tree: &Filter, steps: &Cell<usize>) -> Filter {
+    if let Some(bound) = separate(tree, steps) {
         return bound;
     }
     match tree {
-        Filter::And(inner) => Filter::And(inner.iter().map(weaken).collect()),
-        Filter::Or(inner) => Filter::Or(inner.iter().map(weaken).collect()),
+        Filter::And(inner) => {
+            Filter::And(inner.iter().map(|filter| weaken(filter, steps)).collect())
+        }
+        Filter::Or(inner) => Filter::Or(inner.iter().map(|filter| weaken(filter, steps)).collect()),
         _ => Filter::Constant(true),
     }
 }

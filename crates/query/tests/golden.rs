@@ -1,0 +1,215 @@
+//! The golden corpus of TraceQL: texts, spans, and which of them match.
+//!
+//! Every file in `tests/traceql` holds spans and then queries, each with its answer. With
+//! `UPDATE_GOLDEN=1` the answers are written anew.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use tracewell_model::{
+    AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, Trace,
+    TraceId,
+};
+use tracewell_query::plan::{Plan, PlanLimits};
+use tracewell_query::{Aliases, parse, row};
+
+#[test]
+fn the_corpus_is_answered_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traceql");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let answered = answer(&text, &file);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, answered).unwrap();
+        } else {
+            assert_eq!(answered, text, "{} (UPDATE_GOLDEN=1)", file.display());
+        }
+    }
+}
+
+/// The file with its answers: lines that begin with `=` stand behind the query that they answer.
+fn answer(text: &str, file: &Path) -> String {
+    let mut traces: Vec<Trace> = Vec::new();
+    let mut answered = String::new();
+    for line in text.lines() {
+        if line.starts_with("= ") {
+            continue;
+        }
+        writeln!(answered, "{line}").unwrap();
+        let place = || format!("{}: {line}", file.display());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        } else if let Some(id) = line.strip_prefix("trace ") {
+            traces.push(Trace {
+                trace_id: TraceId::from_hex(id).unwrap(),
+                spans: Vec::new(),
+            });
+        } else if let Some(words) = line.strip_prefix("  ") {
+            let trace = traces.last_mut().unwrap();
+            let id = trace.trace_id;
+            add(trace, id, &words_of(words), &place());
+        } else {
+            writeln!(answered, "= {}", matches(line, &traces)).unwrap();
+        }
+    }
+    answered
+}
+
+fn matches(query: &str, traces: &[Trace]) -> String {
+    let plan = parse(query)
+        .map_err(|error| error.to_string())
+        .and_then(|tree| {
+            let limits = PlanLimits::from(&Limits::default());
+            Plan::new(query, &tree, Aliases::Resolve, limits).map_err(|error| error.to_string())
+        });
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => return error,
+    };
+    let found: Vec<String> = traces
+        .iter()
+        .filter_map(|trace| {
+            let names: Vec<&str> = row::matching_spans(&plan, &trace.spans)?
+                .into_iter()
+                .map(|index| trace.spans[index].name.as_str())
+                .collect();
+            Some(names.join(" "))
+        })
+        .collect();
+    if found.is_empty() {
+        "nothing".to_owned()
+    } else {
+        found.join(" | ")
+    }
+}
+
+/// Words between spaces; quotes keep theirs.
+fn words_of(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut in_quotes = false;
+    for c in line.chars() {
+        match c {
+            ' ' if !in_quotes => words.push(String::new()),
+            c => {
+                in_quotes ^= c == '"';
+                words.last_mut().unwrap().push(c);
+            }
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// A line is a span, or an event or link of the span before it: a word and `key=value` pairs.
+fn add(trace: &mut Trace, id: TraceId, words: &[String], place: &str) {
+    let pairs = words[1..].iter().map(|word| {
+        let (key, value) = word.split_once('=').expect(place);
+        (key, value)
+    });
+    match words[0].as_str() {
+        "event" => {
+            let mut event = Event::default();
+            for (key, value) in pairs {
+                match key {
+                    "name" => event.name = value.to_owned(),
+                    "time" => event.time_unix_nano = value.parse().unwrap(),
+                    _ => event.attributes.push(attribute(key, value)),
+                }
+            }
+            trace.spans.last_mut().unwrap().events.push(event);
+        }
+        "link" => {
+            let mut link = Link::default();
+            for (key, value) in pairs {
+                match key {
+                    "trace" => link.trace_id = TraceId::from_hex(value).unwrap(),
+                    "span" => link.span_id = SpanId::from_hex(value).unwrap(),
+                    _ => link.attributes.push(attribute(key, value)),
+                }
+            }
+            trace.spans.last_mut().unwrap().links.push(link);
+        }
+        name => {
+            let mut span = Span {
+                trace_id: id,
+                name: name.to_owned(),
+                span_id: SpanId((trace.spans.len() as u64 + 1).to_be_bytes()),
+                ..Span::default()
+            };
+            for (key, value) in pairs {
+                set(&mut span, key, value);
+            }
+            trace.spans.push(span);
+        }
+    }
+}
+
+fn set(span: &mut Span, key: &str, value: &str) {
+    match key {
+        "parent" => span.parent_span_id = Some(SpanId::from_hex(value).unwrap()),
+        "kind" => span.kind = value.parse().unwrap(),
+        "status" => {
+            span.status = Some(Status {
+                code: value.parse().unwrap(),
+                message: String::new(),
+            });
+        }
+        "start" => {
+            span.start_unix_nano = value.parse().unwrap();
+            span.end_unix_nano = span.start_unix_nano;
+        }
+        "nanos" => span.end_unix_nano = span.start_unix_nano + value.parse::<u64>().unwrap(),
+        _ => match key.split_once(':') {
+            Some(("resource", key)) => {
+                let mut resource = Resource::clone(&span.resource);
+                resource.attributes.push(attribute(key, value));
+                span.resource = Arc::new(resource);
+            }
+            Some(("scope", key)) => {
+                let mut scope = Scope::clone(&span.scope);
+                scope.attributes.push(attribute(key, value));
+                span.scope = Arc::new(scope);
+            }
+            _ => span.attributes.push(attribute(key, value)),
+        },
+    }
+}
+
+/// `"text"`, a number, a truth value, `empty`, `bytes`, or a list between brackets.
+fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: value_of(value),
+    }
+}
+
+fn value_of(text: &str) -> AttributeValue {
+    if let Some(list) = text.strip_prefix('[') {
+        let items = list.trim_end_matches(']').split(',');
+        return AttributeValue::Array(
+            items
+                .filter(|item| !item.is_empty())
+                .map(value_of)
+                .collect(),
+        );
+    }
+    if let Some(text) = text.strip_prefix('"') {
+        return AttributeValue::String(text.trim_end_matches('"').to_owned());
+    }
+    match text {
+        "true" => AttributeValue::Bool(true),
+        "false" => AttributeValue::Bool(false),
+        "empty" => AttributeValue::Empty,
+        "bytes" => AttributeValue::Bytes(vec![1, 2]),
+        _ if text.contains('.') => AttributeValue::Double(text.parse().unwrap()),
+        _ => AttributeValue::Int(text.parse().unwrap()),
+    }
+}
