@@ -5,6 +5,7 @@
 //! holds some thousand entries of about 500 bytes; it is written whole at every commit.
 
 pub mod chain;
+pub mod ledger;
 #[cfg(test)]
 mod tests;
 
@@ -88,6 +89,8 @@ pub struct BlockFile {
 pub struct Change {
     pub remove: Vec<BlockId>,
     pub add: Vec<BlockEntry>,
+    /// Records that hold no span, so that no block covers them.
+    pub cover: Vec<LogRange>,
 }
 
 /// Why bytes are no manifest, or a change cannot be applied.
@@ -187,6 +190,9 @@ impl Manifest {
                 .position(*id)
                 .map_err(|_| ManifestError::NotListed(*id))?;
             next.blocks.remove(index);
+        }
+        for range in &change.cover {
+            next.cover(range)?;
         }
         for entry in &change.add {
             if let Some(range) = &entry.log {

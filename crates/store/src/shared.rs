@@ -87,6 +87,11 @@ impl SharedIds {
         })
     }
 
+    /// `None` if every trace may be shared.
+    pub fn iter(&self) -> Option<impl Iterator<Item = TraceId> + '_> {
+        (!self.all).then(|| self.ids.iter().copied())
+    }
+
     fn insert(&mut self, id: TraceId) {
         if self.all {
             return;

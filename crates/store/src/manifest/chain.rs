@@ -140,6 +140,16 @@ impl ManifestChain {
         Ok(manifest)
     }
 
+    /// True if the last attempt to commit left nothing behind, not even something that could come
+    /// back: then what it named can be deleted.
+    pub async fn last_attempt_is_absent(&self) -> bool {
+        let path = self.path(self.next_number.saturating_sub(1));
+        matches!(
+            self.objects.head(&path).await,
+            Err(object_store::Error::NotFound { .. })
+        )
+    }
+
     /// Deletes what is older than the newest [`MANIFESTS_KEPT`].
     pub async fn trim(&mut self) -> StoreResult<usize> {
         let n = self.kept.len().saturating_sub(MANIFESTS_KEPT);

@@ -42,8 +42,8 @@ fn entry(n: u8, log: Option<(u64, u64)>) -> BlockEntry {
 
 fn add(n: u8, from: u64, to: u64) -> Change {
     Change {
-        remove: Vec::new(),
         add: vec![entry(n, Some((from, to)))],
+        ..Change::default()
     }
 }
 
@@ -53,8 +53,8 @@ fn a_manifest_comes_back_as_it_was_and_any_flipped_bit_is_noticed() {
     manifest.number = 42;
     manifest = manifest
         .with(&Change {
-            remove: Vec::new(),
             add: vec![entry(9, None)],
+            ..Change::default()
         })
         .unwrap();
     let bytes = manifest.encode().unwrap();
@@ -106,6 +106,7 @@ fn a_record_is_covered_once() {
         .with(&Change {
             remove: vec![id(1), id(2), id(3)],
             add: vec![entry(4, None)],
+            ..Change::default()
         })
         .unwrap();
     assert_eq!(manifest.blocks.len(), 1);
@@ -121,7 +122,7 @@ fn a_change_names_what_is_there_and_adds_what_is_not() {
     let manifest = Manifest::default().with(&add(1, 0, 10)).unwrap();
     let remove = |n| Change {
         remove: vec![id(n)],
-        add: Vec::new(),
+        ..Change::default()
     };
     assert_eq!(
         manifest.with(&remove(2)),
@@ -134,6 +135,7 @@ fn a_change_names_what_is_there_and_adds_what_is_not() {
     let again = Change {
         remove: vec![id(1)],
         add: vec![entry(1, None)],
+        ..Change::default()
     };
     assert_eq!(manifest.with(&again), Err(ManifestError::Listed(id(1))));
 }
@@ -256,6 +258,7 @@ async fn a_replaced_block_is_needed_until_the_next_manifest_stands() {
     let merge = Change {
         remove: vec![id(1)],
         add: vec![entry(2, None)],
+        ..Change::default()
     };
     let two = writer.commit(one.with(&merge).unwrap(), 2).await.unwrap();
     assert!(writer.is_needed(id(1)) && writer.replaced().is_empty());

@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod objects;
+mod plain;
+mod power;
 mod wal;
+mod whole;
+mod world;

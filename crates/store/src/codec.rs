@@ -1,0 +1,108 @@
+//! How blocks are written and read, as much of it as cutting, merging and recovery need.
+//!
+//! The one real implementation is [`crate::block`]; tests of the whole store also run over a plain
+//! one, because a power cut at every sync of thousands of runs asks for blocks that cost nothing. What
+//! this is not: a place for a second format in a product.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tracewell_model::source::SpanSource;
+use tracewell_model::{TenantId, TraceId};
+
+use crate::error::StoreResult;
+use crate::manifest::{BlockEntry, BlockFile, BlockId};
+use crate::partition::Bounds;
+use crate::shared::SharedTraces;
+use crate::table::{Dictionary, SpanTable};
+
+/// Writes and opens blocks.
+pub trait BlockFormat: Send + Sync + std::fmt::Debug {
+    /// The version that it writes, and the newest that it merges.
+    fn version(&self) -> u16;
+
+    fn create(&self, target: BlockTarget) -> StoreResult<Box<dyn BlockWriter>>;
+
+    /// Opens a block that a manifest lists; an error names what is missing or damaged.
+    fn open<'a>(
+        &'a self,
+        objects: &'a Arc<dyn ObjectStore>,
+        folder: Path,
+        entry: &'a BlockEntry,
+    ) -> BoxFuture<'a, StoreResult<Arc<dyn BlockReader>>>;
+}
+
+/// A block to be.
+#[derive(Debug)]
+pub struct BlockTarget {
+    pub id: BlockId,
+    pub objects: Arc<dyn ObjectStore>,
+    pub folder: Path,
+    pub level: u8,
+    /// `None` where spans of several tenants come.
+    pub tenant: Option<TenantId>,
+    pub arrival: Bounds,
+    pub created_unix_nano: u64,
+    /// What the block is merged from; empty at level 0.
+    pub inputs: Vec<Arc<dyn BlockReader>>,
+}
+
+/// Rows of a table in the order in which they are written: by tenant, trace id, start and span id.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    pub table: &'a SpanTable,
+    pub dictionary: &'a Dictionary,
+    pub order: &'a [u32],
+}
+
+/// Writes one block, group by group, the newest first.
+pub trait BlockWriter: Send {
+    /// Whole traces only; no trace may come in two groups.
+    fn group<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, StoreResult<()>>;
+
+    /// Returns when every object is synced. `shared` is sorted; `None` says that every trace may be
+    /// shared.
+    fn finish(
+        self: Box<Self>,
+        shared: Option<Vec<TraceId>>,
+    ) -> BoxFuture<'static, StoreResult<Written>>;
+}
+
+/// What lies in a block that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub spans: u64,
+    pub traces: u64,
+    pub trace_start: Bounds,
+    pub span_start: Bounds,
+    pub files: Vec<BlockFile>,
+}
+
+/// An open block, for queries and for merging.
+pub trait BlockReader: SpanSource {
+    /// Begins with the stored ids.
+    fn shared(&self) -> &Arc<SharedTraces>;
+
+    /// False only if no tenant's trace of this id lies in the block.
+    fn may_contain_of_any(&self, id: TraceId) -> bool;
+
+    fn n_groups(&self) -> usize;
+
+    /// The traces of one group in the order of its rows.
+    fn group_traces(&self, group: usize) -> BoxFuture<'_, StoreResult<Vec<GroupTrace>>>;
+
+    /// All rows of one group, in order.
+    fn group(&self, group: usize) -> BoxFuture<'_, StoreResult<(SpanTable, Dictionary)>>;
+}
+
+/// One run of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupTrace {
+    pub tenant: TenantId,
+    pub trace_id: TraceId,
+    pub start_unix_nano: u64,
+    pub first_row: u32,
+    pub n_rows: u32,
+}

@@ -1,0 +1,676 @@
+//! One merge: blocks in, larger blocks out, in one commit.
+//!
+//! First the trace rows of all inputs are read: they say where each trace goes and which slice of
+//! time it belongs to. Then each slice is put together from the groups that hold rows of it, and
+//! written. Groups are decoded as often as slices need them; under load a slice needs few, because
+//! what arrived together started together. Memory: the trace rows, one slice, and decoded groups up to
+//! a share of `Limits::merge_bytes`, one at least. What this is not: it does not choose its inputs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use tracewell_model::source::{QueryContext, SpanSource};
+use tracewell_model::{TenantId, TraceId};
+
+use super::gather::{Gather, Source};
+use super::plan::{MergePlan, Target};
+use crate::codec::{BlockReader, BlockTarget, BlockWriter, Rows};
+use crate::cut::entry_of;
+use crate::error::{StoreError, StoreResult};
+use crate::head::GenerationSnapshot;
+use crate::manifest::{BlockEntry, BlockId, Change};
+use crate::metrics::StoreMetrics;
+use crate::partition::{Bounds, Partition};
+use crate::snapshot::{Blocks, LiveBlock, TRACE_HORIZON_NANO};
+use crate::store::Store;
+use crate::table::{Dictionary, SpanTable};
+
+/// What a span takes in a table that is put together: an estimate for slices.
+const SPAN_BYTES: u64 = 256;
+
+/// One run of rows of an input.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    trace_id: TraceId,
+    start_unix_nano: u64,
+    input: u16,
+    group: u32,
+    first_row: u32,
+    n_rows: u32,
+}
+
+/// The pieces of one trace: a run in the sorted list of a tenant.
+#[derive(Debug, Clone, Copy)]
+struct TracePieces {
+    start_unix_nano: u64,
+    trace_id: TraceId,
+    from: u32,
+    to: u32,
+    n_rows: u64,
+}
+
+/// What becomes one block.
+#[derive(Debug)]
+struct Output {
+    tenant: TenantId,
+    partition: Partition,
+    traces: Vec<TracePieces>,
+}
+
+/// The inputs of one merge and what has been decoded of them.
+struct Inputs {
+    blocks: Vec<Arc<LiveBlock>>,
+    decoded: Vec<Decoded>,
+    decoded_bytes_max: usize,
+}
+
+struct Decoded {
+    key: (u16, u32),
+    group: Arc<(SpanTable, Dictionary)>,
+    bytes: usize,
+}
+
+/// Counts of one merge.
+#[derive(Debug, Default)]
+struct Counts {
+    spans: u64,
+    equal: u64,
+    by_arrival: u64,
+    late: u64,
+}
+
+type Pieces = BTreeMap<TenantId, Vec<Piece>>;
+
+impl Store {
+    /// Does the next merge that is due. False if none is. With `hurry` nothing waits for company.
+    pub async fn merge_next(&self, hurry: bool) -> StoreResult<bool> {
+        let _one_at_a_time = self.merging.lock().await;
+        let core = &self.core;
+        let blocks = core.blocks.load();
+        let entries = {
+            let set_aside = core.set_aside.lock();
+            let mut entries = blocks.entries();
+            entries.retain(|entry| !set_aside.contains(&entry.id));
+            entries
+        };
+        let now = core.clock.now_unix_nano();
+        let Some(plan) = core.config.merge.next(&entries, now, hurry) else {
+            return Ok(false);
+        };
+        let mut new = Vec::new();
+        let result = self.merge(&plan, &blocks, &mut new).await;
+        for id in &new {
+            self.end_block(*id);
+        }
+        match result {
+            Ok(()) => Ok(true),
+            Err(failure) => {
+                if failure.is_absent {
+                    for id in new {
+                        self.delete_block(id).await;
+                    }
+                }
+                Err(failure.error)
+            }
+        }
+    }
+
+    async fn merge(
+        &self,
+        plan: &MergePlan,
+        blocks: &Arc<Blocks>,
+        new: &mut Vec<BlockId>,
+    ) -> Result<(), MergeFailure> {
+        let core = &self.core;
+        let mut inputs = Inputs {
+            blocks: plan
+                .inputs
+                .iter()
+                .filter_map(|id| blocks.get(*id))
+                .map(Arc::clone)
+                .collect(),
+            decoded: Vec::new(),
+            decoded_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
+        };
+        let mut counts = Counts::default();
+        let pieces = self.pieces(&inputs).await?;
+        let outputs = self
+            .outputs(plan, blocks, &inputs, &pieces, &mut counts)
+            .await?;
+        let (joined, dropped) = self.still_shared(&inputs, plan);
+        let mut live = Vec::new();
+        for output in outputs {
+            let id = self.begin_block();
+            new.push(id);
+            let pieces = pieces.get(&output.tenant).map_or(&[][..], Vec::as_slice);
+            let block = self
+                .write_output(id, plan, output, pieces, &mut inputs, &joined, &mut counts)
+                .await?;
+            live.push(block);
+        }
+        let change = Change {
+            remove: plan.inputs.clone(),
+            add: live.iter().map(|block| block.entry.clone()).collect(),
+            ..Change::default()
+        };
+        let publish = || self.publish_merge(plan, live, &inputs, &joined, &dropped);
+        self.commit(&change, publish)
+            .await
+            .map_err(|failure| MergeFailure {
+                is_absent: failure.is_absent,
+                error: failure.error,
+            })?;
+        let metrics = &core.metrics;
+        StoreMetrics::add(&metrics.merges, 1);
+        StoreMetrics::add(&metrics.blocks_merged, plan.inputs.len() as u64);
+        StoreMetrics::add(&metrics.spans_merged, counts.spans);
+        StoreMetrics::add(&metrics.spans_deduplicated, counts.equal);
+        StoreMetrics::add(&metrics.traces_filed_by_arrival, counts.by_arrival);
+        StoreMetrics::add(&metrics.traces_filed_late, counts.late);
+        Ok(())
+    }
+
+    /// The trace rows of all inputs by tenant, each sorted by trace.
+    async fn pieces(&self, inputs: &Inputs) -> StoreResult<Pieces> {
+        let mut pieces = Pieces::new();
+        for (input, block) in inputs.blocks.iter().enumerate() {
+            let mut n_rows = 0;
+            for group in 0..block.reader.n_groups() {
+                let traces = block.reader.group_traces(group).await;
+                for trace in self.or_set_aside(block, traces)? {
+                    n_rows += u64::from(trace.n_rows);
+                    let piece = Piece {
+                        trace_id: trace.trace_id,
+                        start_unix_nano: trace.start_unix_nano,
+                        input: input as u16,
+                        group: group as u32,
+                        first_row: trace.first_row,
+                        n_rows: trace.n_rows,
+                    };
+                    match pieces.get_mut(&trace.tenant) {
+                        Some(list) => list.push(piece),
+                        None => {
+                            pieces.insert(trace.tenant, vec![piece]);
+                        }
+                    }
+                }
+            }
+            if n_rows != block.entry.spans {
+                let seen = format!("{n_rows} spans of {}", block.entry.spans);
+                let error = StoreError::Block {
+                    id: block.entry.id,
+                    reason: format!("its trace rows name {seen}"),
+                };
+                return self.or_set_aside(block, Err(error));
+            }
+        }
+        for list in pieces.values_mut() {
+            list.sort_unstable_by_key(|piece| {
+                (piece.trace_id, piece.input, piece.group, piece.first_row)
+            });
+        }
+        Ok(pieces)
+    }
+
+    /// What goes where.
+    async fn outputs(
+        &self,
+        plan: &MergePlan,
+        blocks: &Blocks,
+        inputs: &Inputs,
+        pieces: &Pieces,
+        counts: &mut Counts,
+    ) -> StoreResult<Vec<Output>> {
+        let mut outputs: BTreeMap<(TenantId, Partition), Vec<TracePieces>> = BTreeMap::new();
+        for (tenant, pieces) in pieces {
+            let early = match plan.target {
+                Target::First => {
+                    self.early_starts(plan, blocks, inputs, tenant, pieces)
+                        .await?
+                }
+                Target::Partition { .. } => HashMap::default(),
+            };
+            for trace in traces_of(pieces) {
+                let partition = match &plan.target {
+                    Target::Partition { partition, .. } => *partition,
+                    Target::First => self.file(&trace, pieces, inputs, &early, counts),
+                };
+                let key = (tenant.clone(), partition);
+                outputs.entry(key).or_default().push(trace);
+            }
+        }
+        Ok(outputs
+            .into_iter()
+            .map(|((tenant, partition), mut traces)| {
+                // Newest first, as queries read.
+                traces.sort_unstable_by_key(|trace| {
+                    (std::cmp::Reverse(trace.start_unix_nano), trace.trace_id)
+                });
+                Output {
+                    tenant,
+                    partition,
+                    traces,
+                }
+            })
+            .collect())
+    }
+
+    /// The partition of a trace: by its earliest start that can be believed, also in older blocks.
+    fn file(
+        &self,
+        trace: &TracePieces,
+        pieces: &[Piece],
+        inputs: &Inputs,
+        early: &HashMap<TraceId, u64, FixedState>,
+        counts: &mut Counts,
+    ) -> Partition {
+        let bounds = &self.core.config.clock_bounds;
+        let run = pieces.get(trace.from as usize..trace.to as usize);
+        let mut believed = None;
+        let mut arrival = Bounds::NONE;
+        for piece in run.unwrap_or_default() {
+            let arrived = inputs.arrival(piece.input);
+            arrival = arrival.with(arrived);
+            if bounds.believes(piece.start_unix_nano, arrived) {
+                let start = believed.unwrap_or(u64::MAX).min(piece.start_unix_nano);
+                believed = Some(start);
+            }
+        }
+        let Some(start) = believed else {
+            counts.by_arrival += 1;
+            return Partition::hour_of(arrival.0);
+        };
+        match early.get(&trace.trace_id) {
+            Some(&earlier) if earlier < start && bounds.believes(earlier, arrival) => {
+                let partition = Partition::hour_of(earlier);
+                counts.late += u64::from(partition != Partition::hour_of(start));
+                partition
+            }
+            _ => Partition::hour_of(start),
+        }
+    }
+
+    /// Where traces began whose earlier fragments lie in blocks that are not merged here.
+    async fn early_starts(
+        &self,
+        plan: &MergePlan,
+        blocks: &Blocks,
+        inputs: &Inputs,
+        tenant: &TenantId,
+        pieces: &[Piece],
+    ) -> StoreResult<HashMap<TraceId, u64, FixedState>> {
+        let shared: Vec<_> = inputs
+            .blocks
+            .iter()
+            .map(|block| block.reader.shared().ids())
+            .collect();
+        let mut ids: Vec<TraceId> = pieces
+            .iter()
+            .map(|piece| piece.trace_id)
+            .filter(|id| shared.iter().any(|shared| shared.contains(*id)))
+            .collect();
+        ids.dedup();
+        let mut starts = HashMap::default();
+        for block in inputs.outside(plan, blocks) {
+            let held: Vec<TraceId> = ids
+                .iter()
+                .copied()
+                .filter(|id| block.reader.may_contain(tenant, *id))
+                .collect();
+            if held.is_empty() {
+                continue;
+            }
+            // A block that cannot be read must not stop the merge of others: its traces are filed by
+            // what is known.
+            match block
+                .reader
+                .traces(tenant, &held, QueryContext::unlimited())
+                .await
+            {
+                Ok(rows) => rows.iter().for_each(|row| {
+                    let start = starts.entry(row.trace_id).or_insert(u64::MAX);
+                    *start = row.start_unix_nano.min(*start);
+                }),
+                Err(error) => tracing::warn!(%error, "the start of late traces is not known"),
+            }
+        }
+        Ok(starts)
+    }
+
+    /// The shared ids of the inputs: those that other sources may hold too, and the others.
+    fn still_shared(&self, inputs: &Inputs, plan: &MergePlan) -> (SharedIdsOf, Vec<TraceId>) {
+        let blocks = self.core.blocks.load();
+        let (generations, ()) = self.core.head.pin_with(|| ());
+        let mut joined = SharedIdsOf::default();
+        let mut dropped = Vec::new();
+        for block in &inputs.blocks {
+            let ids = block.reader.shared().ids();
+            let Some(ids) = ids.iter() else {
+                joined.all = true;
+                continue;
+            };
+            for id in ids {
+                let elsewhere = inputs
+                    .outside(plan, &blocks)
+                    .any(|block| block.may_hold(id))
+                    || generations.iter().any(|generation| holds(generation, id));
+                if elsewhere {
+                    joined.ids.insert(id);
+                } else {
+                    dropped.push(id);
+                }
+            }
+        }
+        (joined, dropped)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them change from output to output"
+    )]
+    async fn write_output(
+        &self,
+        id: BlockId,
+        plan: &MergePlan,
+        output: Output,
+        pieces: &[Piece],
+        inputs: &mut Inputs,
+        joined: &SharedIdsOf,
+        counts: &mut Counts,
+    ) -> StoreResult<LiveBlock> {
+        let core = &self.core;
+        let arrivals = inputs.blocks.iter().map(|block| block.entry.arrival);
+        let arrival = arrivals.fold(Bounds::NONE, Bounds::with);
+        let level = match plan.target {
+            Target::First => 1,
+            Target::Partition { .. } => 2,
+        };
+        let folder = core.config.block_folder(id);
+        let mut writer = core.format.create(BlockTarget {
+            id,
+            objects: Arc::clone(&core.objects),
+            folder: folder.clone(),
+            level,
+            tenant: Some(output.tenant.clone()),
+            arrival,
+            created_unix_nano: core.clock.now_unix_nano(),
+            inputs: inputs.readers(),
+        })?;
+        let mut n_spans = 0;
+        for slice in slices(&output.traces, self.slice_spans()) {
+            n_spans += self
+                .write_slice(slice, pieces, inputs, &mut *writer, counts)
+                .await?;
+        }
+        let shared = joined.of(&output.traces);
+        let written = writer.finish(shared).await?;
+        if written.spans != n_spans {
+            return Err(StoreError::Block {
+                id,
+                reason: format!("holds {} spans of {n_spans}", written.spans),
+            });
+        }
+        counts.spans += n_spans;
+        let entry = BlockEntry {
+            level,
+            tenant: Some(output.tenant),
+            partition: Some(output.partition),
+            class: inputs.class(),
+            made_from: plan.inputs.clone(),
+            ..entry_of(id, core.format.version(), arrival, &written)
+        };
+        let reader = core.format.open(&core.objects, folder, &entry).await?;
+        Ok(LiveBlock { entry, reader })
+    }
+
+    /// Puts the traces of one slice together and writes them. Returns how many spans.
+    async fn write_slice(
+        &self,
+        slice: &[TracePieces],
+        pieces: &[Piece],
+        inputs: &mut Inputs,
+        writer: &mut dyn BlockWriter,
+        counts: &mut Counts,
+    ) -> StoreResult<u64> {
+        let mut runs: Vec<&Piece> = slice
+            .iter()
+            .flat_map(|trace| pieces.get(trace.from as usize..trace.to as usize))
+            .flatten()
+            .collect();
+        runs.sort_unstable_by_key(|piece| (piece.input, piece.group, piece.first_row));
+        let mut gather = Gather::default();
+        for same_group in runs.chunk_by(|a, b| (a.input, a.group) == (b.input, b.group)) {
+            let Some(first) = same_group.first() else {
+                continue;
+            };
+            let group = self.decoded(inputs, first.input, first.group).await?;
+            let mut source = Source::new(&group.0, &group.1);
+            for piece in same_group {
+                let from = piece.first_row as usize;
+                for row in from..from + piece.n_rows as usize {
+                    gather.push(&mut source, row);
+                }
+            }
+        }
+        let expected: u64 = slice.iter().map(|trace| trace.n_rows).sum();
+        let gathered = gather.finish();
+        let n_spans = gathered.order.len() as u64;
+        if n_spans + gathered.n_equal != expected {
+            return Err(StoreError::Block {
+                id: BlockId::default(),
+                reason: format!("a merge found {n_spans} of {expected} spans"),
+            });
+        }
+        counts.equal += gathered.n_equal;
+        writer
+            .group(Rows {
+                table: &gathered.table,
+                dictionary: &gathered.dictionary,
+                order: &gathered.order,
+            })
+            .await?;
+        Ok(n_spans)
+    }
+
+    async fn decoded(
+        &self,
+        inputs: &mut Inputs,
+        input: u16,
+        group: u32,
+    ) -> StoreResult<Arc<(SpanTable, Dictionary)>> {
+        if let Some(known) = inputs.known((input, group)) {
+            return Ok(known);
+        }
+        let Some(block) = inputs.blocks.get(usize::from(input)).map(Arc::clone) else {
+            return Err(StoreError::Log {
+                reason: format!("a merge has no input {input}"),
+            });
+        };
+        let read = block.reader.group(group as usize).await;
+        let group_read = Arc::new(self.or_set_aside(&block, read)?);
+        inputs.remember((input, group), Arc::clone(&group_read));
+        Ok(group_read)
+    }
+
+    /// The result takes the place of the inputs. Ids that came to be shared meanwhile are shared by
+    /// the result; while this runs nothing is appended, so that none is missed.
+    fn publish_merge(
+        &self,
+        plan: &MergePlan,
+        live: Vec<LiveBlock>,
+        inputs: &Inputs,
+        joined: &SharedIdsOf,
+        dropped: &[TraceId],
+    ) {
+        let core = &self.core;
+        let _no_append = core.arrivals.lock();
+        let (now, _) = self.still_shared(inputs, plan);
+        for block in &live {
+            if now.all {
+                block.reader.shared().set_all();
+            }
+            let new = now.ids.iter().filter(|id| !joined.ids.contains(*id));
+            for id in new.chain(dropped.iter().filter(|id| now.ids.contains(*id))) {
+                if block.may_hold(*id) {
+                    block.reader.shared().insert(*id);
+                }
+            }
+        }
+        let live = live.into_iter().map(Arc::new).collect();
+        core.blocks.replace(&plan.inputs, live);
+    }
+
+    fn slice_spans(&self) -> u64 {
+        let limits = &self.core.config.limits;
+        let fits = limits.merge_bytes() / 4 * 3 / SPAN_BYTES;
+        fits.min(self.core.config.group_spans as u64).max(1)
+    }
+
+    /// An input that cannot be read is never merged again by this process, so that the others are.
+    fn or_set_aside<T>(&self, block: &LiveBlock, result: StoreResult<T>) -> StoreResult<T> {
+        if let Err(error) = &result {
+            tracing::error!(block = %block.entry.id, %error, "a block cannot be merged and is set aside");
+            self.core.set_aside.lock().insert(block.entry.id);
+        }
+        result
+    }
+}
+
+/// Ids that results of a merge share with others.
+#[derive(Debug, Default)]
+struct SharedIdsOf {
+    ids: HashSet<TraceId, FixedState>,
+    all: bool,
+}
+
+#[derive(Debug)]
+struct MergeFailure {
+    is_absent: bool,
+    error: StoreError,
+}
+
+impl From<StoreError> for MergeFailure {
+    /// Before the commit nothing names the new objects.
+    fn from(error: StoreError) -> Self {
+        Self {
+            is_absent: true,
+            error,
+        }
+    }
+}
+
+// === impl SharedIdsOf ===
+
+impl SharedIdsOf {
+    /// Those among some traces, sorted; `None` for all.
+    fn of(&self, traces: &[TracePieces]) -> Option<Vec<TraceId>> {
+        (!self.all).then(|| {
+            let ids = traces.iter().map(|trace| trace.trace_id);
+            let mut ids: Vec<TraceId> = ids.filter(|id| self.ids.contains(id)).collect();
+            ids.sort_unstable();
+            ids
+        })
+    }
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    fn arrival(&self, input: u16) -> Bounds {
+        self.blocks
+            .get(usize::from(input))
+            .map_or(Bounds::NONE, |block| block.entry.arrival)
+    }
+
+    fn class(&self) -> String {
+        self.blocks
+            .first()
+            .map_or_else(String::new, |block| block.entry.class.clone())
+    }
+
+    fn readers(&self) -> Vec<Arc<dyn BlockReader>> {
+        self.blocks
+            .iter()
+            .map(|block| Arc::clone(&block.reader))
+            .collect()
+    }
+
+    /// Blocks that are not merged here and may hold fragments of the same traces.
+    fn outside<'a>(
+        &self,
+        plan: &'a MergePlan,
+        blocks: &'a Blocks,
+    ) -> impl Iterator<Item = &'a Arc<LiveBlock>> + use<'a> {
+        let arrivals = self.blocks.iter().map(|block| block.entry.arrival);
+        let arrival = arrivals.fold(Bounds::NONE, Bounds::with);
+        blocks.live.iter().filter(move |block| {
+            !plan.inputs.contains(&block.entry.id)
+                && block.entry.arrival.distance(arrival) <= TRACE_HORIZON_NANO
+        })
+    }
+
+    fn known(&mut self, key: (u16, u32)) -> Option<Arc<(SpanTable, Dictionary)>> {
+        let index = self.decoded.iter().position(|known| known.key == key)?;
+        // The most recently used lies last.
+        let known = self.decoded.remove(index);
+        let group = Arc::clone(&known.group);
+        self.decoded.push(known);
+        Some(group)
+    }
+
+    fn remember(&mut self, key: (u16, u32), group: Arc<(SpanTable, Dictionary)>) {
+        let bytes = group.0.n_bytes() + group.1.strings.n_bytes();
+        let mut held: usize = bytes + self.decoded.iter().map(|known| known.bytes).sum::<usize>();
+        while held > self.decoded_bytes_max && !self.decoded.is_empty() {
+            held -= self.decoded.remove(0).bytes;
+        }
+        if held <= self.decoded_bytes_max {
+            self.decoded.push(Decoded { key, group, bytes });
+        }
+    }
+}
+
+fn holds(generation: &GenerationSnapshot, id: TraceId) -> bool {
+    let tenants = generation.dictionary().tenants.iter();
+    tenants
+        .into_iter()
+        .any(|tenant| generation.may_contain(tenant, id))
+}
+
+/// The traces of a sorted list of pieces.
+fn traces_of(pieces: &[Piece]) -> Vec<TracePieces> {
+    let mut traces = Vec::new();
+    let mut from = 0u32;
+    for run in pieces.chunk_by(|a, b| a.trace_id == b.trace_id) {
+        let to = from + run.len() as u32;
+        let starts = run.iter().map(|piece| piece.start_unix_nano);
+        if let (Some(first), Some(start)) = (run.first(), starts.min()) {
+            traces.push(TracePieces {
+                start_unix_nano: start,
+                trace_id: first.trace_id,
+                from,
+                to,
+                n_rows: run.iter().map(|piece| u64::from(piece.n_rows)).sum(),
+            });
+        }
+        from = to;
+    }
+    traces
+}
+
+/// Runs of traces of at most so many spans; a larger trace is a slice of its own.
+fn slices(traces: &[TracePieces], n_spans_max: u64) -> Vec<&[TracePieces]> {
+    let mut slices = Vec::new();
+    let (mut from, mut n_spans) = (0, 0u64);
+    for (index, trace) in traces.iter().enumerate() {
+        if n_spans > 0 && n_spans + trace.n_rows > n_spans_max {
+            slices.extend(traces.get(from..index));
+            (from, n_spans) = (index, 0);
+        }
+        n_spans += trace.n_rows;
+    }
+    slices.extend(traces.get(from..).filter(|rest| !rest.is_empty()));
+    slices
+}

@@ -1,0 +1,382 @@
+//! Opening a store: the newest manifest, its blocks, and the log behind what they cover.
+//!
+//! Nothing is decided again: records go through the decoder that took them into the head that they
+//! were in. Whatever is damaged is named, in the log and in [`Recovery`], and the rest is served. What
+//! this is not: it repairs nothing in place.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracewell_model::Clock;
+use tracewell_model::sink::{LogDamage, LogPosition, LogRecord, Seen, SpanTap};
+
+use crate::codec::BlockFormat;
+use crate::dedup::{REQUEST_KEPT_NANO, RequestKey, Requests, Turn};
+use crate::disk::Disk;
+use crate::error::{StoreError, StoreResult};
+use crate::head::{Head, HeadOptions};
+use crate::manifest::Manifest;
+use crate::manifest::chain::{DamagedManifest, ManifestChain};
+use crate::manifest::ledger::Ledger;
+use crate::metrics::StoreMetrics;
+use crate::retention::{Retention, RetentionClock};
+use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
+use crate::store::{Core, Store, StoreConfig};
+use crate::wal::Wal;
+use crate::workers::Workers;
+
+/// Losses are listed up to so many; all are counted and logged.
+const DAMAGE_LISTED_MAX: usize = 1_000;
+/// Generations that may wait while the log is replayed: two of four leave room for the next two.
+const FROZEN_MAX: usize = 2;
+
+/// What a start found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// Number of the manifest that counts; 0 for a new store.
+    pub manifest: u64,
+    /// Newer manifests that could not be read.
+    pub manifests_damaged: Vec<DamagedManifest>,
+    /// Objects among the manifests that are none.
+    pub foreign: Vec<String>,
+    /// Blocks that the manifest lists and that cannot be read.
+    pub blocks_missing: Vec<MissingBlock>,
+    /// Stretches of the log that could not be read, the first thousand.
+    pub log_damage: Vec<LogDamage>,
+    pub n_log_damage: u64,
+    pub records_replayed: u64,
+    pub spans_replayed: u64,
+    /// Records that hold a request which an earlier record holds too.
+    pub records_repeated: u64,
+    /// Records that are whole and could not be decoded.
+    pub records_unreadable: u64,
+    pub nanos: u64,
+}
+
+impl Store {
+    /// Opens a store, or makes a new one. Needs the runtime only for the object store; blocks while
+    /// the log is replayed. The workers do nothing until they are started.
+    pub async fn open(
+        config: StoreConfig,
+        format: Arc<dyn BlockFormat>,
+        disk: Arc<dyn Disk>,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        taps: Vec<Arc<dyn SpanTap>>,
+    ) -> StoreResult<(Arc<Self>, Workers)> {
+        let started = clock.monotonic_nano();
+        let mut recovery = Recovery::default();
+        let (chain, opened) = ManifestChain::open(Arc::clone(&objects), &config.prefix).await?;
+        recovery.manifest = opened.manifest.number;
+        recovery.manifests_damaged = opened.damaged;
+        recovery.foreign = opened.foreign;
+        let parts = Parts {
+            config,
+            format,
+            disk,
+            objects,
+            clock,
+            taps,
+        };
+        let store = parts.assemble(chain, opened.manifest).await?;
+        recovery.blocks_missing = store
+            .core
+            .blocks
+            .load()
+            .missing
+            .iter()
+            .map(|block| MissingBlock::clone(block))
+            .collect();
+        recovery.report_blocks();
+        store.replay(&mut recovery).await?;
+        recovery.nanos = store.core.clock.monotonic_nano().saturating_sub(started);
+        tracing::info!(
+            manifest = recovery.manifest,
+            records = recovery.records_replayed,
+            spans = recovery.spans_replayed,
+            "store is open"
+        );
+        *store.recovery.lock() = recovery;
+        let workers = store.start_workers();
+        Ok((store, workers))
+    }
+
+    /// What the start found.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery.lock().clone()
+    }
+
+    /// Replays what no block covers. Memory is bounded: what is full is cut on the way.
+    async fn replay(&self, recovery: &mut Recovery) -> StoreResult<()> {
+        let covered = self.ledger.lock().await.covered_to();
+        self.remember_covered(covered).await;
+        // Records of a group whose sync failed may come back beside their retry.
+        let replayed = Arc::new(Requests::default());
+        for item in self.wal.read_from(LogPosition(covered)) {
+            match item {
+                Ok((at, record)) => self.replay_record(at, record, &replayed, recovery),
+                Err(damage) => recovery.log_damaged(damage),
+            }
+            while self.core.head.frozen().len() > FROZEN_MAX {
+                self.cut_next().await?;
+            }
+        }
+        let metrics = &self.core.metrics;
+        StoreMetrics::add(&metrics.records_replayed, recovery.records_replayed);
+        StoreMetrics::add(&metrics.records_unreadable, recovery.records_unreadable);
+        Ok(())
+    }
+
+    fn replay_record(
+        &self,
+        at: LogPosition,
+        record: LogRecord,
+        replayed: &Arc<Requests>,
+        recovery: &mut Recovery,
+    ) {
+        let arrival = record.arrival_unix_nano;
+        let key = RequestKey::new(&record.tenant, record.request_hash);
+        let Turn::First(ticket) = replayed.begin(key, arrival) else {
+            recovery.records_repeated += 1;
+            return;
+        };
+        ticket.finish(&Ok(()), arrival);
+        self.remember(&record);
+        match tracewell_wire::otlp::decode_stored(record.tenant, record.payload) {
+            Ok(decoded) => {
+                recovery.records_replayed += 1;
+                recovery.spans_replayed += decoded.batch.n_spans() as u64;
+                self.core.append(&decoded.batch, at, arrival, Seen::Maybe);
+            }
+            Err(error) => {
+                recovery.records_unreadable += 1;
+                tracing::error!(record = at.0, %error, "a record of the log is whole and unreadable");
+            }
+        }
+    }
+
+    /// Requests of the last ten minutes are repeats also where a block holds them already.
+    async fn remember_covered(&self, covered: u64) {
+        let now = self.core.clock.now_unix_nano();
+        let newest = {
+            let ledger = self.ledger.lock().await;
+            let arrivals = ledger.manifest().blocks.iter().map(|entry| entry.arrival.1);
+            arrivals.max()
+        };
+        if newest.is_none_or(|newest| now.saturating_sub(newest) >= REQUEST_KEPT_NANO) {
+            return;
+        }
+        // What was forgotten is named as lost here; it lies in blocks.
+        for (at, record) in self.wal.read_from(LogPosition(0)).flatten() {
+            if at.0 >= covered {
+                break;
+            }
+            self.remember(&record);
+        }
+    }
+
+    fn remember(&self, record: &LogRecord) {
+        let clock = &self.core.clock;
+        let age = clock
+            .now_unix_nano()
+            .saturating_sub(record.arrival_unix_nano);
+        let key = RequestKey::new(&record.tenant, record.request_hash);
+        self.core
+            .requests
+            .remember(key, clock.monotonic_nano(), age);
+    }
+}
+
+/// What a store is made of.
+struct Parts {
+    config: StoreConfig,
+    format: Arc<dyn BlockFormat>,
+    disk: Arc<dyn Disk>,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    taps: Vec<Arc<dyn SpanTap>>,
+}
+
+impl Parts {
+    async fn assemble(self, chain: ManifestChain, manifest: Manifest) -> StoreResult<Arc<Store>> {
+        let blocks = open_blocks(&self.config, &self.format, &self.objects, &manifest).await;
+        let mut wal_options = self.config.wal.clone();
+        wal_options.durability = self.config.durability;
+        let covered_max = manifest.covered.iter().map(|range| range.to).max();
+        wal_options.next_at_least = LogPosition(covered_max.unwrap_or(0));
+        // The head begins where the manifest ends, which is known once the log has told its id.
+        let slot: Arc<OnceLock<Arc<Core>>> = Arc::default();
+        let hook_slot = Arc::clone(&slot);
+        let hook = move |committed| {
+            if let Some(core) = hook_slot.get() {
+                core.committed(committed);
+            }
+        };
+        let (disk, clock) = (Arc::clone(&self.disk), Arc::clone(&self.clock));
+        let wal = Wal::open(disk, clock, wal_options, hook).map_err(|error| StoreError::Log {
+            reason: error.to_string(),
+        })?;
+        let log = format!("wal-{:032x}", wal.log_id());
+        let (unix, monotonic) = (self.clock.now_unix_nano(), self.clock.monotonic_nano());
+        let retention = self.retention()?;
+        let from = LogPosition(manifest.covered_to(&log));
+        let options = HeadOptions::new(&self.config.limits, self.config.max_block_duration);
+        let views = BlockViews::default();
+        views.start(blocks, chain.replaced());
+        let core = Arc::new(Core {
+            config: self.config,
+            format: self.format,
+            disk: self.disk,
+            objects: self.objects,
+            clock: self.clock,
+            taps: self.taps,
+            metrics: Arc::default(),
+            head: Head::new(options, from),
+            blocks: views,
+            requests: Arc::default(),
+            arrivals: Mutex::default(),
+            in_flight_bytes: AtomicU64::new(0),
+            disk_is_low: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            poisoned: Mutex::default(),
+            writing: Mutex::default(),
+            set_aside: Mutex::default(),
+            cut_wanted: Notify::new(),
+            merge_wanted: Notify::new(),
+        });
+        // Nobody has submitted a record yet, so that none has missed its hook.
+        drop(slot.set(Arc::clone(&core)));
+        Ok(Arc::new(Store {
+            core,
+            wal,
+            ledger: tokio::sync::Mutex::new(Ledger::new(chain, manifest, log, monotonic)),
+            retention_clock: Mutex::new(RetentionClock::new(unix, monotonic)),
+            retention,
+            recovery: Mutex::default(),
+            n_ids: AtomicU64::new(0),
+            cutting: tokio::sync::Mutex::default(),
+            merging: tokio::sync::Mutex::default(),
+            swept_at: Mutex::default(),
+        }))
+    }
+
+    fn retention(&self) -> StoreResult<Retention> {
+        let bytes_max = match self.config.retention_bytes {
+            Some(bytes) => bytes,
+            None => {
+                let space = self.disk.space(&self.config.data_dir);
+                let space = space.map_err(|error| StoreError::Log {
+                    reason: format!("space of {}: {error}", self.config.data_dir.display()),
+                })?;
+                space.total / 5 * 4
+            }
+        };
+        Ok(Retention {
+            age_nano: u64::try_from(self.config.retention_age.as_nanos()).unwrap_or(u64::MAX),
+            bytes_max,
+        })
+    }
+}
+
+/// Opens every block of a manifest; those that cannot be read are listed with the reason.
+async fn open_blocks(
+    config: &StoreConfig,
+    format: &Arc<dyn BlockFormat>,
+    objects: &Arc<dyn ObjectStore>,
+    manifest: &Manifest,
+) -> Blocks {
+    let mut blocks = Blocks::default();
+    for entry in &manifest.blocks {
+        let folder = config.block_folder(entry.id);
+        let opened = if entry.delete_set.is_some() {
+            Err(StoreError::Block {
+                id: entry.id,
+                reason: "names a delete set, which this program does not know".to_owned(),
+            })
+        } else {
+            format.open(objects, folder, entry).await
+        };
+        let entry = entry.clone();
+        match opened {
+            Ok(reader) => blocks.live.push(Arc::new(LiveBlock { entry, reader })),
+            Err(error) => blocks.missing.push(Arc::new(MissingBlock {
+                entry,
+                reason: error.to_string(),
+            })),
+        }
+    }
+    share_again(&blocks);
+    blocks
+}
+
+/// A block stores the ids that it shares; the others learn them again from it.
+fn share_again(blocks: &Blocks) {
+    for block in &blocks.live {
+        let ids = block.reader.shared().ids();
+        for other in &blocks.live {
+            let distance = other.entry.arrival.distance(block.entry.arrival);
+            if other.entry.id == block.entry.id || distance > TRACE_HORIZON_NANO {
+                continue;
+            }
+            match ids.iter() {
+                Some(ids) => ids
+                    .filter(|id| other.may_hold(*id))
+                    .for_each(|id| other.reader.shared().insert(id)),
+                None => other.reader.shared().set_all(),
+            }
+        }
+    }
+}
+
+// === impl Recovery ===
+
+impl Recovery {
+    /// True if nothing was damaged or missing.
+    pub fn is_clean(&self) -> bool {
+        self.manifests_damaged.is_empty()
+            && self.blocks_missing.is_empty()
+            && self.n_log_damage == 0
+            && self.records_unreadable == 0
+    }
+
+    fn log_damaged(&mut self, damage: LogDamage) {
+        tracing::error!(
+            file = damage.file,
+            offset = damage.offset,
+            bytes = damage.len,
+            reason = damage.reason,
+            "a part of the log is lost"
+        );
+        self.n_log_damage += 1;
+        if self.log_damage.len() < DAMAGE_LISTED_MAX {
+            self.log_damage.push(damage);
+        }
+    }
+
+    fn report_blocks(&self) {
+        for manifest in &self.manifests_damaged {
+            tracing::error!(
+                name = manifest.name,
+                reason = manifest.reason,
+                counts = self.manifest,
+                "a manifest cannot be read: an older one counts, and the log is replayed from there"
+            );
+        }
+        for block in &self.blocks_missing {
+            tracing::error!(
+                block = %block.entry.id,
+                level = block.entry.level,
+                partition = block.entry.partition.map(|p| p.to_string()),
+                spans = block.entry.spans,
+                reason = block.reason,
+                "a block cannot be read: its spans are missing from answers"
+            );
+        }
+        if !self.foreign.is_empty() {
+            tracing::warn!(names = ?self.foreign, "objects among the manifests that are none");
+        }
+    }
+}

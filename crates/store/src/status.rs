@@ -1,0 +1,89 @@
+//! What an operator sees: the store in numbers.
+
+use std::collections::BTreeMap;
+
+use crate::disk::DiskSpace;
+use crate::recovery::Recovery;
+use crate::store::Store;
+use crate::wal::WalStats;
+
+/// The state of a store at one moment.
+#[derive(Debug, Clone)]
+pub struct StoreStatus {
+    pub head_bytes: u64,
+    /// Generations that wait for their block.
+    pub generations_frozen: usize,
+    /// First blocks that wait for a merge.
+    pub blocks_waiting: usize,
+    pub by_level: BTreeMap<u8, BlockSums>,
+    /// By the text of the partition; first blocks have none.
+    pub by_partition: BTreeMap<String, BlockSums>,
+    pub blocks_missing: usize,
+    /// Replaced blocks whose files are there yet.
+    pub blocks_retired: usize,
+    pub manifest: u64,
+    pub block_bytes: u64,
+    pub retention_bytes_max: u64,
+    pub space: Option<DiskSpace>,
+    pub wal: WalStats,
+    /// Counters of limits that have refused something, by name.
+    pub limits_hit: Vec<(&'static str, u64)>,
+    /// Why ingest has stopped, if it has.
+    pub poisoned: Option<String>,
+    pub recovery: Recovery,
+}
+
+/// Sums over some blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlockSums {
+    pub blocks: u64,
+    pub spans: u64,
+    pub traces: u64,
+    pub bytes: u64,
+}
+
+impl Store {
+    pub async fn status(&self) -> StoreStatus {
+        let core = &self.core;
+        let blocks = core.blocks.load();
+        let mut by_level: BTreeMap<u8, BlockSums> = BTreeMap::new();
+        let mut by_partition: BTreeMap<String, BlockSums> = BTreeMap::new();
+        for block in &blocks.live {
+            let entry = &block.entry;
+            let partition = entry.partition.map(|partition| partition.to_string());
+            let sums = partition.map(|partition| by_partition.entry(partition).or_default());
+            let level = by_level.entry(entry.level).or_default();
+            for sums in sums.into_iter().chain([level]) {
+                sums.blocks += 1;
+                sums.spans += entry.spans;
+                sums.traces += entry.traces;
+                sums.bytes += entry.bytes;
+            }
+        }
+        let (manifest, block_bytes) = {
+            let ledger = self.ledger.lock().await;
+            (ledger.manifest().number, ledger.manifest().bytes())
+        };
+        let refused = core.metrics.values().into_iter();
+        StoreStatus {
+            head_bytes: core.head.n_bytes(),
+            generations_frozen: core.head.frozen().len(),
+            blocks_waiting: blocks.n_waiting(),
+            by_level,
+            by_partition,
+            blocks_missing: blocks.missing.len(),
+            blocks_retired: core.blocks.n_retired(),
+            manifest,
+            block_bytes,
+            retention_bytes_max: self.retention.bytes_max,
+            space: core.disk.space(&core.config.data_dir).ok(),
+            wal: self.wal.stats(),
+            limits_hit: refused
+                .filter(|(name, _, n)| name.starts_with("refused_") && *n > 0)
+                .map(|(name, _, n)| (name, n))
+                .collect(),
+            poisoned: self.poisoned(),
+            recovery: self.recovery(),
+        }
+    }
+}

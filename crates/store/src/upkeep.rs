@@ -1,0 +1,227 @@
+//! What keeps the disk from filling: retention, deleting what was replaced, and the sweep.
+//!
+//! Ingest is refused while the volume has less than `Limits::disk_reserve_bytes`; what is done here
+//! goes on in the reserve. What this is not: it does not decide what expires (see
+//! [`crate::retention`]).
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::error::{StoreError, StoreResult};
+use crate::manifest::{BlockId, Change};
+use crate::metrics::StoreMetrics;
+use crate::store::Store;
+
+/// Objects that nobody names are deleted when they are this old.
+pub const SWEEP_AGE_NANO: u64 = 24 * 3_600 * 1_000_000_000;
+/// How often the object store is listed for them.
+pub const SWEEP_EVERY_NANO: u64 = 3_600 * 1_000_000_000;
+
+impl Store {
+    /// One round: space, retention, settling, deleting, and now and then the sweep.
+    pub async fn upkeep(&self) -> StoreResult<()> {
+        self.check_space();
+        let retained = self.retain().await;
+        let settled = self.settle(false).await;
+        let deleted = self.delete_retired().await;
+        let swept = self.sweep_if_due().await;
+        retained.and(settled).and(deleted).and(swept)
+    }
+
+    /// Looks at the free space of the volume and says whether ingest may go on.
+    pub fn check_space(&self) {
+        let core = &self.core;
+        match core.disk.space(&core.config.data_dir) {
+            Ok(space) => {
+                let is_low = space.free < core.config.limits.disk_reserve_bytes;
+                if core.disk_is_low.swap(is_low, Ordering::Relaxed) != is_low {
+                    tracing::warn!(
+                        free = space.free,
+                        reserve = core.config.limits.disk_reserve_bytes,
+                        refusing = is_low,
+                        "free space crossed limits.disk_reserve_bytes"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the free space is not known"),
+        }
+    }
+
+    /// Drops the blocks that have expired.
+    pub async fn retain(&self) -> StoreResult<()> {
+        // A merge that runs must not bring back what expires.
+        let _no_merge = self.merging.lock().await;
+        let core = &self.core;
+        let now = {
+            let clock = &core.clock;
+            let mut believed = self.retention_clock.lock();
+            believed.now(clock.now_unix_nano(), clock.monotonic_nano())
+        };
+        let blocks = core.blocks.load();
+        let live = blocks.live.iter().map(|block| &block.entry);
+        let missing = blocks.missing.iter().map(|block| &block.entry);
+        let expired = self.retention.expired(live.chain(missing), now);
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let change = Change {
+            remove: [expired.by_age.clone(), expired.by_bytes.clone()].concat(),
+            ..Change::default()
+        };
+        let gone = blocks
+            .live
+            .iter()
+            .filter(|block| change.remove.contains(&block.entry.id));
+        let n_spans = gone.map(|block| block.entry.spans).sum();
+        let publish = || core.blocks.replace(&change.remove, Vec::new());
+        self.commit(&change, publish).await.map_err(|f| f.error)?;
+        tracing::info!(
+            by_age = expired.by_age.len(),
+            by_bytes = expired.by_bytes.len(),
+            spans = n_spans,
+            "blocks have expired"
+        );
+        let metrics = &core.metrics;
+        StoreMetrics::add(&metrics.blocks_expired_by_age, expired.by_age.len() as u64);
+        StoreMetrics::add(
+            &metrics.blocks_expired_by_bytes,
+            expired.by_bytes.len() as u64,
+        );
+        StoreMetrics::add(&metrics.spans_expired, n_spans);
+        Ok(())
+    }
+
+    /// Writes the newest manifest once more, so that what the last commit replaced may go. Waits for a
+    /// quiet moment unless it is forced.
+    pub async fn settle(&self, force: bool) -> StoreResult<()> {
+        {
+            let ledger = self.ledger.lock().await;
+            let due = ledger.wants_to_settle(self.core.clock.monotonic_nano());
+            if ledger.is_settled() || !(due || force) {
+                return Ok(());
+            }
+        }
+        self.commit(&Change::default(), || ())
+            .await
+            .map_err(|f| f.error)
+    }
+
+    /// Deletes the files of blocks that nobody reads and recovery does not need.
+    pub async fn delete_retired(&self) -> StoreResult<()> {
+        let ids = {
+            let ledger = self.ledger.lock().await;
+            self.core.blocks.take_retired(|id| !ledger.is_needed(id))
+        };
+        for id in ids {
+            match self.delete_folder(id).await {
+                Ok(_) => StoreMetrics::add(&self.core.metrics.blocks_deleted, 1),
+                Err(error) => {
+                    self.core.blocks.retire_again(id);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes objects that no manifest has named for a day.
+    pub async fn sweep(&self) -> StoreResult<u64> {
+        let core = &self.core;
+        let now = {
+            let clock = &core.clock;
+            let mut believed = self.retention_clock.lock();
+            believed.now(clock.now_unix_nano(), clock.monotonic_nano())
+        };
+        let folder = core.config.blocks_folder();
+        let listed: Vec<_> = core
+            .objects
+            .list(Some(&folder))
+            .try_collect()
+            .await
+            .map_err(|e| StoreError::object("list", &folder, e))?;
+        let mut n_swept = 0;
+        for meta in listed {
+            let modified = meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX);
+            let modified = u64::try_from(modified).unwrap_or(0);
+            let is_old = now.saturating_sub(modified) >= SWEEP_AGE_NANO;
+            let Some(id) = self.block_of(&meta.location) else {
+                continue;
+            };
+            if !is_old || core.writing.lock().contains(&id) {
+                continue;
+            }
+            // Held while deleting, so that no commit names it meanwhile.
+            let ledger = self.ledger.lock().await;
+            if ledger.chain().is_named(id) {
+                continue;
+            }
+            delete(&*core.objects, &meta.location).await?;
+            n_swept += 1;
+        }
+        if n_swept > 0 {
+            tracing::info!(
+                objects = n_swept,
+                "leftovers of interrupted work were deleted"
+            );
+        }
+        StoreMetrics::add(&core.metrics.objects_swept, n_swept);
+        Ok(n_swept)
+    }
+
+    async fn sweep_if_due(&self) -> StoreResult<()> {
+        let now = self.core.clock.monotonic_nano();
+        let due = {
+            let mut swept_at = self.swept_at.lock();
+            let due = swept_at.is_none_or(|at| now.saturating_sub(at) >= SWEEP_EVERY_NANO);
+            if due {
+                *swept_at = Some(now);
+            }
+            due
+        };
+        if due {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the objects of a block that no manifest names; what is left is swept after a day.
+    pub(crate) async fn delete_block(&self, id: BlockId) {
+        if let Err(error) = self.delete_folder(id).await {
+            tracing::warn!(block = %id, %error, "objects of a block that came to nothing are left");
+        }
+    }
+
+    async fn delete_folder(&self, id: BlockId) -> StoreResult<u64> {
+        let core = &self.core;
+        let folder = core.config.block_folder(id);
+        let listed: Vec<_> = core
+            .objects
+            .list(Some(&folder))
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await
+            .map_err(|e| StoreError::object("list", &folder, e))?;
+        let names: BTreeSet<Path> = listed.into_iter().collect();
+        for name in &names {
+            delete(&*core.objects, name).await?;
+        }
+        Ok(names.len() as u64)
+    }
+
+    /// The block that an object belongs to: the first folder under `blocks`.
+    fn block_of(&self, path: &Path) -> Option<BlockId> {
+        let mut parts = path.prefix_match(&self.core.config.blocks_folder())?;
+        BlockId::parse(parts.next()?.as_ref())
+    }
+}
+
+async fn delete(objects: &dyn object_store::ObjectStore, path: &Path) -> StoreResult<()> {
+    match objects.delete(path).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(e) => Err(StoreError::object("delete", path, e)),
+    }
+}
