@@ -72,6 +72,8 @@ const FIRST_BYTES: u64 = 24;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 const HTTP1_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// A usual request is three frames, not twelve; a frame is buffered whole before it is counted.
+const HTTP2_FRAME_BYTES_MAX: u32 = 64 << 10;
 
 // === impl ConnectionLimits ===
 
@@ -103,6 +105,7 @@ impl ConnectionLimits {
             .initial_stream_window_size(self.stream_window_bytes)
             .initial_connection_window_size(self.connection_window_bytes)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
+            .max_frame_size(HTTP2_FRAME_BYTES_MAX)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         builder

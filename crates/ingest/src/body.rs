@@ -20,15 +20,26 @@ pub(crate) struct BodyLimits {
     pub(crate) total_max: Duration,
 }
 
+/// What tells the length of a body before it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// The head of the request, or nothing.
+    Head(Option<u64>),
+    /// gRPC: one byte of flags, then four of length, in the first piece.
+    Prefix,
+}
+
 /// Reserved ahead of the bytes, so that small bodies need one reservation.
 const RESERVE_STEP: u64 = 64 << 10;
+/// In front of a gRPC message.
+pub(crate) const PREFIX_BYTES: u64 = 5;
 /// A claimed length is trusted up to here when the buffer is made.
 const FIRST_BUFFER_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads the body to its end. `claimed` is its length as the head tells it.
+/// Reads the body to its end. A claimed length is checked and sizes the buffer, nothing more.
 pub(crate) async fn read<B>(
     mut body: B,
-    claimed: Option<u64>,
+    length: Length,
     limits: BodyLimits,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Refusal>
@@ -36,9 +47,11 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    if let Some(claimed) = claimed {
-        check_size(claimed, limits)?;
-    }
+    let mut claimed = match length {
+        Length::Head(claimed) => claimed,
+        Length::Prefix => None,
+    };
+    check_size(claimed.unwrap_or(0), limits)?;
     reservation
         .grow_to(claimed.unwrap_or(RESERVE_STEP).min(RESERVE_STEP))
         .await?;
@@ -63,6 +76,10 @@ where
                 let Ok(data) = frame.into_data() else {
                     continue; // Trailers: nothing in them is ours.
                 };
+                if length == Length::Prefix && claimed.is_none() {
+                    claimed = claimed_by_prefix(&data);
+                    check_size(claimed.unwrap_or(0), limits)?;
+                }
                 let total = collected.len() + data.len() as u64;
                 check_size(total, limits)?;
                 reservation
@@ -92,6 +109,17 @@ where
     // Either way the refusal is sent next.
     if tokio::time::timeout(within, reading).await.is_err() {
         tracing::debug!("a refused request was not read to its end");
+    }
+}
+
+/// The length of a whole gRPC body, if its beginning is there.
+fn claimed_by_prefix(data: &[u8]) -> Option<u64> {
+    match data {
+        [_flags, a, b, c, d, ..] => {
+            let len = u32::from_be_bytes([*a, *b, *c, *d]);
+            Some(u64::from(len) + PREFIX_BYTES)
+        }
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::Status;
 use tracewell_wire::otlp::Signal;
 use tracewell_wire::otlp::response::PartialSuccess;
 
-use crate::body;
+use crate::body::{self, Length, PREFIX_BYTES};
 use crate::compression::Encoding;
 use crate::http::{excerpt, is_grpc, text};
 use crate::intake::Call;
@@ -28,8 +28,6 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// One byte of flags, four of length.
-const PREFIX_BYTES: usize = 5;
 
 /// Answers one request of the gRPC port.
 pub(crate) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Reply> {
@@ -75,8 +73,8 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
         call.encoding = encoding;
         call.tenant = shared.tenant(&head.headers)?;
         let mut reservation = shared.intake.admission.request();
-        let limits = shared.body_limits(PREFIX_BYTES as u64);
-        let framed = body::read(&mut incoming, None, limits, &mut reservation).await?;
+        let limits = shared.body_limits(PREFIX_BYTES);
+        let framed = body::read(&mut incoming, Length::Prefix, limits, &mut reservation).await?;
         let (is_compressed, message) = unframe(framed)?;
         if !is_compressed {
             call.encoding = Encoding::Identity;
@@ -98,7 +96,7 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
 /// The flag and the message of a body that holds exactly one.
 fn unframe(mut framed: Bytes) -> Result<(bool, Bytes), Refusal> {
     let bad = |reason: String| Err(Refusal::BadBody { reason });
-    if framed.len() < PREFIX_BYTES {
+    if (framed.len() as u64) < PREFIX_BYTES {
         return bad(format!(
             "a gRPC message begins with {PREFIX_BYTES} bytes, this body has {}",
             framed.len()

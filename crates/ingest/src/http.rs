@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tracewell_wire::otlp::Signal;
 use tracewell_wire::otlp::response::PartialSuccess;
 
-use crate::body;
+use crate::body::{self, Length};
 use crate::compression::Encoding;
 use crate::intake::Call;
 use crate::metrics::{Format, Protocol};
@@ -66,7 +66,7 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
         call.encoding = encoding_of(&head.headers)?;
         call.tenant = shared.tenant(&head.headers)?;
         let mut reservation = shared.intake.admission.request();
-        let claimed = content_length(&head.headers);
+        let claimed = Length::Head(content_length(&head.headers));
         let limits = shared.body_limits(0);
         let wire = body::read(&mut incoming, claimed, limits, &mut reservation).await?;
         shared.intake.export(&call, wire, &mut reservation).await

@@ -308,6 +308,109 @@ async fn wrong_ways_to_ask_get_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn frames_that_are_wrong_are_refused_with_a_reason() {
+    let running = Running::start().await;
+    let framed = |flags: u8, claimed: u32, message: &[u8]| {
+        let mut body = vec![flags];
+        body.extend_from_slice(&claimed.to_be_bytes());
+        body.extend_from_slice(message);
+        body
+    };
+    let grpc = ("content-type", "application/grpc");
+    let gzip = ("grpc-encoding", "gzip");
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Headers<'_>, Vec<u8>, Code); 10] = [
+        (&[grpc], framed(0, 0, b""), Code::Ok),
+        (
+            &[("content-type", "application/grpc+proto")],
+            framed(0, 0, b""),
+            Code::Ok,
+        ),
+        (&[grpc], vec![0, 0], Code::InvalidArgument),
+        (&[grpc], framed(0, 7, b"abc"), Code::InvalidArgument),
+        (&[grpc], framed(0, 0, b"two"), Code::InvalidArgument),
+        (&[grpc], framed(9, 0, b""), Code::InvalidArgument),
+        (&[grpc], framed(1, 3, b"abc"), Code::InvalidArgument),
+        (&[grpc, gzip], framed(1, 3, b"abc"), Code::InvalidArgument),
+        (
+            &[grpc],
+            framed(0, 1 << 30, b"a gigabyte"),
+            Code::InvalidArgument,
+        ),
+        (
+            &[("content-type", "application/grpc+json")],
+            framed(0, 2, b"{}"),
+            Code::InvalidArgument,
+        ),
+    ];
+    for (headers, body, expected) in table {
+        let (code, message) = client::raw_grpc(running.grpc, headers, body.clone()).await;
+        assert_eq!(code, i32::from(expected).to_string(), "{body:?}: {message}");
+        assert_eq!(message.is_empty(), expected == Code::Ok);
+    }
+    let headers = [grpc, ("grpc-encoding", "snappy")];
+    let (code, message) = client::raw_grpc(running.grpc, &headers, framed(1, 1, b"x")).await;
+    assert_eq!(code, i32::from(Code::Unimplemented).to_string());
+    assert!(message.contains("zstd"), "{message}");
+    assert_eq!(running.in_flight_bytes(), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_no_utf8_costs_its_span_alone() {
+    let running = Running::start().await;
+    let mut body = request_of(3).encode_to_vec();
+    let name = body
+        .windows(12)
+        .position(|part| part == b"GET /items/2")
+        .unwrap();
+    body[name] = 0xff;
+    let answer = running.export_traces(body, None).await.unwrap();
+    let response = ExportTraceServiceResponse::decode(answer).unwrap();
+    let partial = response.partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 1);
+    assert!(partial.error_message.contains("invalid_utf8"));
+    assert_eq!(running.sink.last().0.n_spans(), 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_of_any_kind_never_harms_the_next_request() {
+    use rand::{Rng, SeedableRng};
+
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let seed = u64::from(since.subsec_nanos());
+    println!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let running = Running::start().await;
+    let good = request_of(20).encode_to_vec();
+    for _ in 0..200 {
+        let mut body = good.clone();
+        for _ in 0..random.random_range(1..20) {
+            let at = random.random_range(0..body.len());
+            body[at] = random.random();
+        }
+        body.truncate(random.random_range(0..=body.len()));
+        let content_type =
+            ["application/x-protobuf", "application/json"][random.random_range(0..2)];
+        let encoding = Encoding::ALL[random.random_range(0..4)].name();
+        let headers = [
+            ("content-type", content_type),
+            ("content-encoding", encoding),
+        ];
+        let answer = post(running.http, "/v1/traces", &headers, body).await;
+        assert!([200, 400].contains(&answer.status), "{answer:?}");
+    }
+    let answer = running.export_traces(good, None).await.unwrap();
+    let response = ExportTraceServiceResponse::decode(answer).unwrap();
+    assert_eq!(response.partial_success, None);
+    let connections = &running.metrics.http_connections;
+    assert_eq!(connections.panics.load(Ordering::Relaxed), 0);
+    assert_eq!(running.in_flight_bytes(), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sizes_are_capped_before_and_after_decompression() {
     let running = Running::start_with(|config| {
         config.limits.request_bytes_max = 1 << 20;

@@ -707,6 +707,11 @@ async fn metrics_have_our_names_and_tempos() {
     let running = Running::start().await;
     running.get("/api/search?q=%7B%7D").await;
     running.get("/api/traces/1").await;
+    let single = tracewell_model::TenantId::single();
+    let tenant = running.ingest.tenant(&single);
+    tenant.accepted_spans.store(11, Ordering::Relaxed);
+    let by_grpc = &running.ingest.accepted_spans_grpc;
+    by_grpc.store(11, Ordering::Relaxed);
     let answer = running.get("/metrics").await;
     assert!(
         answer
@@ -724,6 +729,10 @@ async fn metrics_have_our_names_and_tempos() {
         "tempo_request_duration_seconds_count{method=\"GET\",route=\"api_search\",status_code=\"200\"} 1",
         "tempo_build_info{version=\"0.1.0\",revision=\"abc\",branch=\"\",rustversion=\"\"} 1",
         "tempo_live_store_ready 1",
+        "tempo_distributor_spans_received_total{tenant=\"single-tenant\"} 11",
+        "tempo_receiver_accepted_spans{receiver=\"otlp\",transport=\"grpc\"} 11",
+        "tempo_distributor_push_duration_seconds_count 0",
+        "tracewell_ingest_in_flight_bytes 0",
         "# EOF",
     ] {
         let is_there = text.lines().any(|other| {

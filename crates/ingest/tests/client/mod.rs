@@ -118,6 +118,37 @@ pub async fn export(
     Ok(answer.into_inner())
 }
 
+/// A gRPC call of which the client makes the frame by hand: the code in `grpc-status`, and the
+/// message, or the HTTP status if there is no code.
+pub async fn raw_grpc(
+    address: SocketAddr,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> (String, String) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::post(format!("http://{address}{TRACES}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).unwrap();
+    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+    let trailers = body.collect().await.unwrap();
+    let of = |name: &str| {
+        let value = head
+            .headers
+            .get(name)
+            .or_else(|| trailers.trailers().and_then(|trailers| trailers.get(name)));
+        value.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    (of("grpc-status"), of("grpc-message"))
+}
+
 /// Bytes as they are.
 #[derive(Clone, Copy)]
 struct Raw;

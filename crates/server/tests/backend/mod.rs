@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,6 +12,7 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracewell_ingest::{Admission, IngestMetrics};
 use tracewell_model::{Clock, Limits};
 use tracewell_query::{
     Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest,
@@ -28,6 +30,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub planted: Arc<Planted>,
     pub host: Arc<PlantedHost>,
+    pub ingest: Arc<IngestMetrics>,
     cancel: CancellationToken,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -44,11 +47,12 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let planted = Arc::new(Planted::default());
         let host = Arc::new(PlantedHost::default());
+        let ingest = Arc::new(IngestMetrics::new());
         let backend = Backend {
             queries: Arc::<Planted>::clone(&planted),
             host: Arc::<PlantedHost>::clone(&host),
             clock: Arc::new(Stopped),
-            ingest: None,
+            ingest: Some((Arc::clone(&ingest), Admission::new(1 << 20, Duration::ZERO))),
         };
         let cancel = CancellationToken::new();
         let server = Server::new(config, vec![listener], backend).unwrap();
@@ -57,6 +61,7 @@ impl Running {
             address,
             planted,
             host,
+            ingest,
             cancel,
             task,
         }
