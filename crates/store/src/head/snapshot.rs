@@ -119,6 +119,8 @@ impl GenerationSnapshot {
                 traces.push(Trace::default());
             }
         }
+        // What a span takes on average: it is about to be copied, and a trace may be of any size.
+        let row_bytes = self.summary.bytes / self.summary.n_spans.max(1);
         for batch in &self.batches {
             ctx.check()?;
             for (row, trace) in batch.trace.iter().enumerate() {
@@ -126,6 +128,7 @@ impl GenerationSnapshot {
                 let Some(trace) = traces.get_mut(place as usize) else {
                     continue;
                 };
+                ctx.read_bytes(row_bytes)?;
                 let span = batch
                     .table
                     .span(&self.dictionary, row)
