@@ -168,15 +168,20 @@ fn code(strings: &mut Interner, batch: &SpanBatch, slice: Slice) -> StringCode {
 fn lists(state: &mut State, batch: &SpanBatch, rows: Range<usize>) {
     let table = &mut state.open.table;
     let strings = &mut state.strings;
+    let mut last = None;
     for row in rows {
         let of = |column: &[Rows]| column.get(row).copied().unwrap_or_default();
+        let run = of(&batch.spans.attributes);
+        let start = table.attributes.len();
         push_attributes(
             &mut table.attributes,
             &mut table.spans.attributes,
             strings,
             batch,
-            of(&batch.spans.attributes),
+            run,
+            last,
         );
+        last = Some(Before { run, start });
         let events = of(&batch.spans.events);
         let at = table.events.time_unix_nano.len() as u32;
         table.spans.events.push(at, events.len() as u32);
@@ -204,12 +209,48 @@ fn lists(state: &mut State, batch: &SpanBatch, rows: Range<usize>) {
     }
 }
 
+/// The attributes of the span before: in the batch, and where they went.
+#[derive(Clone, Copy)]
+struct Before {
+    run: Rows,
+    start: usize,
+}
+
+impl Before {
+    /// The code of the key at a place of the run, if it is the same text there. Most spans have the
+    /// keys of the span before in the same order: that saves the search for them.
+    fn key(
+        self,
+        table: &AttributeRows,
+        batch: &SpanBatch,
+        i: usize,
+        key: Slice,
+    ) -> Option<StringCode> {
+        let before = batch.attributes.keys.get(self.run.range())?.get(i)?;
+        let same = before.len == key.len && batch.bytes(*before) == batch.bytes(key);
+        same.then(|| table.key.get(self.start + i).copied())
+            .flatten()
+    }
+
+    /// The same for a text value.
+    fn text(self, table: &AttributeRows, batch: &SpanBatch, i: usize, text: Slice) -> Option<u64> {
+        let values = batch.attributes.values.get(self.run.range())?;
+        let Some(ValueSlice::String(before)) = values.get(i) else {
+            return None;
+        };
+        let same = before.len == text.len && batch.bytes(*before) == batch.bytes(text);
+        same.then(|| table.value.get(self.start + i).copied())
+            .flatten()
+    }
+}
+
 fn push_attributes(
     table: &mut AttributeRows,
     runs: &mut Runs,
     strings: &mut Interner,
     batch: &SpanBatch,
     rows: Rows,
+    before: Option<Before>,
 ) {
     runs.push(table.len() as u32, rows.len() as u32);
     let keys = batch.attributes.keys.get(rows.range()).unwrap_or_default();
@@ -218,12 +259,16 @@ fn push_attributes(
         .values
         .get(rows.range())
         .unwrap_or_default();
-    for (key, value) in keys.iter().zip(values) {
-        let key = code(strings, batch, *key);
+    for (i, (key, value)) in keys.iter().zip(values).enumerate() {
+        let known = before.and_then(|before| before.key(table, batch, i, *key));
+        let key = known.unwrap_or_else(|| code(strings, batch, *key));
         let mut of = |slice: Slice| u64::from(code(strings, batch, slice).0);
         let (value_type, value) = match *value {
             ValueSlice::Empty => (AttributeType::Empty, 0),
-            ValueSlice::String(text) => (AttributeType::String, of(text)),
+            ValueSlice::String(text) => {
+                let known = before.and_then(|before| before.text(table, batch, i, text));
+                (AttributeType::String, known.unwrap_or_else(|| of(text)))
+            }
             ValueSlice::Bool(value) => (AttributeType::Bool, u64::from(value)),
             ValueSlice::Int(value) => (AttributeType::Int, value as u64),
             ValueSlice::Double(value) => (AttributeType::Double, value.to_bits()),
@@ -252,7 +297,14 @@ fn push_events(
         let dropped = from.dropped_attributes_count.get(row).copied();
         events.dropped_attributes.push(dropped.unwrap_or_default());
         let run = from.attributes.get(row).copied().unwrap_or_default();
-        push_attributes(attributes, &mut events.attributes, strings, batch, run);
+        push_attributes(
+            attributes,
+            &mut events.attributes,
+            strings,
+            batch,
+            run,
+            None,
+        );
     }
 }
 
@@ -277,6 +329,6 @@ fn push_links(
         let dropped = from.dropped_attributes_count.get(row).copied();
         links.dropped_attributes.push(dropped.unwrap_or_default());
         let run = from.attributes.get(row).copied().unwrap_or_default();
-        push_attributes(attributes, &mut links.attributes, strings, batch, run);
+        push_attributes(attributes, &mut links.attributes, strings, batch, run, None);
     }
 }

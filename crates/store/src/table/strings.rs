@@ -37,10 +37,18 @@ pub struct Interner {
     full: Strings,
     open: StringChunk,
     /// A tag, which is half of a string's hash, and the code. The place in the table follows from the
-    /// tag alone, so that a growing table need not read the strings again.
-    codes: HashTable<(u32, StringCode)>,
+    /// tag alone, so that a growing table need not read the strings again. The chunk is kept as well:
+    /// searching it for every comparison costs as much as the rest of a lookup.
+    codes: HashTable<Entry>,
     hasher: foldhash::fast::RandomState,
     n_bytes_full: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    tag: u32,
+    chunk: u32,
+    code: StringCode,
 }
 
 /// A chunk of this size is full. A query copies at most one chunk, in some microseconds; a code is
@@ -165,11 +173,11 @@ impl Interner {
     pub fn intern(&mut self, bytes: &[u8]) -> StringCode {
         let tag = self.tag(bytes);
         let (full, open) = (&self.full, &self.open);
-        let found = self.codes.find(place(tag), |(other, code)| {
-            *other == tag && get(full, open, *code) == bytes
+        let found = self.codes.find(place(tag), |entry| {
+            entry.tag == tag && entry.get(full, open) == bytes
         });
         match found {
-            Some((_, code)) => *code,
+            Some(entry) => entry.code,
             None => self.add(bytes, tag),
         }
     }
@@ -177,15 +185,20 @@ impl Interner {
     /// The code of a string, if it has one.
     pub fn find(&self, bytes: &[u8]) -> Option<StringCode> {
         let tag = self.tag(bytes);
+        let (full, open) = (&self.full, &self.open);
         self.codes
-            .find(place(tag), |(other, code)| {
-                *other == tag && self.get(*code) == bytes
+            .find(place(tag), |entry| {
+                entry.tag == tag && entry.get(full, open) == bytes
             })
-            .map(|(_, code)| *code)
+            .map(|entry| entry.code)
     }
 
     pub fn get(&self, code: StringCode) -> &[u8] {
-        get(&self.full, &self.open, code)
+        if code.0 >= self.open.base {
+            self.open.get(code)
+        } else {
+            self.full.get(code)
+        }
     }
 
     pub fn n_strings(&self) -> usize {
@@ -203,7 +216,9 @@ impl Interner {
 
     /// Bytes of strings, offsets and the table of codes.
     pub fn n_bytes(&self) -> usize {
-        self.n_bytes_full + self.open.n_bytes() + self.codes.capacity() * (8 + 1) * 8 / 7
+        self.n_bytes_full
+            + self.open.n_bytes()
+            + self.codes.capacity() * (size_of::<Entry>() + 1) * 8 / 7
     }
 
     fn tag(&self, bytes: &[u8]) -> u32 {
@@ -224,8 +239,13 @@ impl Interner {
             .open
             .push(bytes)
             .expect("a string is part of a body, far below 4 GiB");
+        let entry = Entry {
+            tag,
+            chunk: self.full.chunks.len() as u32,
+            code,
+        };
         self.codes
-            .insert_unique(place(tag), (tag, code), |(tag, _)| place(*tag));
+            .insert_unique(place(tag), entry, |entry| place(entry.tag));
         code
     }
 }
@@ -241,11 +261,14 @@ fn place(tag: u32) -> u64 {
     u64::from(tag).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-fn get<'a>(full: &'a Strings, open: &'a StringChunk, code: StringCode) -> &'a [u8] {
-    if code.0 >= open.base {
-        open.get(code)
-    } else {
-        full.get(code)
+// === impl Entry ===
+
+impl Entry {
+    fn get<'a>(&self, full: &'a Strings, open: &'a StringChunk) -> &'a [u8] {
+        match full.chunks.get(self.chunk as usize) {
+            Some(chunk) => chunk.get(self.code),
+            None => open.get(self.code),
+        }
     }
 }
 
