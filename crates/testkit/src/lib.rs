@@ -1,9 +1,15 @@
-//! For tests alone: a clock and a disk that do what a test tells them.
+//! For tests alone: a clock and a disk that do what a test tells them, random traces and queries,
+//! and an oracle that knows the answers.
 //!
-//! Nothing of it is part of the product. Start at [`recording_disk`] for power cuts.
+//! Nothing of it is part of the product. Start at [`recording_disk`] for power cuts and at
+//! [`oracle`] for what a search must answer.
 
 pub mod clock;
+pub mod oracle;
+pub mod random;
 pub mod recording_disk;
 
 pub use clock::FakeClock;
+pub use oracle::Oracle;
+pub use random::Random;
 pub use recording_disk::{RecordingDisk, Replay, UnsyncedDisk};

@@ -1,0 +1,119 @@
+//! Values as the language sees them, and how two of them compare.
+//!
+//! Numbers and durations (as nanoseconds) mix; everything else compares with its own type alone, and
+//! what does not compare does not match, whatever the operator. Strings order by bytes. Booleans,
+//! statuses and kinds know `=` and `!=` only.
+
+use std::cmp::Ordering;
+
+use tracewell_model::{AttributeValue, CompareOp};
+
+/// A value, owned: speed is no concern here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Datum {
+    /// Absent, or sent without a value.
+    Nil,
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Duration(i64),
+    Status(i32),
+    Kind(i32),
+    List(Vec<Datum>),
+    /// Bytes and key-value lists: there, and equal to nothing.
+    Opaque,
+}
+
+impl From<&AttributeValue> for Datum {
+    fn from(value: &AttributeValue) -> Self {
+        match value {
+            AttributeValue::Empty => Self::Nil,
+            AttributeValue::String(text) => Self::Text(text.clone()),
+            AttributeValue::Bool(value) => Self::Bool(*value),
+            AttributeValue::Int(value) => Self::Int(*value),
+            AttributeValue::Double(value) => Self::Float(*value),
+            AttributeValue::Bytes(_) | AttributeValue::KvList(_) => Self::Opaque,
+            AttributeValue::Array(items) => Self::List(items.iter().map(Self::from).collect()),
+        }
+    }
+}
+
+impl Datum {
+    pub fn is_nil(&self) -> bool {
+        *self == Self::Nil
+    }
+
+    /// The number behind ints, floats and durations.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) | Self::Duration(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A copy in which every text, also in a list, is changed.
+    pub fn map_text(self, change: &dyn Fn(&str) -> String) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(change(&text)),
+            Self::List(items) => Self::List(
+                items
+                    .into_iter()
+                    .map(|item| item.map_text(change))
+                    .collect(),
+            ),
+            other => other,
+        }
+    }
+}
+
+/// `left op right`. A list matches if one of its elements does; `!=` wants a list that is not empty
+/// and all of its elements to differ. Two lists never match.
+pub fn compare(left: &Datum, op: CompareOp, right: &Datum) -> bool {
+    let quantify = |items: &[Datum], test: &dyn Fn(&Datum) -> bool| match op {
+        CompareOp::NotEqual => !items.is_empty() && items.iter().all(test),
+        _ => items.iter().any(test),
+    };
+    match (left, right) {
+        (Datum::List(_), Datum::List(_)) => false,
+        (Datum::List(items), right) => quantify(items, &|item| scalar(item, op, right)),
+        (left, Datum::List(items)) => quantify(items, &|item| scalar(left, op, item)),
+        (left, right) => scalar(left, op, right),
+    }
+}
+
+fn scalar(left: &Datum, op: CompareOp, right: &Datum) -> bool {
+    let ordering = match (left, right) {
+        (Datum::Text(a), Datum::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+        (Datum::Int(a) | Datum::Duration(a), Datum::Int(b) | Datum::Duration(b)) => a.cmp(b),
+        (Datum::Bool(a), Datum::Bool(b)) => return same(op, a == b),
+        (Datum::Status(a), Datum::Status(b)) | (Datum::Kind(a), Datum::Kind(b)) => {
+            return same(op, a == b);
+        }
+        _ => match (left.number(), right.number()) {
+            // A NaN compares with nothing, not even as different.
+            (Some(a), Some(b)) => match a.partial_cmp(&b) {
+                Some(ordering) => ordering,
+                None => return false,
+            },
+            _ => return false,
+        },
+    };
+    match op {
+        CompareOp::Equal => ordering == Ordering::Equal,
+        CompareOp::NotEqual => ordering != Ordering::Equal,
+        CompareOp::Less => ordering == Ordering::Less,
+        CompareOp::LessOrEqual => ordering != Ordering::Greater,
+        CompareOp::Greater => ordering == Ordering::Greater,
+        CompareOp::GreaterOrEqual => ordering != Ordering::Less,
+    }
+}
+
+fn same(op: CompareOp, equal: bool) -> bool {
+    match op {
+        CompareOp::Equal => equal,
+        CompareOp::NotEqual => !equal,
+        _ => false,
+    }
+}

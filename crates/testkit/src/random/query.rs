@@ -1,0 +1,245 @@
+//! Random TraceQL over the vocabulary of [`super::traces`]: one or several pairs of braces, every
+//! intrinsic and scope, all operators. Nearly all of it passes the type check; a test skips what the
+//! engine refuses and counts it.
+
+use super::Random;
+use super::traces::{EVENT_NAMES, KEYS, LIBRARIES, NAMES, SERVICES, TEXTS};
+
+/// A query.
+pub fn random_query(random: &mut Random) -> String {
+    match random.below(10) {
+        0..6 => filter(random),
+        6 => format!("{} || {}", filter(random), filter(random)),
+        7 | 8 => format!("{} && {}", filter(random), filter(random)),
+        _ => {
+            let op = *random.pick(&["&&", "||"]);
+            let (a, b, c) = (filter(random), filter(random), filter(random));
+            format!("({a} {op} {b}) && {c}")
+        }
+    }
+}
+
+fn filter(random: &mut Random) -> String {
+    if random.percent(2) {
+        return "{ }".to_owned();
+    }
+    let depth = *random.pick(&[0, 0, 1, 1, 2, 3]);
+    format!("{{ {} }}", condition(random, depth))
+}
+
+fn condition(random: &mut Random, depth: usize) -> String {
+    if depth == 0 {
+        return leaf(random);
+    }
+    match random.below(12) {
+        0 => format!("!({})", condition(random, depth - 1)),
+        1..7 => format!(
+            "({}) && ({})",
+            condition(random, depth - 1),
+            condition(random, depth - 1)
+        ),
+        _ => format!(
+            "({}) || ({})",
+            condition(random, depth - 1),
+            condition(random, depth - 1)
+        ),
+    }
+}
+
+fn leaf(random: &mut Random) -> String {
+    match random.below(20) {
+        0..7 => attribute_leaf(random),
+        7..13 => intrinsic_leaf(random),
+        13 => {
+            let op = *random.pick(&["=", "!="]);
+            let name = attribute(random);
+            swapped(random, &name, op, "nil")
+        }
+        14 => {
+            let bang = *random.pick(&["", "!"]);
+            format!("{bang}{}", attribute(random))
+        }
+        15 => {
+            let op = ordering(random);
+            format!("{} {op} {}", attribute(random), attribute(random))
+        }
+        16 | 17 => arithmetic_leaf(random),
+        18 => {
+            let op = ordering(random);
+            format!("{} {op} {}", duration_name(random), duration_name(random))
+        }
+        _ => {
+            let op = *random.pick(&["=", "!="]);
+            format!(
+                "({}) {op} ({})",
+                attribute_leaf(random),
+                intrinsic_leaf(random)
+            )
+        }
+    }
+}
+
+fn attribute_leaf(random: &mut Random) -> String {
+    let name = attribute(random);
+    if random.percent(20) {
+        return regex_leaf(random, &name);
+    }
+    let constant = constant(random);
+    let op = if matches!(constant.as_str(), "true" | "false") {
+        *random.pick(&["=", "!="])
+    } else {
+        comparison(random)
+    };
+    swapped(random, &name, op, &constant)
+}
+
+fn regex_leaf(random: &mut Random, name: &str) -> String {
+    let op = *random.pick(&["=~", "!~"]);
+    let pattern = *random.pick(&[
+        "x|y",
+        "G.T",
+        ".*",
+        "[a-z]+",
+        "",
+        "ms.*",
+        ".*sql.*",
+        "(?i)get.*",
+    ]);
+    format!("{name} {op} \"{pattern}\"")
+}
+
+fn intrinsic_leaf(random: &mut Random) -> String {
+    match random.below(12) {
+        0 | 1 => {
+            let op = *random.pick(&["=", "!="]);
+            let name = *random.pick(&["status", "span:status"]);
+            format!("{name} {op} {}", random.pick(&["error", "ok", "unset"]))
+        }
+        2 | 3 => {
+            let op = *random.pick(&["=", "!="]);
+            let kind = *random.pick(&["server", "client", "internal", "consumer", "unspecified"]);
+            format!("{} {op} {kind}", random.pick(&["kind", "span:kind"]))
+        }
+        4 | 5 => {
+            let amount = 1 + random.below(30);
+            let op = ordering(random);
+            format!("{} {op} {amount}00ms", duration_name(random))
+        }
+        6 => {
+            let id = *random.pick(&["trace:id", "span:id", "span:parentID", "link:traceID"]);
+            format!("{id} {} \"{:x}\"", ordering(random), random.bits() >> 1)
+        }
+        7 => {
+            let (name, value) = *random.pick(&[
+                ("link:spanID", "0707070707070707"),
+                ("link:traceID", "07070707070707070707070707070707"),
+                ("link:traceID", "7070707070707070707070707070707"),
+            ]);
+            format!("{name} {} \"{value}\"", random.pick(&["=", "!="]))
+        }
+        _ => text_leaf(random),
+    }
+}
+
+fn text_leaf(random: &mut Random) -> String {
+    const CHOICES: &[(&[&str], &[&str])] = &[
+        (&["name", "span:name"], NAMES),
+        (&["rootName", "trace:rootName"], NAMES),
+        (&["rootServiceName", "trace:rootService"], SERVICES),
+        (&["event:name"], EVENT_NAMES),
+        (&["instrumentation:name"], LIBRARIES),
+        (&["instrumentation:version"], &["1", "2"]),
+        (&["statusMessage", "span:statusMessage"], &["", "x", "no"]),
+        (&["resource.service.name"], SERVICES),
+    ];
+    let (names, values) = *random.pick(CHOICES);
+    let name = (*random.pick(names)).to_owned();
+    if random.percent(20) {
+        return regex_leaf(random, &name);
+    }
+    let value = *random.pick(values);
+    let op = comparison(random);
+    swapped(random, &name, op, &format!("\"{value}\""))
+}
+
+fn arithmetic_leaf(random: &mut Random) -> String {
+    let number = *random.pick(&["1", "2", "0", "-1", "0.5", "100ms", "200"]);
+    let op = *random.pick(&["+", "-", "*", "/", "%", "^"]);
+    let left = match random.below(3) {
+        0 => format!("-({})", attribute(random)),
+        1 => duration_name(random),
+        _ => attribute(random),
+    };
+    let right = if random.percent(40) {
+        attribute(random)
+    } else {
+        number.to_owned()
+    };
+    let compare = ordering(random);
+    let bound = *random.pick(&["0", "1", "2", "200", "1s", "1.5"]);
+    format!("{left} {op} {right} {compare} {bound}")
+}
+
+fn duration_name(random: &mut Random) -> String {
+    let names = [
+        "duration",
+        "span:duration",
+        "traceDuration",
+        "trace:duration",
+        "event:timeSinceStart",
+    ];
+    (*random.pick(&names)).to_owned()
+}
+
+fn attribute(random: &mut Random) -> String {
+    let scope = *random.pick(&[
+        "span.",
+        "span.",
+        "span.",
+        "resource.",
+        "event.",
+        "link.",
+        "instrumentation.",
+        ".",
+        ".",
+    ]);
+    let key = *random.pick(KEYS);
+    if key.contains(' ') {
+        format!("{scope}\"{key}\"")
+    } else {
+        format!("{scope}{key}")
+    }
+}
+
+fn constant(random: &mut Random) -> String {
+    match random.below(10) {
+        0..5 => format!("\"{}\"", random.pick(TEXTS)),
+        5..8 => (*random.pick(&["0", "1", "2", "200", "500", "-1"])).to_owned(),
+        8 => (*random.pick(&["0.5", "1.0", "199.5"])).to_owned(),
+        _ => (*random.pick(&["true", "false"])).to_owned(),
+    }
+}
+
+/// Any comparison; equality is what people ask most.
+fn comparison(random: &mut Random) -> &'static str {
+    random.pick::<&str>(&["=", "=", "=", "!=", "<", "<=", ">", ">="])
+}
+
+fn ordering(random: &mut Random) -> &'static str {
+    random.pick::<&str>(&["=", "!=", "<", "<=", ">", ">="])
+}
+
+fn swapped(random: &mut Random, name: &str, op: &str, constant: &str) -> String {
+    if random.percent(20) {
+        let op = match op {
+            "<" => ">",
+            "<=" => ">=",
+            ">" => "<",
+            ">=" => "<=",
+            same => same,
+        };
+        format!("{constant} {op} {name}")
+    } else {
+        format!("{name} {op} {constant}")
+    }
+}
