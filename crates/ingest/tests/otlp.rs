@@ -524,9 +524,9 @@ async fn a_full_byte_budget_answers_429_and_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_let_go() {
     let running = Running::start_with(|config| {
-        config.body_pause_max = Duration::from_millis(100);
-        config.connections.first_bytes_timeout = Duration::from_millis(100);
-        config.connections.head_timeout = Duration::from_millis(100);
+        config.body_pause_max = Duration::from_millis(500);
+        config.connections.first_bytes_timeout = Duration::from_millis(500);
+        config.connections.head_timeout = Duration::from_millis(500);
     })
     .await;
     // Says nothing at all, or only half of HTTP/2's preface.

@@ -67,6 +67,7 @@ metrics! {
         ["tempo_distributor_bytes_received_total"];
     WireBytes = "ingest_wire_bytes", Counter, "Bytes of request bodies as they arrived",
         ["tempo_distributor_ingress_bytes_total"];
+    DecodedBytes = "ingest_decoded_bytes", Counter, "Bytes of request bodies, decompressed", [];
     DiscardedSpans = "ingest_discarded_spans", Counter, "Spans refused, by reason and tenant",
         ["tempo_discarded_spans_total"];
     ReceiverAcceptedSpans = "receiver_accepted_spans", Counter,
@@ -92,6 +93,10 @@ metrics! {
         "Connections refused because too many were open, by listener", [];
     ConnectionTimeouts = "connection_timeouts", Counter,
         "Connections closed because a peer was too slow, by listener", [];
+    AcceptErrors = "connection_accept_errors", Counter,
+        "Connections that could not be accepted, by listener", [];
+    ReceivedBytes = "connection_received_bytes", Counter, "Bytes received, by listener", [];
+    SentBytes = "connection_sent_bytes", Counter, "Bytes sent, by listener", [];
     Panics = "panics", Counter, "Requests that ended in a caught panic, by listener: bugs", [];
     // Write-ahead log.
     WalBytes = "wal_bytes", Gauge, "Bytes of log segments on disk", [];
@@ -317,6 +322,7 @@ pub(crate) fn measure_ingest(samples: &mut Samples, ingest: &tracewell_ingest::I
     }
     for (metric, counter) in [
         (Metric::WireBytes, &ingest.wire_bytes),
+        (Metric::DecodedBytes, &ingest.decoded_bytes),
         (Metric::RepeatedRequests, &ingest.repeated_requests),
         (Metric::RejectedPoints, &ingest.rejected_points),
         (Metric::RejectedLogRecords, &ingest.rejected_log_records),
@@ -371,6 +377,9 @@ pub(crate) fn measure_connections(
         (Metric::ConnectionsAccepted, &connections.accepted),
         (Metric::ConnectionsRefused, &connections.refused),
         (Metric::ConnectionTimeouts, &connections.timeouts),
+        (Metric::AcceptErrors, &connections.accept_errors),
+        (Metric::ReceivedBytes, &connections.received_bytes),
+        (Metric::SentBytes, &connections.sent_bytes),
         (Metric::Panics, &connections.panics),
     ] {
         samples.add(metric, labels(), counter.load(Relaxed));

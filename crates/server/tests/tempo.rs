@@ -777,7 +777,7 @@ async fn too_many_queries_wait_and_then_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_ends_at_its_deadline_and_when_its_client_leaves() {
-    let running = Running::start_with(|config| config.limits.query_ms_max = 100).await;
+    let running = Running::start_with(|config| config.limits.query_ms_max = 300).await;
     running.planted.gate.forget_permits(1_000);
     let answer = running.get("/api/search?q=%7B%7D").await;
     assert_eq!(answer.status, 504);
