@@ -22,7 +22,7 @@ use crate::manifest::Manifest;
 use crate::manifest::chain::{DamagedManifest, ManifestChain};
 use crate::manifest::ledger::Ledger;
 use crate::metrics::StoreMetrics;
-use crate::retention::{Retention, RetentionClock};
+use crate::retention::{BelievedClock, Retention};
 use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
 use crate::store::{Core, Store, StoreConfig};
 use crate::wal::Wal;
@@ -253,7 +253,7 @@ impl Parts {
             core,
             wal,
             ledger: tokio::sync::Mutex::new(Ledger::new(chain, manifest, log, monotonic)),
-            retention_clock: Mutex::new(RetentionClock::new(unix, monotonic)),
+            believed_clock: Mutex::new(BelievedClock::new(unix, monotonic)),
             retention,
             recovery: Mutex::default(),
             n_ids: AtomicU64::new(0),

@@ -6,9 +6,9 @@
 
 use crate::manifest::{BlockEntry, BlockId};
 
-/// A wall clock that ran ahead of the monotonic one by more than this has jumped.
+/// A wall clock that departs from the monotonic one by more than this has jumped.
 pub const CLOCK_JUMP_NANO: u64 = 3_600 * 1_000_000_000;
-/// How long a clock that jumped ahead must stay there before retention believes it.
+/// How long a clock that jumped must stay there before it is believed.
 pub const CLOCK_SETTLE_NANO: u64 = 24 * 3_600 * 1_000_000_000;
 
 /// How long and how much is kept.
@@ -26,13 +26,14 @@ pub struct Expired {
     pub by_bytes: Vec<BlockId>,
 }
 
-/// The wall clock as retention believes it. A clock that is set wrong by years, even for a moment,
-/// must not delete everything: a jump ahead is believed only after a day.
+/// The wall clock as arrivals are stamped and retention believes it. A clock that is set wrong by
+/// years, even for a moment, must neither delete everything nor date what arrives so that it is deleted
+/// when the clock is right again: a jump in either direction is believed only after a day.
 #[derive(Debug, Clone, Copy)]
-pub struct RetentionClock {
+pub struct BelievedClock {
     /// Wall minus monotonic time, as believed.
     offset: i128,
-    /// The offset of a clock that jumped ahead, and since when on the monotonic clock.
+    /// The offset of a clock that jumped, and since when on the monotonic clock.
     jumped: Option<(i128, u64)>,
 }
 
@@ -77,9 +78,9 @@ impl Expired {
     }
 }
 
-// === impl RetentionClock ===
+// === impl BelievedClock ===
 
-impl RetentionClock {
+impl BelievedClock {
     pub fn new(unix_nano: u64, monotonic_nano: u64) -> Self {
         Self {
             offset: offset(unix_nano, monotonic_nano),
@@ -87,12 +88,11 @@ impl RetentionClock {
         }
     }
 
-    /// The Unix time to judge by.
+    /// The Unix time to stamp and to judge by.
     pub fn now(&mut self, unix_nano: u64, monotonic_nano: u64) -> u64 {
         let seen = offset(unix_nano, monotonic_nano);
         let near = |a: i128, b: i128| (a - b).unsigned_abs() <= u128::from(CLOCK_JUMP_NANO);
-        // Back in time nothing goes that should stay, so that is believed at once.
-        if seen <= self.offset || near(seen, self.offset) {
+        if near(seen, self.offset) {
             self.offset = seen;
             self.jumped = None;
         } else {
@@ -101,7 +101,7 @@ impl RetentionClock {
                 _ => {
                     tracing::warn!(
                         seconds = (seen - self.offset) / 1_000_000_000,
-                        "the clock jumped ahead: retention by age waits a day before it believes it"
+                        "the clock jumped: arrivals and retention believe it after a day"
                     );
                     monotonic_nano
                 }
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_is_believed_after_a_day() {
-        let mut clock = RetentionClock::new(100 * DAY, 0);
+    fn a_clock_that_jumps_is_believed_after_a_day() {
+        let mut clock = BelievedClock::new(100 * DAY, 0);
         assert_eq!(clock.now(100 * DAY + 5, 5), 100 * DAY + 5);
         // Ten years ahead for a while, and back.
         assert_eq!(clock.now(3_750 * DAY, 10), 100 * DAY + 10);
@@ -211,12 +211,11 @@ mod tests {
         assert_eq!(clock.now(202 * DAY, 2 * DAY), 102 * DAY);
         assert_eq!(clock.now(203 * DAY - 1, 3 * DAY - 1), 103 * DAY - 1);
         assert_eq!(clock.now(203 * DAY, 3 * DAY), 203 * DAY);
-        // Back is believed at once.
-        assert_eq!(clock.now(50 * DAY, 3 * DAY + 1), 50 * DAY);
+        // Back as well.
+        assert_eq!(clock.now(50 * DAY, 3 * DAY + 1), 203 * DAY + 1);
+        assert_eq!(clock.now(51 * DAY, 4 * DAY + 1), 51 * DAY);
         // A drift within an hour is no jump.
-        assert_eq!(
-            clock.now(50 * DAY + CLOCK_JUMP_NANO, 3 * DAY + 1),
-            50 * DAY + CLOCK_JUMP_NANO
-        );
+        let drifted = 51 * DAY + CLOCK_JUMP_NANO;
+        assert_eq!(clock.now(drifted, 4 * DAY + 1), drifted);
     }
 }

@@ -37,7 +37,7 @@ use crate::merge::plan::MergePolicy;
 use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, ClockBounds};
 use crate::recovery::Recovery;
-use crate::retention::{Retention, RetentionClock};
+use crate::retention::{BelievedClock, Retention};
 use crate::snapshot::{BlockLookup, BlockViews, LiveBlock};
 use crate::wal::{Committed, Durability, Wal, WalOptions, WalState};
 use crate::workers::Workers;
@@ -76,7 +76,7 @@ pub struct Store {
     pub(crate) core: Arc<Core>,
     pub(crate) wal: Wal<Pending>,
     pub(crate) ledger: tokio::sync::Mutex<Ledger>,
-    pub(crate) retention_clock: Mutex<RetentionClock>,
+    pub(crate) believed_clock: Mutex<BelievedClock>,
     pub(crate) retention: Retention,
     pub(crate) recovery: Mutex<Recovery>,
     pub(crate) n_ids: AtomicU64,
@@ -222,7 +222,7 @@ impl Store {
         let record = LogRecord {
             tenant: batch.tenant.clone(),
             kind: RecordKind::Spans,
-            arrival_unix_nano: self.core.clock.now_unix_nano(),
+            arrival_unix_nano: self.believed_now(),
             request_hash,
             payload: batch.body.clone(),
         };
@@ -326,6 +326,13 @@ impl Snapshots for Store {
 impl Store {
     pub fn metrics(&self) -> &Arc<StoreMetrics> {
         &self.core.metrics
+    }
+
+    /// Unix time, but for jumps of the clock that have not lasted for a day.
+    pub(crate) fn believed_now(&self) -> u64 {
+        let clock = &self.core.clock;
+        let mut believed = self.believed_clock.lock();
+        believed.now(clock.now_unix_nano(), clock.monotonic_nano())
     }
 
     /// A fresh name for a block that is going to be written.

@@ -56,11 +56,7 @@ impl Store {
         // A merge that runs must not bring back what expires.
         let _no_merge = self.merging.lock().await;
         let core = &self.core;
-        let now = {
-            let clock = &core.clock;
-            let mut believed = self.retention_clock.lock();
-            believed.now(clock.now_unix_nano(), clock.monotonic_nano())
-        };
+        let now = self.believed_now();
         let blocks = core.blocks.load();
         let live = blocks.live.iter().map(|block| &block.entry);
         let missing = blocks.missing.iter().map(|block| &block.entry);
@@ -131,11 +127,7 @@ impl Store {
     /// Deletes objects that no manifest has named for a day.
     pub async fn sweep(&self) -> StoreResult<u64> {
         let core = &self.core;
-        let now = {
-            let clock = &core.clock;
-            let mut believed = self.retention_clock.lock();
-            believed.now(clock.now_unix_nano(), clock.monotonic_nano())
-        };
+        let now = self.believed_now();
         let folder = core.config.blocks_folder();
         let listed: Vec<_> = core
             .objects

@@ -16,7 +16,7 @@ use tracewell_model::{
 use tracewell_store::codec::BlockFormat;
 use tracewell_store::disk::Disk;
 use tracewell_store::objects::DiskObjects;
-use tracewell_store::{Store, StoreConfig, StoreResult};
+use tracewell_store::{Store, StoreConfig, StoreResult, Workers};
 use tracewell_testkit::{FakeClock, RecordingDisk};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -70,9 +70,19 @@ impl World {
         config: StoreConfig,
         format: Arc<dyn BlockFormat>,
     ) -> StoreResult<Self> {
+        let opened = Self::open_with_workers(disk, clock, config, format).await;
+        opened.map(|(world, _)| world)
+    }
+
+    pub(crate) async fn open_with_workers(
+        disk: Arc<dyn Disk>,
+        clock: &Arc<FakeClock>,
+        config: StoreConfig,
+        format: Arc<dyn BlockFormat>,
+    ) -> StoreResult<(Self, Workers)> {
         let objects = DiskObjects::open(Arc::clone(&disk), "/data/objects").unwrap();
         let dyn_clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-        let (store, _workers) = Store::open(
+        let (store, workers) = Store::open(
             config,
             format,
             disk,
@@ -81,7 +91,7 @@ impl World {
             Vec::new(),
         )
         .await?;
-        Ok(Self { store })
+        Ok((Self { store }, workers))
     }
 
     pub(crate) async fn write(&self, request: &Request) -> Result<bool, WriteError> {
