@@ -7,3 +7,4 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod harness;
+mod oracle;
