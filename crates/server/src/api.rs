@@ -37,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) tenancy: Tenancy,
     pub(crate) default_window_nano: u64,
     pub(crate) pads_trace_ids: bool,
+    aliases: Aliases,
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
     pub(crate) connections: Arc<ConnectionMetrics>,
@@ -60,6 +61,8 @@ pub(crate) struct Call {
     pub(crate) params: Params,
     pub(crate) headers: HeaderMap,
     pub(crate) tenant: TenantId,
+    /// What holds unless the request asks for what was sent.
+    pub(crate) aliases: Aliases,
 }
 
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -76,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) tenancy: Tenancy,
     pub(crate) default_window: Duration,
     pub(crate) pads_trace_ids: bool,
+    pub(crate) aliases: Aliases,
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
 }
@@ -92,6 +96,7 @@ impl Api {
             tenancy: parts.tenancy,
             default_window_nano: u64::try_from(parts.default_window.as_nanos()).unwrap_or(u64::MAX),
             pads_trace_ids: parts.pads_trace_ids,
+            aliases: parts.aliases,
             prefix: parts.prefix,
             ingest: parts.ingest,
             connections: Arc::default(),
@@ -122,6 +127,7 @@ impl Api {
                 params: Params::parse(query)?,
                 headers,
                 tenant: tenant?,
+                aliases: self.aliases,
             };
             let response = self.answer(&call).await?;
             Ok(response.respond(&call.headers))
@@ -280,7 +286,7 @@ impl Call {
             aliases: if self.is_raw() {
                 Aliases::Off
             } else {
-                Aliases::Resolve
+                self.aliases
             },
         }
     }

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 use tracewell_ingest::accept::{self, ConnectionLimits, ConnectionMetrics};
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy};
 use tracewell_model::{Clock, Limits};
+use tracewell_query::Aliases;
 
 use crate::answer;
 use crate::api::{Api, Parts};
@@ -37,6 +38,8 @@ pub struct ServerConfig {
     pub default_window: Duration,
     /// Whether searches write trace ids with leading zeros; Tempo trims them.
     pub pads_trace_ids: bool,
+    /// Whether old and new attribute names are one attribute to a query.
+    pub aliases: Aliases,
 }
 
 /// What the server answers from.
@@ -73,6 +76,7 @@ impl ServerConfig {
             prefix: String::new(),
             default_window: Duration::from_secs(15 * 60),
             pads_trace_ids: false,
+            aliases: Aliases::Resolve,
         }
     }
 }
@@ -98,6 +102,7 @@ impl Server {
             tenancy: config.tenancy,
             default_window: config.default_window,
             pads_trace_ids: config.pads_trace_ids,
+            aliases: config.aliases,
             prefix,
             ingest: backend.ingest,
         });
