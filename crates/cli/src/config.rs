@@ -54,7 +54,7 @@ pub(crate) struct Storage {
     pub(crate) path: PathBuf,
     /// `path`/wal where it is not written.
     pub(crate) wal_path: Option<PathBuf>,
-    /// `path`/blocks where it is not written.
+    /// `path` where it is not written.
     pub(crate) blocks_path: Option<PathBuf>,
     pub(crate) durability: Durability,
     pub(crate) max_block_duration: Duration,
@@ -164,7 +164,7 @@ impl Config {
     }
 
     pub(crate) fn blocks_path(&self) -> PathBuf {
-        let own = || self.storage.path.join("blocks");
+        let own = || self.storage.path.clone();
         self.storage.blocks_path.clone().unwrap_or_else(own)
     }
 

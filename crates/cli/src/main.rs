@@ -13,6 +13,7 @@ mod legacy_flags;
 mod output;
 mod runtime;
 mod search;
+mod serve;
 mod waterfall;
 
 use std::process::ExitCode;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
-        Command::Serve(_) => anyhow::bail!("the server comes with the store"),
+        Command::Serve(arguments) => run_server(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Query(arguments) => search::query(&arguments),
         Command::Trace(arguments) => waterfall::run(&arguments),
@@ -58,6 +59,17 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn run_server(arguments: &arguments::Serve) -> Result<ExitCode> {
+    let loaded = arguments.source().load();
+    if arguments.verify {
+        return verify(&loaded);
+    }
+    if !loaded.findings.errors.is_empty() {
+        return Ok(report(&loaded).unwrap_or(ExitCode::from(EXIT_USAGE)));
+    }
+    serve::run(&loaded, arguments.demo)
 }
 
 fn run_config(command: ConfigCommand) -> Result<ExitCode> {

@@ -12,7 +12,6 @@ const JUNK_DRAWERS: &[&str] = &[
     "helpers",
     "helper",
     "misc",
-    "shared",
     "tools_common",
 ];
 /// Lines of a file without its tests.

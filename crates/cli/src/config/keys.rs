@@ -137,7 +137,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "storage.blocks_path",
         unit: Unit::Path,
-        doc: "The folder of blocks and manifests. By default `blocks` in `storage.path`.",
+        doc: "The folder of blocks and manifests. By default `storage.path`.",
         apply: |config, node| store(&mut config.storage.blocks_path, path(node).map(Some)),
         show: |config| show_path(config.storage.blocks_path.as_deref()),
     },

@@ -95,6 +95,28 @@ pub(crate) fn print(config: &Config, raw: &Raw) -> String {
     text
 }
 
+/// Only what was written, as a file of our own.
+pub(crate) fn print_written(config: &Config, raw: &Raw) -> String {
+    let mut text = String::new();
+    for (group, _) in GROUPS {
+        let mut head = format!("{group}:\n");
+        for key in keys_of(group) {
+            let place = raw.place_of(key.name);
+            if place == Place::Defaults {
+                continue;
+            }
+            let name = key.name.split_once('.').map_or(key.name, |(_, name)| name);
+            let value = quoted(key, &(key.show)(config));
+            push(
+                &mut text,
+                format_args!("{head}  {name}: {value}  # {place}\n"),
+            );
+            head.clear();
+        }
+    }
+    text
+}
+
 /// All about one key.
 pub(crate) fn explain(key: &KeySpec) -> String {
     let default = match (key.show)(&Config::default()) {

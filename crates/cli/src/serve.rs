@@ -1,0 +1,266 @@
+//! `tracewell serve`: puts the rooms together and takes them apart again.
+//!
+//! Two runtimes: one for connections of senders and for timers, one for queries, which may compute
+//! for a while, so that neither waits for the other. The order of a start is the order of what is
+//! most likely wrong: configuration, ports, data, then everything runs. The order of a stop is that
+//! of the data: receivers, log, workers.
+
+mod host;
+mod interim;
+mod logging;
+mod ports;
+mod storage;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracewell_ingest::{IngestConfig, IngestMetrics};
+use tracewell_model::clock::SystemClock;
+use tracewell_model::sink::SpanSink;
+use tracewell_model::source::Snapshots;
+use tracewell_model::{Clock, Limits};
+use tracewell_query::Engine;
+use tracewell_server::{Backend, ServerConfig};
+use tracewell_store::Store;
+
+use crate::config::Config;
+use crate::config::load::Loaded;
+use crate::demo;
+use crate::demo::send::Endpoint;
+use host::Process;
+use ports::Ports;
+
+/// Receivers and queries may end what they do within this time of a stop; then they are cut off.
+const DRAIN_MAX: Duration = Duration::from_millis(400);
+/// The same for cutting and merging, which lose nothing when they are cut off.
+const WORKERS_MAX: Duration = Duration::from_millis(300);
+/// How often the numbers for `/metrics` and `/status` are taken from the store.
+const STATUS_EVERY: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
+    let start = Instant::now();
+    let config = &loaded.config;
+    logging::start(&config.log)?;
+    for warning in &loaded.findings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let ports = Ports::open(&config.listen)?;
+    let ingest_runtime = runtime("ingest")?;
+    let query_runtime = runtime("query")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let opened = ingest_runtime.block_on(storage::open(config, Arc::clone(&clock)));
+    let (store, workers) = opened.context("opening the store")?;
+    let workers = workers
+        .start(ingest_runtime.handle())
+        .context("starting the workers of the store")?;
+    let stop = CancellationToken::new();
+    let addresses = ports.addresses();
+    let process = Process::new(Arc::clone(&store), loaded, &addresses, stop.clone());
+    watch_status(&ingest_runtime, &process, &stop);
+    let serving = start_serving(
+        config,
+        ports,
+        &process,
+        &clock,
+        (&ingest_runtime, &query_runtime),
+    )?;
+    announce(config, &addresses, &store, start.elapsed());
+    let traffic = demo_rate
+        .and_then(|rate| Some((demo_endpoint(&addresses)?, rate)))
+        .map(|(endpoint, rate)| {
+            tracing::info!(%endpoint, traces_per_second = rate, "sending demo traffic");
+            ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone()))
+        });
+    let failed = ingest_runtime.block_on(until_stopped(&stop, serving));
+    let stopping = Instant::now();
+    if let Some(traffic) = traffic {
+        traffic.abort();
+    }
+    // Everything acknowledged is durable when this returns.
+    store.stop();
+    let in_time = ingest_runtime.block_on(workers.stop(WORKERS_MAX));
+    tracing::info!(
+        milliseconds = stopping.elapsed().as_millis() as u64,
+        workers_ended = in_time,
+        "stopped"
+    );
+    query_runtime.shutdown_background();
+    ingest_runtime.shutdown_background();
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn runtime(name: &'static str) -> Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .max_blocking_threads(cores * 4)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .with_context(|| format!("starting the {name} runtime"))
+}
+
+/// The tasks that listen.
+struct Serving {
+    ingest: tokio::task::JoinHandle<std::io::Result<()>>,
+    queries: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+fn start_serving(
+    config: &Config,
+    ports: Ports,
+    process: &Arc<Process>,
+    clock: &Arc<dyn Clock>,
+    (ingest_runtime, query_runtime): (&Runtime, &Runtime),
+) -> Result<Serving> {
+    let limits: &Limits = &config.limits;
+    let metrics = Arc::new(IngestMetrics::new());
+    let store = process.store();
+    let sink: Arc<dyn SpanSink> = Arc::clone(&store) as Arc<dyn SpanSink>;
+    let snapshots: Arc<dyn Snapshots> = store;
+    let receivers = tracewell_ingest::Server::new(
+        IngestConfig::new(limits.clone()),
+        ports.receivers,
+        sink,
+        Arc::clone(&metrics),
+    );
+    let engine = Engine::new(snapshots, limits.clone(), Arc::clone(clock));
+    let mut server_config = ServerConfig::new(limits.clone());
+    server_config.prefix.clone_from(&config.http.prefix);
+    server_config.aliases = match config.query.aliases {
+        true => tracewell_query::Aliases::Resolve,
+        false => tracewell_query::Aliases::Off,
+    };
+    let backend = Backend {
+        queries: Arc::new(engine),
+        host: Arc::clone(process) as Arc<dyn tracewell_server::Host>,
+        clock: Arc::clone(clock),
+        ingest: Some((metrics, receivers.admission())),
+    };
+    let server =
+        tracewell_server::Server::new(server_config, ports.http, backend).context("http.prefix")?;
+    let stop = process.stop_token();
+    Ok(Serving {
+        ingest: ingest_runtime.spawn(receivers.run(stop.clone())),
+        queries: query_runtime.spawn(server.run(stop)),
+    })
+}
+
+/// Waits for a signal, a request to stop, or the end of a listener; then lets requests end. What went
+/// wrong, if something did.
+async fn until_stopped(stop: &CancellationToken, mut serving: Serving) -> Option<anyhow::Error> {
+    let ended = tokio::select! {
+        () = stop.cancelled() => None,
+        result = signalled() => result.err(),
+        ended = &mut serving.ingest => Some(unexpected("the receivers", ended)),
+        ended = &mut serving.queries => Some(unexpected("the query API", ended)),
+    };
+    if ended.is_none() {
+        tracing::info!("stopping");
+    }
+    stop.cancel();
+    let drained = async {
+        for task in [&mut serving.ingest, &mut serving.queries] {
+            if !task.is_finished()
+                && let Err(error) = task.await
+            {
+                tracing::error!(%error, "a server ended badly");
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        tracing::warn!("requests in flight were cut off");
+    }
+    ended
+}
+
+/// Resolves at SIGTERM or SIGINT. A second one ends the process as it always does.
+async fn signalled() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn unexpected(
+    what: &str,
+    ended: Result<std::io::Result<()>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("{what} ended by themselves"),
+        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{what} ended")),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} ended")),
+    }
+}
+
+/// Keeps the numbers of the store at hand, since a scrape must not wait for a lock of a commit.
+fn watch_status(runtime: &Runtime, process: &Arc<Process>, stop: &CancellationToken) {
+    let (process, stop) = (Arc::clone(process), stop.clone());
+    runtime.spawn(async move {
+        let mut ticks = tokio::time::interval(STATUS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => process.refresh().await,
+            }
+        }
+    });
+}
+
+/// Says where everything is, for people; the log has it for machines.
+fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: Duration) {
+    let recovery = store.recovery();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        http = addresses.http.as_deref().unwrap_or("off"),
+        otlp_grpc = addresses.otlp_grpc.as_deref().unwrap_or("off"),
+        otlp_http = addresses.otlp_http.as_deref().unwrap_or("off"),
+        data = %config.storage.path.display(),
+        spans_replayed = recovery.spans_replayed,
+        milliseconds = took.as_millis() as u64,
+        "ready"
+    );
+    if config.log.format == crate::config::LogFormat::Json {
+        return;
+    }
+    let mut text = format!("\n  tracewell {}\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<14}{value}\n"));
+    if let Some(address) = &addresses.otlp_grpc {
+        line("OTLP gRPC", format!("http://{address}"));
+    }
+    if let Some(address) = &addresses.otlp_http {
+        line("OTLP HTTP", format!("http://{address}/v1/traces"));
+    }
+    if let Some(address) = &addresses.http {
+        let prefix = &config.http.prefix;
+        line("query API", format!("http://{address}{prefix}/api/search"));
+    }
+    line("data", config.storage.path.display().to_string());
+    eprintln!("{text}");
+}
+
+fn demo_endpoint(addresses: &ports::Addresses) -> Option<Endpoint> {
+    let grpc = addresses
+        .otlp_grpc
+        .as_ref()
+        .map(|it| format!("grpc://{it}"));
+    let http = || {
+        addresses
+            .otlp_http
+            .as_ref()
+            .map(|it| format!("http://{it}"))
+    };
+    grpc.or_else(http)?.parse().ok()
+}

@@ -1,0 +1,64 @@
+//! The store as the configuration wants it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use object_store::ObjectStore;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tracewell_model::Clock;
+use tracewell_store::codec::BlockFormat;
+use tracewell_store::disk::{Disk, LocalDisk};
+use tracewell_store::merge::plan::MergePolicy;
+use tracewell_store::objects::DiskObjects;
+use tracewell_store::wal::Durability;
+use tracewell_store::{Store, StoreConfig, Workers};
+
+use super::interim::PlainFormat;
+use crate::config::values::DiskShare;
+use crate::config::{self, Config};
+
+pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Arc<Store>, Workers)> {
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let blocks = config.blocks_path();
+    let wal = config.wal_path();
+    for (folder, key) in [(&blocks, "storage.path"), (&wal, "storage.wal_path")] {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}, see {key}", folder.display()))?;
+    }
+    let objects = DiskObjects::open(Arc::clone(&disk), &blocks)
+        .with_context(|| format!("opening {}, see storage.path", blocks.display()))?;
+    let objects: Arc<dyn ObjectStore> = Arc::new(objects);
+    let format: Arc<dyn BlockFormat> = Arc::new(PlainFormat);
+    let random = SmallRng::try_from_os_rng()
+        .context("asking the system for random numbers")?
+        .random();
+    let mut store = StoreConfig::new(&config.storage.path, random);
+    // The folder is Tracewell's own already.
+    store.prefix = object_store::path::Path::default();
+    store.limits = config.limits.clone();
+    store.durability = match config.storage.durability {
+        config::Durability::Sync => Durability::Fsync,
+        config::Durability::Os => Durability::Os,
+    };
+    store.retention_age = config.retention.age;
+    store.retention_bytes = Some(share(config.retention.disk, &*disk, &blocks)?);
+    store.max_block_duration = config.storage.max_block_duration;
+    store.merge = MergePolicy::new(config.limits.merge_bytes(), format.version());
+    store.wal.dir = wal;
+    let opened = Store::open(store, format, disk, objects, clock, Vec::new()).await;
+    Ok(opened?)
+}
+
+fn share(share: DiskShare, disk: &dyn Disk, folder: &Path) -> Result<u64> {
+    match share {
+        DiskShare::Bytes(bytes) => Ok(bytes),
+        DiskShare::Percent(percent) => {
+            let space = disk.space(folder).with_context(|| {
+                format!("asking for the size of the volume of {}", folder.display())
+            })?;
+            Ok(space.total / 100 * u64::from(percent))
+        }
+    }
+}
