@@ -4,4 +4,40 @@
 //! [`crate::table::SpanTable`] and a reader serves scans, merges and traces by id from ranges of the
 //! files. It is not a place for manifests (what exists) or merging (what is made of what).
 
+mod arrays;
+mod checksum;
+mod chunk;
+mod coder;
+mod collect;
+mod columns;
+mod decode;
+mod encode;
+pub mod error;
+mod file;
+mod hybrid;
+pub mod inspect;
+pub mod keys;
+pub mod meta;
+mod read;
+mod rest;
+mod rows;
 pub mod schema;
+pub mod shape;
+mod side;
+mod source;
+#[cfg(test)]
+mod tests;
+mod traces;
+mod upload;
+mod value;
+mod write;
+
+pub use decode::DictionaryBuilder;
+pub use error::{BlockError, BlockResult};
+pub use file::RangeCache;
+pub use inspect::{BlockInspection, BlockVerification};
+pub use keys::{KeyCounts, Promotion};
+pub use meta::BlockMeta;
+pub use read::BlockReader;
+pub use source::BlockSource;
+pub use write::{BlockOptions, BlockWriter, WrittenBlock};

@@ -1,0 +1,230 @@
+//! The attributes of one group, dealt out to promoted columns, the attribute table and shapes.
+//!
+//! One pass over the attributes; keys are small numbers, and whether a key has a column is one look
+//! into an array, so that nothing is hashed but each list's shape.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use tracewell_model::value::AttributeType;
+
+use super::keys::{KeyNumbers, Promotion};
+use super::schema::{Owner, PromotedKey};
+use super::shape::Shape;
+use crate::table::{AttributeRows, Runs, Strings};
+
+const TYPES: usize = AttributeType::ALL.len();
+const NONE: u16 = u16::MAX;
+
+/// The values of one promoted column.
+#[derive(Debug, Default)]
+pub(super) struct PromotedCells {
+    pub(super) rows: Vec<u32>,
+    /// As in [`AttributeRows::value`].
+    pub(super) values: Vec<u64>,
+}
+
+/// A row of the attribute table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RestRow {
+    pub(super) owner: Owner,
+    /// Number of the key.
+    pub(super) key: u32,
+    pub(super) row: u32,
+    pub(super) value_type: AttributeType,
+    pub(super) value: u64,
+}
+
+/// The shapes of the owners of one level.
+#[derive(Debug, Default)]
+pub(super) struct ShapeCells {
+    pub(super) rows: Vec<u32>,
+    /// Index in [`Collector::shapes`].
+    pub(super) codes: Vec<u32>,
+}
+
+pub(super) struct Collector<'a> {
+    attributes: &'a AttributeRows,
+    pub(super) keys: KeyNumbers<'a>,
+    plan: HashMap<(Owner, &'a str), [u16; TYPES], FixedState>,
+    /// By number of the key, then level, then type: index in `columns`.
+    columns_of: Vec<[[u16; TYPES]; 3]>,
+    met: Vec<u32>,
+    n_lists: u32,
+    /// In the order of the promotion.
+    pub(super) columns: Vec<PromotedCells>,
+    pub(super) rest: Vec<RestRow>,
+    /// Tokens (key number and type) of the distinct lists, end to end.
+    tokens: Vec<u32>,
+    /// Where each distinct list's tokens end.
+    ends: Vec<usize>,
+    found: HashTable<u32>,
+    hasher: FixedState,
+    /// By [`Owner::index`].
+    pub(super) shape_cells: [ShapeCells; 3],
+}
+
+// === impl Collector ===
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(
+        attributes: &'a AttributeRows,
+        strings: &'a Strings,
+        promotion: &'a Promotion,
+    ) -> Self {
+        let mut plan = HashMap::<_, [u16; TYPES], _>::default();
+        for (
+            index,
+            PromotedKey {
+                owner,
+                key,
+                value_type,
+            },
+        ) in promotion.keys.iter().enumerate()
+        {
+            let types = plan.entry((*owner, &**key)).or_insert([NONE; TYPES]);
+            if let Some(place) = types.get_mut(usize::from(value_type.code())) {
+                *place = u16::try_from(index).unwrap_or(NONE);
+            }
+        }
+        Self {
+            attributes,
+            keys: KeyNumbers::new(strings),
+            plan,
+            columns_of: Vec::new(),
+            met: Vec::new(),
+            n_lists: 0,
+            columns: promotion
+                .keys
+                .iter()
+                .map(|_| PromotedCells::default())
+                .collect(),
+            rest: Vec::new(),
+            tokens: Vec::new(),
+            ends: Vec::new(),
+            found: HashTable::new(),
+            hasher: FixedState::default(),
+            shape_cells: Default::default(),
+        }
+    }
+
+    /// Takes the list of row `from` of `runs` as that of row `row` of the group.
+    pub(super) fn list(&mut self, owner: Owner, runs: &Runs, from: usize, row: u32) {
+        self.n_lists = self.n_lists.wrapping_add(1);
+        let run = runs.get(from);
+        let begin = self.tokens.len();
+        let attributes = self.attributes;
+        let entries = (attributes.key.get(run.clone()).unwrap_or_default().iter())
+            .zip(attributes.value_type.get(run.clone()).unwrap_or_default())
+            .zip(attributes.value.get(run).unwrap_or_default());
+        for ((key, value_type), value) in entries {
+            let Some(number) = self.keys.number(*key) else {
+                debug_assert!(false, "attribute key without a string");
+                continue;
+            };
+            if number >= self.met.len() {
+                self.learn(number);
+            }
+            let first = match self.met.get_mut(number) {
+                Some(met) => std::mem::replace(met, self.n_lists) != self.n_lists,
+                None => false,
+            };
+            let key = number as u32;
+            self.tokens.push(key << 4 | u32::from(value_type.code()));
+            if *value_type == AttributeType::Empty {
+                continue;
+            }
+            let column = self
+                .columns_of
+                .get(number)
+                .and_then(|levels| levels.get(owner.index()))
+                .and_then(|types| types.get(usize::from(value_type.code())))
+                .filter(|column| first && **column != NONE);
+            match column.and_then(|column| self.columns.get_mut(usize::from(*column))) {
+                Some(column) => {
+                    column.rows.push(row);
+                    column.values.push(*value);
+                }
+                None => self.rest.push(RestRow {
+                    owner,
+                    key,
+                    row,
+                    value_type: *value_type,
+                    value: *value,
+                }),
+            }
+        }
+        if self.tokens.len() > begin {
+            let code = self.shape(begin);
+            if let Some(cells) = self.shape_cells.get_mut(owner.index()) {
+                cells.rows.push(row);
+                cells.codes.push(code);
+            }
+        }
+    }
+
+    fn learn(&mut self, number: usize) {
+        let text = self.keys.texts.get(number).copied().unwrap_or_default();
+        let mut levels = [[NONE; TYPES]; 3];
+        for (owner, types) in Owner::ALL.into_iter().zip(&mut levels) {
+            if let Some(planned) = self.plan.get(&(owner, text)) {
+                *types = *planned;
+            }
+        }
+        self.columns_of.push(levels);
+        self.met.push(u32::MAX);
+    }
+
+    /// The index of the distinct list whose tokens were just pushed from `begin` on.
+    fn shape(&mut self, begin: usize) -> u32 {
+        let (old, new) = self.tokens.split_at_checked(begin).unwrap_or_default();
+        let hash = self.hasher.hash_one(new);
+        let (ends, hasher) = (&self.ends, &self.hasher);
+        let tokens_of = |shape: u32| tokens_of(old, ends, shape);
+        if let Some(shape) = self.found.find(hash, |shape| tokens_of(*shape) == new) {
+            let shape = *shape;
+            self.tokens.truncate(begin);
+            return shape;
+        }
+        let shape = self.ends.len() as u32;
+        self.found
+            .insert_unique(hash, shape, |shape| hasher.hash_one(tokens_of(*shape)));
+        self.ends.push(self.tokens.len());
+        shape
+    }
+
+    /// The distinct shapes, by index.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let texts: Vec<Arc<str>> = self
+            .keys
+            .texts
+            .iter()
+            .map(|text| Arc::from(*text))
+            .collect();
+        (0..self.ends.len() as u32)
+            .map(|shape| {
+                let tokens = tokens_of(&self.tokens, &self.ends, shape);
+                Shape::new(tokens.iter().filter_map(|token| {
+                    let key = texts.get((token >> 4) as usize)?;
+                    Some((
+                        Arc::clone(key),
+                        AttributeType::from_code((token & 15) as u8)?,
+                    ))
+                }))
+            })
+            .collect()
+    }
+}
+
+fn tokens_of<'t>(tokens: &'t [u32], ends: &[usize], shape: u32) -> &'t [u32] {
+    let shape = shape as usize;
+    let from = shape
+        .checked_sub(1)
+        .and_then(|before| ends.get(before))
+        .copied()
+        .unwrap_or(0);
+    let to = ends.get(shape).copied().unwrap_or(from);
+    tokens.get(from..to).unwrap_or_default()
+}

@@ -1,0 +1,294 @@
+//! Which attributes become columns: counts of keys, and the choice made from them.
+//!
+//! Counting is one light pass over the attributes of a table; merged blocks add up the counts in
+//! their meta instead. Nothing is configured.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use tracewell_model::value::AttributeType;
+
+use super::meta::{BlockMeta, KeyMeta};
+use super::schema::{KEYS_LISTED_MAX, Owner, PROMOTED_COLUMNS_MAX, PROMOTED_ONE_IN, PromotedKey};
+use crate::table::{Runs, SpanTable, StringCode, Strings};
+
+/// Occurrences of one key with values of one type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyCount {
+    pub count: u64,
+    /// Owners in whose list it is the first entry of its key.
+    pub first: u64,
+    /// Distinct values, as far as known; an estimate where groups or blocks were added up.
+    pub distinct: u64,
+    pub bytes: u64,
+}
+
+/// Counts of keys over some spans with their events and links.
+#[derive(Debug, Clone, Default)]
+pub struct KeyCounts {
+    pub keys: HashMap<PromotedKey, KeyCount, FixedState>,
+    /// Spans, events and links, by [`Owner::index`].
+    pub owners: [u64; 3],
+}
+
+/// The promoted columns of a block, in the order of its schemas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Promotion {
+    pub keys: Vec<PromotedKey>,
+}
+
+// === impl KeyCounts ===
+
+impl KeyCounts {
+    /// Counts what some rows of a table have.
+    pub fn of(table: &SpanTable, strings: &Strings, rows: &[u32]) -> Self {
+        let mut counter = Counter::new(table, strings);
+        for row in rows {
+            let row = *row as usize;
+            counter.list(Owner::Span, &table.spans.attributes, row);
+            for event in table.spans.events.get(row) {
+                counter.list(Owner::Event, &table.events.attributes, event);
+            }
+            for link in table.spans.links.get(row) {
+                counter.list(Owner::Link, &table.links.attributes, link);
+            }
+        }
+        counter.finish()
+    }
+
+    /// The counts of a block that is to be merged.
+    pub fn of_meta(meta: &BlockMeta) -> Self {
+        let mut counts = Self::default();
+        if let Some(spans) = counts.owners.get_mut(Owner::Span.index()) {
+            *spans = meta.spans;
+        }
+        for (owner, place) in Owner::ALL.into_iter().zip(&mut counts.owners) {
+            *place = meta.table(owner.table()).map_or(0, |table| table.rows);
+        }
+        for key in &meta.keys {
+            let value_type = AttributeType::ALL
+                .into_iter()
+                .find(|value_type| value_type.name() == key.value_type);
+            if let (Some(owner), Some(value_type)) = (Owner::from_name(&key.level), value_type) {
+                let name = PromotedKey {
+                    owner,
+                    key: Arc::from(&*key.key),
+                    value_type,
+                };
+                counts.keys.insert(name, key.into());
+            }
+        }
+        counts
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (sum, n) in self.owners.iter_mut().zip(other.owners) {
+            *sum += n;
+        }
+        for (key, count) in &other.keys {
+            let sum = self.keys.entry_ref(key).or_default();
+            sum.count += count.count;
+            sum.first += count.first;
+            sum.distinct = sum.distinct.max(count.distinct);
+            sum.bytes += count.bytes;
+        }
+    }
+
+    /// The columns that a block with these counts is to have.
+    pub fn choose(&self) -> Promotion {
+        let mut candidates: Vec<(&PromotedKey, u64)> = self
+            .keys
+            .iter()
+            .filter(|(key, count)| {
+                let owners = self.owners.get(key.owner.index()).copied().unwrap_or(0);
+                count.first > 0 && count.first.saturating_mul(PROMOTED_ONE_IN) >= owners
+            })
+            .map(|(key, count)| (key, count.first))
+            .collect();
+        candidates.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        // Readers ignore case: two keys whose names meet all the same cannot both have a column.
+        let mut names = hashbrown::HashSet::<String>::new();
+        let mut keys: Vec<PromotedKey> = candidates
+            .into_iter()
+            .filter(|(key, _)| {
+                key.column()
+                    .is_some_and(|column| names.insert(column.name.to_lowercase()))
+            })
+            .map(|(key, _)| key.clone())
+            .take(PROMOTED_COLUMNS_MAX)
+            .collect();
+        keys.sort_unstable();
+        Promotion { keys }
+    }
+
+    /// The list of keys for the meta, and whether it was cut.
+    pub(super) fn listed(&self) -> (Vec<KeyMeta>, bool) {
+        let mut keys: Vec<(&PromotedKey, &KeyCount)> = self.keys.iter().collect();
+        keys.sort_unstable_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(b.0)));
+        let truncated = keys.len() > KEYS_LISTED_MAX;
+        keys.truncate(KEYS_LISTED_MAX);
+        let keys = keys.into_iter().map(|(key, count)| KeyMeta {
+            level: key.owner.name().to_owned(),
+            key: key.key.to_string(),
+            value_type: key.value_type.name().to_owned(),
+            count: count.count,
+            first: count.first,
+            distinct: count.distinct,
+            bytes: count.bytes,
+        });
+        (keys.collect(), truncated)
+    }
+}
+
+impl From<&KeyMeta> for KeyCount {
+    fn from(meta: &KeyMeta) -> Self {
+        Self {
+            count: meta.count,
+            first: meta.first,
+            distinct: meta.distinct,
+            bytes: meta.bytes,
+        }
+    }
+}
+
+// === impl Promotion ===
+
+impl Promotion {
+    pub(super) fn of(&self, owner: Owner) -> impl Iterator<Item = &PromotedKey> {
+        self.keys.iter().filter(move |key| key.owner == owner)
+    }
+}
+
+const TYPES: usize = AttributeType::ALL.len();
+const UNSEEN: u32 = u32::MAX;
+
+/// Keys as small numbers, found by string code without hashing.
+#[derive(Debug)]
+pub(super) struct KeyNumbers<'a> {
+    strings: &'a Strings,
+    /// Number of a key by its code.
+    by_code: Vec<u32>,
+    /// A key has two codes where tables were put together, and one number all the same.
+    by_text: HashMap<&'a str, u32, FixedState>,
+    pub(super) texts: Vec<&'a str>,
+}
+
+// === impl KeyNumbers ===
+
+impl<'a> KeyNumbers<'a> {
+    pub(super) fn new(strings: &'a Strings) -> Self {
+        Self {
+            strings,
+            by_code: vec![UNSEEN; strings.n_strings()],
+            by_text: HashMap::default(),
+            texts: Vec::new(),
+        }
+    }
+
+    /// The number of a key; numbers are dense in the order of first sight.
+    pub(super) fn number(&mut self, key: StringCode) -> Option<usize> {
+        let number = self.by_code.get_mut(key.0 as usize)?;
+        if *number == UNSEEN {
+            let text = self.strings.text(key);
+            let next = u32::try_from(self.texts.len()).ok()?;
+            *number = *self.by_text.entry(text).or_insert(next);
+            if *number == next {
+                self.texts.push(text);
+            }
+        }
+        Some(*number as usize)
+    }
+}
+
+struct Counter<'a> {
+    table: &'a SpanTable,
+    strings: &'a Strings,
+    keys: KeyNumbers<'a>,
+    counts: Vec<[[KeyCount; TYPES]; 3]>,
+    /// The last list in which a key was met.
+    met: Vec<u32>,
+    n_lists: u32,
+    owners: [u64; 3],
+}
+
+impl<'a> Counter<'a> {
+    fn new(table: &'a SpanTable, strings: &'a Strings) -> Self {
+        Self {
+            table,
+            strings,
+            keys: KeyNumbers::new(strings),
+            counts: Vec::new(),
+            met: Vec::new(),
+            n_lists: 0,
+            owners: [0; 3],
+        }
+    }
+
+    fn list(&mut self, owner: Owner, runs: &Runs, row: usize) {
+        self.n_lists = self.n_lists.wrapping_add(1);
+        if let Some(owners) = self.owners.get_mut(owner.index()) {
+            *owners += 1;
+        }
+        let attributes = &self.table.attributes;
+        for at in runs.get(row) {
+            let (Some(key), Some(value_type), Some(value)) = (
+                attributes.key.get(at),
+                attributes.value_type.get(at),
+                attributes.value.get(at),
+            ) else {
+                return;
+            };
+            let Some(number) = self.keys.number(*key) else {
+                return;
+            };
+            if number >= self.counts.len() {
+                self.counts.push(Default::default());
+                self.met.push(UNSEEN);
+            }
+            let first = match self.met.get_mut(number) {
+                Some(met) => std::mem::replace(met, self.n_lists) != self.n_lists,
+                None => false,
+            };
+            let bytes = match value_type {
+                AttributeType::Empty => 0,
+                AttributeType::Bool => 1,
+                AttributeType::Int | AttributeType::Double => 8,
+                _ => self.strings.get(StringCode(*value as u32)).len() as u64,
+            };
+            let count = self
+                .counts
+                .get_mut(number)
+                .and_then(|counts| counts.get_mut(owner.index()))
+                .and_then(|counts| counts.get_mut(usize::from(value_type.code())));
+            if let Some(count) = count {
+                count.count += 1;
+                count.first += u64::from(first);
+                count.bytes += bytes;
+            }
+        }
+    }
+
+    fn finish(self) -> KeyCounts {
+        let mut sums = KeyCounts {
+            owners: self.owners,
+            ..KeyCounts::default()
+        };
+        for (text, counts) in self.keys.texts.iter().zip(&self.counts) {
+            let key: Arc<str> = Arc::from(*text);
+            for (owner, counts) in Owner::ALL.into_iter().zip(counts) {
+                for (value_type, count) in AttributeType::ALL.into_iter().zip(counts) {
+                    if count.count > 0 {
+                        let name = PromotedKey {
+                            owner,
+                            key: Arc::clone(&key),
+                            value_type,
+                        };
+                        sums.keys.insert(name, *count);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}

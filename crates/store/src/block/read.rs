@@ -1,0 +1,451 @@
+//! A block opened for reading: its meta, its files, and its small tables once they are asked for.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::RowSelection;
+use parquet::bloom_filter::Sbbf;
+use tokio::sync::OnceCell;
+use tracewell_model::source::QueryContext;
+use tracewell_model::value::AttributeType;
+use tracewell_model::{ContentHash, TraceId};
+
+use super::arrays::{Texts, named};
+use super::checksum::{Segments, decode_checksums, decode_shared};
+use super::error::{BlockError, BlockResult};
+use super::file::{RangeCache, TableReader};
+use super::meta::{BlockMeta, GroupMeta, META_BYTES_MAX};
+use super::schema::{CHECKSUMS_FILE, META_FILE, Owner, SHARED_FILE, Table};
+use super::shape::Shape;
+use super::traces::TraceRun;
+use crate::manifest::BlockId;
+use crate::table::{ResourceEntry, ScopeEntry};
+
+#[derive(Debug)]
+pub struct BlockReader {
+    pub(super) meta: BlockMeta,
+    tables: Vec<TableReader>,
+    shared: Option<Vec<TraceId>>,
+    resources: OnceCell<Arc<Vec<Arc<ResourceEntry>>>>,
+    scopes: OnceCell<Arc<Vec<Arc<ScopeEntry>>>>,
+    shapes: OnceCell<Arc<Shapes>>,
+    /// Bloom filters of trace ids, by group; 10 bits a trace.
+    filters: Vec<OnceCell<Option<Sbbf>>>,
+    runs: Vec<OnceCell<Arc<GroupTraces>>>,
+}
+
+/// The distinct shapes of a block.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    pub(super) by_hash: HashMap<ContentHash, Arc<Shape>, FixedState>,
+    /// With how many owners of a level have it.
+    pub(super) of: Vec<(Owner, Arc<Shape>, u64)>,
+}
+
+/// The trace rows of one group as far as every scan needs them: 45 bytes a trace.
+#[derive(Debug, Default)]
+pub(super) struct GroupTraces {
+    pub(super) runs: Vec<TraceRun>,
+    pub(super) ends: Vec<u64>,
+    /// Tenant of each run, as an index in the group's tenants.
+    pub(super) tenants: Vec<u16>,
+    pub(super) tenant_names: Vec<String>,
+}
+
+// === impl BlockReader ===
+
+impl BlockReader {
+    /// Reads meta, sums and shared ids; tables are opened when they are asked for.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        root: &Path,
+        id: BlockId,
+        cache: Option<Arc<dyn RangeCache>>,
+    ) -> BlockResult<Self> {
+        let folder = root.clone().join(id.to_string());
+        let meta = BlockMeta::decode(&read(&store, &folder, META_FILE).await?)?;
+        if meta.block_id()? != id {
+            return Err(BlockError::malformed(
+                META_FILE,
+                format!("describes block {}", meta.id),
+            ));
+        }
+        let sums = read(&store, &folder, CHECKSUMS_FILE).await?;
+        check(&folder, CHECKSUMS_FILE, &sums, &meta.checksums.crc32c)?;
+        let mut sums: HashMap<String, Segments> = decode_checksums(&sums)?.into_iter().collect();
+        let shared = read(&store, &folder, SHARED_FILE).await?;
+        check(&folder, SHARED_FILE, &shared, &meta.shared.crc32c)?;
+        let shared = decode_shared(&shared)?;
+        let mut tables = Vec::new();
+        for table in Table::ALL {
+            let lacks =
+                || BlockError::malformed(META_FILE, format!("lacks the table {}", table.name()));
+            let entry = meta.table(table).ok_or_else(lacks)?.clone();
+            let segments = sums.remove(&entry.file).ok_or_else(lacks)?;
+            if segments.file_bytes() != entry.bytes {
+                return Err(BlockError::malformed(
+                    META_FILE,
+                    "and checksums differ about a length",
+                ));
+            }
+            let path = folder.clone().join(&*entry.file);
+            tables.push(TableReader::new(
+                Arc::clone(&store),
+                path,
+                table,
+                entry,
+                segments,
+                cache.clone(),
+            ));
+        }
+        let n_groups = meta.groups.len();
+        Ok(Self {
+            meta,
+            tables,
+            shared,
+            resources: OnceCell::new(),
+            scopes: OnceCell::new(),
+            shapes: OnceCell::new(),
+            filters: (0..n_groups).map(|_| OnceCell::new()).collect(),
+            runs: (0..n_groups).map(|_| OnceCell::new()).collect(),
+        })
+    }
+
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// Ids shared with older blocks when this one was committed; `None` if any may be.
+    pub fn shared(&self) -> Option<&[TraceId]> {
+        self.shared.as_deref()
+    }
+
+    pub fn n_groups(&self) -> usize {
+        self.meta.groups.len()
+    }
+
+    pub(super) fn table(&self, table: Table) -> &TableReader {
+        self.tables.get(table as usize).expect("a reader per table")
+    }
+
+    pub(super) fn group(&self, group: usize) -> BlockResult<&GroupMeta> {
+        self.meta
+            .groups
+            .get(group)
+            .ok_or_else(|| BlockError::malformed(META_FILE, "lacks a group"))
+    }
+
+    /// Columns of a group in one of its tables; `None` if it has no rows there.
+    pub(super) async fn columns(
+        &self,
+        group: usize,
+        table: Table,
+        names: &[&str],
+        selection: Option<RowSelection>,
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<RecordBatch>> {
+        match self.group(group)?.row_group(table) {
+            Some(row_group) => {
+                let reader = self.table(table);
+                reader
+                    .columns(row_group, names, selection, ctx)
+                    .await
+                    .map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn small(
+        &self,
+        table: Table,
+        names: &[&str],
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<RecordBatch>> {
+        let reader = self.table(table);
+        match reader.meta.rows {
+            0 => Ok(None),
+            _ => reader.columns(0, names, None, ctx).await.map(Some),
+        }
+    }
+
+    pub(super) async fn resources(
+        &self,
+        ctx: &QueryContext,
+    ) -> BlockResult<&Arc<Vec<Arc<ResourceEntry>>>> {
+        let load = async || {
+            let mut entries = Vec::new();
+            if let Some(batch) = self
+                .small(Table::Resources, &["resource", "canonical"], ctx)
+                .await?
+            {
+                for (hash, canonical) in canonical_rows(&batch, "resource")? {
+                    let resource = tracewell_wire::otlp::decode_resource(&canonical)
+                        .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
+                    entries.push(Arc::new(ResourceEntry {
+                        hash,
+                        resource: Arc::new(resource),
+                    }));
+                }
+            }
+            Ok(Arc::new(entries))
+        };
+        self.resources.get_or_try_init(load).await
+    }
+
+    pub(super) async fn scopes(
+        &self,
+        ctx: &QueryContext,
+    ) -> BlockResult<&Arc<Vec<Arc<ScopeEntry>>>> {
+        let load = async || {
+            let mut entries = Vec::new();
+            if let Some(batch) = self
+                .small(Table::Scopes, &["scope", "canonical"], ctx)
+                .await?
+            {
+                for (hash, canonical) in canonical_rows(&batch, "scope")? {
+                    let scope = tracewell_wire::otlp::decode_scope(&canonical)
+                        .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
+                    entries.push(Arc::new(ScopeEntry {
+                        hash,
+                        scope: Arc::new(scope),
+                    }));
+                }
+            }
+            Ok(Arc::new(entries))
+        };
+        self.scopes.get_or_try_init(load).await
+    }
+
+    pub(super) async fn shapes(&self, ctx: &QueryContext) -> BlockResult<&Arc<Shapes>> {
+        self.shapes.get_or_try_init(|| self.read_shapes(ctx)).await
+    }
+
+    async fn read_shapes(&self, ctx: &QueryContext) -> BlockResult<Arc<Shapes>> {
+        let names = ["shape", "level", "position", "key", "type", "owners"];
+        let mut shapes = Shapes::default();
+        let Some(batch) = self.small(Table::Shapes, &names, ctx).await? else {
+            return Ok(Arc::new(shapes));
+        };
+        let hashes = named(&batch, "shape")?.as_fixed_size_binary();
+        let (levels, keys, types) = (
+            Texts::of(&batch, "level")?,
+            Texts::of(&batch, "key")?,
+            Texts::of(&batch, "type")?,
+        );
+        let owners = named(&batch, "owners")?.as_primitive::<arrow_array::types::Int64Type>();
+        let malformed = |reason: &str| BlockError::malformed("shapes", reason);
+        let mut row = 0;
+        while row < batch.num_rows() {
+            let (hash, level) = (hashes.value(row), levels.get(row));
+            let mut entries = Vec::new();
+            let first = row;
+            while row < batch.num_rows() && hashes.value(row) == hash && levels.get(row) == level {
+                let name = types.get(row).unwrap_or_default();
+                let value_type = AttributeType::ALL
+                    .into_iter()
+                    .find(|value_type| value_type.name() == name);
+                let value_type =
+                    value_type.ok_or_else(|| malformed("type of a value is unknown"))?;
+                entries.push((Arc::from(keys.get(row).unwrap_or_default()), value_type));
+                row += 1;
+            }
+            let owner = level
+                .and_then(Owner::from_name)
+                .ok_or_else(|| malformed("level is unknown"))?;
+            let shape = Arc::new(Shape::new(entries));
+            if shape.hash.0 != hash {
+                return Err(malformed("hash is not that of the content"));
+            }
+            shapes.by_hash.insert(shape.hash, Arc::clone(&shape));
+            shapes
+                .of
+                .push((owner, shape, owners.value(first).unsigned_abs()));
+        }
+        Ok(Arc::new(shapes))
+    }
+
+    /// False only if the group holds no trace of the id.
+    pub(super) async fn may_hold_trace(
+        &self,
+        group: usize,
+        id: TraceId,
+        ctx: &QueryContext,
+    ) -> BlockResult<bool> {
+        let Some(row_group) = self.group(group)?.row_group(Table::Traces) else {
+            return Ok(false);
+        };
+        let Some(cell) = self.filters.get(group) else {
+            return Ok(false);
+        };
+        let reader = self.table(Table::Traces);
+        let filter = cell
+            .get_or_try_init(|| reader.bloom(row_group, "trace_id", ctx))
+            .await?;
+        Ok(filter
+            .as_ref()
+            .is_none_or(|filter| filter.check::<[u8]>(&id.0)))
+    }
+
+    /// What is known without reading: false only if no filter that is loaded lets the id pass.
+    pub fn may_contain(&self, id: TraceId) -> bool {
+        self.filters.iter().any(|cell| match cell.get() {
+            Some(Some(filter)) => filter.check::<[u8]>(&id.0),
+            Some(None) | None => true,
+        })
+    }
+
+    /// Loads the filters of trace ids, so that [`Self::may_contain`] can say no.
+    pub async fn load_filters(&self) -> BlockResult<()> {
+        let ctx = QueryContext::unlimited();
+        for group in 0..self.n_groups() {
+            self.may_hold_trace(group, TraceId::default(), &ctx).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn traces_of(
+        &self,
+        group: usize,
+        ctx: &QueryContext,
+    ) -> BlockResult<&Arc<GroupTraces>> {
+        let cell = self
+            .runs
+            .get(group)
+            .ok_or_else(|| BlockError::malformed(META_FILE, "lacks a group"))?;
+        cell.get_or_try_init(|| self.read_traces(group, ctx)).await
+    }
+
+    async fn read_traces(&self, group: usize, ctx: &QueryContext) -> BlockResult<Arc<GroupTraces>> {
+        let names = [
+            "tenant",
+            "trace_id",
+            "start_unix_nano",
+            "end_unix_nano",
+            "first_row",
+            "row_count",
+        ];
+        let mut traces = GroupTraces::default();
+        let Some(batch) = self
+            .columns(group, Table::Traces, &names, None, ctx)
+            .await?
+        else {
+            return Ok(Arc::new(traces));
+        };
+        let ids = named(&batch, "trace_id")?.as_fixed_size_binary();
+        let starts = named(&batch, "start_unix_nano")?.as_primitive::<UInt64Type>();
+        let firsts = named(&batch, "first_row")?.as_primitive::<Int32Type>();
+        let counts = named(&batch, "row_count")?.as_primitive::<Int32Type>();
+        let tenants = Texts::of(&batch, "tenant")?;
+        let mut next = 0u32;
+        for row in 0..batch.num_rows() {
+            let (from, n) = (firsts.value(row) as u32, counts.value(row) as u32);
+            if from != next || n == 0 {
+                return Err(BlockError::malformed(
+                    "traces",
+                    "runs of rows do not follow each other",
+                ));
+            }
+            next = from + n;
+            traces.runs.push(TraceRun {
+                trace_id: TraceId(id16(ids.value(row))),
+                from,
+                to: next,
+                start_unix_nano: starts.value(row),
+            });
+            let tenant = tenants.get(row).unwrap_or_default();
+            if traces.tenant_names.last().is_none_or(|last| last != tenant) {
+                traces.tenant_names.push(tenant.to_owned());
+            }
+            traces.tenants.push(traces.tenant_names.len() as u16 - 1);
+        }
+        if u64::from(next) != self.group(group)?.spans {
+            return Err(BlockError::malformed(
+                "traces",
+                "rows do not add up to the group's spans",
+            ));
+        }
+        traces.ends = named(&batch, "end_unix_nano")?
+            .as_primitive::<UInt64Type>()
+            .values()
+            .to_vec();
+        Ok(Arc::new(traces))
+    }
+}
+
+pub(super) fn id16(bytes: &[u8]) -> [u8; 16] {
+    bytes.try_into().unwrap_or_default()
+}
+
+pub(super) fn id8(bytes: &[u8]) -> [u8; 8] {
+    bytes.try_into().unwrap_or_default()
+}
+
+/// Hash and canonical bytes of each row, checked against each other.
+fn canonical_rows(
+    batch: &RecordBatch,
+    hash: &'static str,
+) -> BlockResult<Vec<(ContentHash, Vec<u8>)>> {
+    let hashes = named(batch, hash)?.as_fixed_size_binary();
+    let canonical: &ArrayRef = named(batch, "canonical")?;
+    let canonical = canonical.as_binary::<i32>();
+    let rows = (0..batch.num_rows()).map(|row| {
+        let (hash, bytes) = (
+            ContentHash(id16(hashes.value(row))),
+            canonical.value(row).to_vec(),
+        );
+        if ContentHash::of(&bytes) != hash {
+            return Err(BlockError::malformed(
+                "resources or scopes",
+                "hash is not that of the content",
+            ));
+        }
+        Ok((hash, bytes))
+    });
+    debug_assert_eq!(canonical.null_count(), 0);
+    rows.collect()
+}
+
+async fn read(
+    store: &Arc<dyn ObjectStore>,
+    folder: &Path,
+    name: &str,
+) -> BlockResult<bytes::Bytes> {
+    let path = folder.clone().join(name);
+    let failed = |source| BlockError::Object {
+        action: "read",
+        path: path.to_string(),
+        source,
+    };
+    let found = store.get(&path).await.map_err(failed)?;
+    if found.meta.size > META_BYTES_MAX as u64 {
+        return Err(BlockError::TooMany {
+            what: "bytes of a small file",
+            seen: found.meta.size,
+            max: META_BYTES_MAX as u64,
+        });
+    }
+    found.bytes().await.map_err(failed)
+}
+
+fn check(folder: &Path, name: &str, bytes: &[u8], expected: &str) -> BlockResult<()> {
+    let seen = crc32c::crc32c(bytes);
+    let expected = u32::from_str_radix(expected, 16).unwrap_or(!seen);
+    if seen == expected {
+        return Ok(());
+    }
+    let path = folder.clone().join(name).to_string();
+    Err(BlockError::Damaged {
+        path,
+        offset: 0,
+        len: bytes.len() as u64,
+        expected,
+        seen,
+    })
+}

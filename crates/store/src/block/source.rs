@@ -1,0 +1,589 @@
+//! A block as a query reads it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt64Type};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use hashbrown::HashMap;
+use tracewell_model::source::{
+    KeyAnswer, KeyInfo, KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SourceError,
+    SourceResult, SourceSummary, SpanSource, TraceRoot, TraceRow,
+};
+use tracewell_model::value::AttributeType;
+use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId};
+
+use super::arrays::{Texts, named};
+use super::columns::GroupColumns;
+use super::decode::{DictionaryBuilder, hashes_of};
+use super::error::{BlockError, BlockResult};
+use super::file::selection;
+use super::read::{BlockReader, GroupTraces, id8};
+use super::rows::consecutive;
+use super::schema::{Owner, Table};
+use crate::scan::Columns;
+use crate::scan::{
+    Distinct, Eligible, LevelRows, RunColumns, Selection, TraceRun, assemble, eligible, evaluate,
+};
+use crate::shared::SharedTraces;
+
+#[derive(Debug)]
+pub struct BlockSource {
+    reader: Arc<BlockReader>,
+    summary: SourceSummary,
+    shared: Arc<SharedTraces>,
+}
+
+// === impl BlockSource ===
+
+impl BlockSource {
+    pub fn new(reader: Arc<BlockReader>) -> BlockResult<Self> {
+        let meta = reader.meta();
+        let summary = SourceSummary {
+            name: format!("block {}", meta.id),
+            tenant: meta.tenant_id()?,
+            span_start_min: meta.span_start_min,
+            span_start_max: meta.span_start_max,
+            trace_start_max: meta.trace_start_max,
+            n_spans: meta.spans,
+            n_traces: meta.traces,
+            bytes: meta.table_bytes(),
+        };
+        let shared = SharedTraces::new(reader.shared().map(|ids| ids.iter().copied()));
+        Ok(Self {
+            summary,
+            shared: Arc::new(shared),
+            reader,
+        })
+    }
+
+    pub fn reader(&self) -> &Arc<BlockReader> {
+        &self.reader
+    }
+
+    /// Learns further shared ids while the block lives.
+    pub fn shared(&self) -> &Arc<SharedTraces> {
+        &self.shared
+    }
+
+    fn failed(&self, error: BlockError) -> SourceError {
+        self.reader.source_error(error)
+    }
+
+    /// Groups that can take part, newest first, each with the largest start of those after it.
+    async fn order(
+        &self,
+        query: &LeafQuery,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<(usize, Option<u64>)>> {
+        let mut order = Vec::new();
+        for (group, meta) in self.reader.meta().groups.iter().enumerate() {
+            if !meta
+                .tenants
+                .iter()
+                .any(|tenant| tenant == query.tenant.as_str())
+            {
+                continue;
+            }
+            let takes_part = match &query.only {
+                None => query
+                    .window
+                    .intersects(meta.span_start_min, meta.span_start_max),
+                Some(ids) => {
+                    let mut found = false;
+                    for id in ids.iter() {
+                        found = found || self.reader.may_hold_trace(group, *id, ctx).await?;
+                    }
+                    found
+                }
+            };
+            if takes_part {
+                order.push((group, meta.trace_start_max));
+            }
+        }
+        order.sort_by_key(|(_, start)| Reverse(*start));
+        let later: Vec<Option<u64>> = order
+            .iter()
+            .skip(1)
+            .map(|(_, start)| Some(*start))
+            .chain([None])
+            .collect();
+        Ok(order
+            .into_iter()
+            .zip(later)
+            .map(|((group, _), next)| (group, next))
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        query: &LeafQuery,
+        group: usize,
+        next: Option<u64>,
+        ctx: &QueryContext,
+    ) -> SourceResult<LeafBatch> {
+        ctx.check()?;
+        let fail = |error| self.failed(error);
+        let unit = GroupColumns::open(&self.reader, group, ctx)
+            .await
+            .map_err(fail)?;
+        let runs = runs_of(&unit.traces, &query.tenant);
+        let batch = unit
+            .read(Table::Spans, &["span_id", "start_unix_nano"])
+            .await
+            .map_err(fail)?;
+        let batch =
+            batch.ok_or_else(|| fail(BlockError::malformed("spans", "lacks a row group")))?;
+        let starts = named(&batch, "start_unix_nano")
+            .map_err(fail)?
+            .as_primitive::<UInt64Type>();
+        let Eligible { within, shared } = match &query.only {
+            Some(ids) => {
+                let mut bits = BooleanBufferBuilder::new(unit.n_spans());
+                for run in runs
+                    .iter()
+                    .filter(|run| ids.binary_search(&run.trace_id).is_ok())
+                {
+                    bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
+                    bits.append_n((run.to - run.from) as usize, true);
+                }
+                bits.append_n(unit.n_spans().saturating_sub(bits.len()), false);
+                Eligible {
+                    within: Selection::of(bits.finish()),
+                    shared: Vec::new(),
+                }
+            }
+            None => {
+                let ids = self.shared.ids();
+                eligible(&runs, starts.values(), query.window, |id| ids.contains(id))
+            }
+        };
+        ctx.add_inspected_spans(within.n_selected() as u64);
+        let mut bits = Vec::with_capacity(query.filters.len());
+        for filter in query.filters.iter() {
+            bits.push(match within.is_empty() {
+                true => BooleanBuffer::new_unset(unit.n_spans()),
+                false => evaluate(&unit, filter, &within).await?,
+            });
+        }
+        let columns = RunColumns {
+            trace_id: unit
+                .trace_ids()
+                .map_err(fail)?
+                .as_fixed_size_binary()
+                .clone(),
+            span_id: named(&batch, "span_id")
+                .map_err(fail)?
+                .as_fixed_size_binary()
+                .clone(),
+            start_unix_nano: starts.clone(),
+        };
+        assemble(&columns, &runs, &bits, shared, next)
+            .map_err(|error| fail(BlockError::malformed("spans", error.to_string())))
+    }
+
+    /// Per group, the numbers of the trace rows of these ids.
+    async fn locate(
+        &self,
+        tenant: &TenantId,
+        ids: &[TraceId],
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<(usize, Vec<usize>)>> {
+        let mut found = Vec::new();
+        for (group, meta) in self.reader.meta().groups.iter().enumerate() {
+            if !meta.tenants.iter().any(|name| name == tenant.as_str()) {
+                continue;
+            }
+            let mut likely = Vec::new();
+            for id in ids {
+                if self.reader.may_hold_trace(group, *id, ctx).await? {
+                    likely.push(*id);
+                }
+            }
+            if likely.is_empty() {
+                continue;
+            }
+            let traces = self.reader.traces_of(group, ctx).await?;
+            let rows = traces.runs.iter().zip(&traces.tenants).enumerate();
+            let numbers: Vec<usize> = rows
+                .filter(|(_, (run, of))| {
+                    is_tenant(traces, **of, tenant) && likely.binary_search(&run.trace_id).is_ok()
+                })
+                .map(|(number, _)| number)
+                .collect();
+            if !numbers.is_empty() {
+                found.push((group, numbers));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn trace_rows(
+        &self,
+        tenant: &TenantId,
+        ids: &[TraceId],
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<TraceRow>> {
+        let names = [
+            "root_span_id",
+            "root_start_unix_nano",
+            "root_service",
+            "root_name",
+            "span_count",
+            "error_count",
+        ];
+        let mut found = Vec::new();
+        for (group, numbers) in self.locate(tenant, ids, ctx).await? {
+            let traces = Arc::clone(self.reader.traces_of(group, ctx).await?);
+            let select = Some(selection(&consecutive(&numbers), traces.runs.len()));
+            let Some(batch) = self
+                .reader
+                .columns(group, Table::Traces, &names, select, ctx)
+                .await?
+            else {
+                continue;
+            };
+            let (services, roots) = (
+                Texts::of(&batch, "root_service")?,
+                Texts::of(&batch, "root_name")?,
+            );
+            let span_ids = named(&batch, "root_span_id")?.as_fixed_size_binary();
+            let starts = named(&batch, "root_start_unix_nano")?.as_primitive::<UInt64Type>();
+            let spans = named(&batch, "span_count")?.as_primitive::<Int32Type>();
+            let errors = named(&batch, "error_count")?.as_primitive::<Int32Type>();
+            for (row, number) in numbers.iter().enumerate().take(batch.num_rows()) {
+                let (Some(run), Some(end)) = (traces.runs.get(*number), traces.ends.get(*number))
+                else {
+                    continue;
+                };
+                let root = roots.get(row).map(|name| TraceRoot {
+                    start_unix_nano: starts.value(row),
+                    span_id: SpanId(id8(span_ids.value(row))),
+                    service: services.get(row).unwrap_or_default().to_owned(),
+                    name: name.to_owned(),
+                });
+                found.push(TraceRow {
+                    trace_id: run.trace_id,
+                    start_unix_nano: run.start_unix_nano,
+                    end_unix_nano: *end,
+                    root,
+                    n_spans: u64::from(spans.value(row).unsigned_abs()),
+                    n_errors: u64::from(errors.value(row).unsigned_abs()),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn whole_traces(
+        &self,
+        tenant: &TenantId,
+        ids: &[TraceId],
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<Trace>> {
+        let mut found = Vec::new();
+        for (group, numbers) in self.locate(tenant, ids, ctx).await? {
+            let mut builder = DictionaryBuilder::new();
+            let table = self
+                .reader
+                .read_group(group, Some(&numbers), &mut builder, ctx)
+                .await?;
+            let dictionary = builder.dictionary();
+            for row in 0..table.n_spans() {
+                let span = table.span(&dictionary, row);
+                let span =
+                    span.map_err(|error| BlockError::malformed("spans", error.to_string()))?;
+                match found.last_mut() {
+                    Some(Trace { trace_id, spans }) if *trace_id == span.trace_id => {
+                        spans.push(span)
+                    }
+                    _ => found.push(Trace {
+                        trace_id: span.trace_id,
+                        spans: vec![span],
+                    }),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn answer_keys(&self, query: &KeyQuery, ctx: &QueryContext) -> SourceResult<KeyAnswer> {
+        let fail = |error| self.failed(error);
+        let mut counts: KeyCounts = HashMap::new();
+        let mut values = Distinct::new(query.n_max);
+        for (group, meta) in self.reader.meta().groups.iter().enumerate() {
+            ctx.check()?;
+            if !query
+                .window
+                .intersects(meta.span_start_min, meta.span_start_max)
+                || !meta
+                    .tenants
+                    .iter()
+                    .any(|tenant| tenant == query.tenant.as_str())
+            {
+                continue;
+            }
+            let unit = GroupColumns::open(&self.reader, group, ctx)
+                .await
+                .map_err(fail)?;
+            let within = self.in_question(&unit, query).await.map_err(fail)?;
+            let within = Selection::of(evaluate(&unit, &query.filter, &within).await?);
+            if within.is_empty() {
+                continue;
+            }
+            ctx.add_inspected_spans(within.n_selected() as u64);
+            match &query.what {
+                KeyWhat::Keys(scopes) => {
+                    for scope in scopes {
+                        self.count(&unit, *scope, &within, &mut counts, ctx).await?;
+                    }
+                }
+                KeyWhat::Values(columns) => {
+                    for column in columns {
+                        values.collect(&unit, column, &within).await?;
+                    }
+                }
+            }
+        }
+        let keys = counts
+            .into_iter()
+            .map(|((scope, key, value_type), n)| KeyInfo {
+                scope,
+                key,
+                value_type,
+                n,
+            });
+        let mut keys: Vec<KeyInfo> = keys.collect();
+        keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
+        let truncated = keys.len() > query.n_max || values.truncated;
+        keys.truncate(query.n_max);
+        Ok(KeyAnswer {
+            keys,
+            values: values.values,
+            truncated,
+        })
+    }
+
+    /// Spans of the tenant that start in the window.
+    async fn in_question(
+        &self,
+        unit: &GroupColumns<'_>,
+        query: &KeyQuery,
+    ) -> BlockResult<Selection> {
+        let Some(batch) = unit.read(Table::Spans, &["start_unix_nano"]).await? else {
+            return Ok(Selection::of(BooleanBuffer::new_unset(0)));
+        };
+        let starts = named(&batch, "start_unix_nano")?
+            .as_primitive::<UInt64Type>()
+            .values();
+        let mut bits = BooleanBufferBuilder::new(starts.len());
+        for (run, of) in unit.traces.runs.iter().zip(&unit.traces.tenants) {
+            let mine = is_tenant(&unit.traces, *of, &query.tenant);
+            let starts = starts.get(run.range()).unwrap_or_default();
+            starts
+                .iter()
+                .for_each(|start| bits.append(mine && query.window.contains(*start)));
+        }
+        Ok(Selection::of(bits.finish()))
+    }
+
+    /// Counts the keys of one scope over the selected spans, by shapes alone.
+    #[expect(clippy::too_many_lines, reason = "one column after the other")]
+    async fn count(
+        &self,
+        unit: &GroupColumns<'_>,
+        scope: AttributeScope,
+        within: &Selection,
+        counts: &mut KeyCounts,
+        ctx: &QueryContext,
+    ) -> SourceResult<()> {
+        let fail = |error| self.failed(error);
+        let level = tracewell_model::Column::attribute(scope, "").level();
+        let rows = unit.level(level).await?;
+        let owner = match scope {
+            AttributeScope::Span => Owner::Span,
+            AttributeScope::Event => Owner::Event,
+            AttributeScope::Link => Owner::Link,
+            AttributeScope::Resource | AttributeScope::Instrumentation => {
+                let LevelRows::Shared { n, rows } = rows else {
+                    return Ok(());
+                };
+                let mut used = vec![0u64; n];
+                within.for_each(|span| {
+                    if let Some(used) = rows.get(span).and_then(|row| used.get_mut(*row as usize)) {
+                        *used += 1;
+                    }
+                });
+                let lists: Vec<&[KeyValue]> = match scope {
+                    AttributeScope::Resource => {
+                        let entries = self.reader.resources(ctx).await.map_err(fail)?;
+                        entries
+                            .iter()
+                            .map(|entry| &*entry.resource.attributes)
+                            .collect()
+                    }
+                    _ => {
+                        let entries = self.reader.scopes(ctx).await.map_err(fail)?;
+                        entries
+                            .iter()
+                            .map(|entry| &*entry.scope.attributes)
+                            .collect()
+                    }
+                };
+                for (list, n) in lists.into_iter().zip(used).filter(|(_, n)| *n > 0) {
+                    for attribute in list {
+                        let key = (
+                            scope,
+                            attribute.key.clone(),
+                            attribute.value.attribute_type(),
+                        );
+                        *counts.entry(key).or_default() += n;
+                    }
+                }
+                return Ok(());
+            }
+        };
+        let Some(batch) = unit.read(owner.table(), &["shape"]).await.map_err(fail)? else {
+            return Ok(());
+        };
+        let mut by_shape = HashMap::<_, u64>::new();
+        for (row, hash) in hashes_of(&batch).map_err(fail)?.into_iter().enumerate() {
+            let selected = match &rows {
+                LevelRows::Owned { owners } => owners
+                    .get(row)
+                    .is_some_and(|span| within.contains(*span as usize)),
+                _ => within.contains(row),
+            };
+            if let Some(hash) = hash.filter(|_| selected) {
+                *by_shape.entry(hash).or_default() += 1;
+            }
+        }
+        let shapes = self.reader.shapes(ctx).await.map_err(fail)?;
+        for (hash, n) in by_shape {
+            for entry in shapes
+                .by_hash
+                .get(&hash)
+                .iter()
+                .flat_map(|shape| &shape.entries)
+            {
+                *counts
+                    .entry((scope, entry.key.to_string(), entry.value_type))
+                    .or_default() += n;
+            }
+        }
+        Ok(())
+    }
+}
+
+type KeyCounts = HashMap<(AttributeScope, String, AttributeType), u64>;
+
+impl SpanSource for BlockSource {
+    fn summary(&self) -> &SourceSummary {
+        &self.summary
+    }
+
+    fn leaves(
+        &self,
+        query: LeafQuery,
+        ctx: QueryContext,
+    ) -> BoxStream<'_, SourceResult<LeafBatch>> {
+        let plan = async move {
+            let order = self
+                .order(&query, &ctx)
+                .await
+                .map_err(|error| self.failed(error));
+            (order, Arc::new(query), ctx)
+        };
+        plan.into_stream()
+            .flat_map(move |(order, query, ctx)| match order {
+                Err(error) => futures::stream::iter([Err(error)]).boxed(),
+                Ok(order) => futures::stream::iter(order)
+                    .then(move |(group, next)| {
+                        let (query, ctx) = (Arc::clone(&query), ctx.clone());
+                        async move { self.scan(&query, group, next, &ctx).await }
+                    })
+                    .boxed(),
+            })
+            .boxed()
+    }
+
+    fn traces<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<TraceRow>>> {
+        async move {
+            self.trace_rows(tenant, ids, &ctx)
+                .await
+                .map_err(|error| self.failed(error))
+        }
+        .boxed()
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<Trace>>> {
+        async move {
+            self.whole_traces(tenant, ids, &ctx)
+                .await
+                .map_err(|error| self.failed(error))
+        }
+        .boxed()
+    }
+
+    fn keys<'a>(
+        &'a self,
+        query: &'a KeyQuery,
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<KeyAnswer>> {
+        async move { self.answer_keys(query, &ctx).await }.boxed()
+    }
+
+    fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
+        self.reader.may_contain(id)
+    }
+}
+
+impl BlockReader {
+    pub(super) fn source_error(&self, error: BlockError) -> SourceError {
+        let source_name = format!("block {}", self.meta.id);
+        match error {
+            BlockError::Query(error) => error,
+            error if error.is_damage() => SourceError::Damaged {
+                source_name,
+                reason: error.to_string(),
+            },
+            error => SourceError::Io {
+                source_name,
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+fn is_tenant(traces: &GroupTraces, number: u16, tenant: &TenantId) -> bool {
+    traces
+        .tenant_names
+        .get(usize::from(number))
+        .is_some_and(|name| name == tenant.as_str())
+}
+
+fn runs_of(traces: &GroupTraces, tenant: &TenantId) -> Vec<TraceRun> {
+    let runs = traces.runs.iter().zip(&traces.tenants);
+    runs.filter(|(_, of)| is_tenant(traces, **of, tenant))
+        .map(|(run, _)| TraceRun {
+            trace_id: run.trace_id,
+            from: run.from,
+            to: run.to,
+            start_unix_nano: run.start_unix_nano,
+        })
+        .collect()
+}

@@ -1,0 +1,307 @@
+//! Blocks there and back: nothing is lost, damage is named, golden blocks stay readable.
+
+#![expect(clippy::too_many_lines, reason = "every field of a span, one after the other")]
+
+mod sample;
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tracewell_model::source::QueryContext;
+use tracewell_model::{Span, TenantId, TraceId};
+
+use super::*;
+use crate::manifest::BlockId;
+use sample::{golden_spans, random_spans, spans_of, table_of};
+
+const ID: BlockId = BlockId([7; 16]);
+
+fn options(id: BlockId, level: u8, promotion: Promotion) -> BlockOptions {
+    BlockOptions {
+        id,
+        level,
+        tenant: None,
+        promotion,
+        created_unix_nano: 1,
+        arrival_unix_nano: (1, 2),
+    }
+}
+
+/// Writes spans as one group.
+async fn write(
+    store: &Arc<dyn ObjectStore>,
+    id: BlockId,
+    level: u8,
+    spans: &[(TenantId, Span)],
+) -> WrittenBlock {
+    let (table, dictionary) = table_of(spans);
+    let rows: Vec<u32> = (0..table.n_spans() as u32).collect();
+    let promotion = KeyCounts::of(&table, &dictionary.strings, &rows).choose();
+    let options = options(id, level, promotion);
+    let mut writer = BlockWriter::new(Arc::clone(store), &Path::from("blocks"), options).unwrap();
+    writer.append(&table, &dictionary, &rows).await.unwrap();
+    writer.finish(Some(&[TraceId([3; 16])])).await.unwrap()
+}
+
+async fn open(store: &Arc<dyn ObjectStore>, id: BlockId) -> BlockReader {
+    BlockReader::open(Arc::clone(store), &Path::from("blocks"), id, None)
+        .await
+        .unwrap()
+}
+
+fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+async fn read_all(block: &BlockReader) -> Vec<(TenantId, Span)> {
+    let ctx = QueryContext::unlimited();
+    let mut spans = Vec::new();
+    for group in 0..block.n_groups() {
+        let mut builder = DictionaryBuilder::new();
+        let table = block
+            .read_group(group, None, &mut builder, &ctx)
+            .await
+            .unwrap();
+        spans.extend(spans_of(&table, &builder.dictionary()));
+    }
+    spans
+}
+
+fn sorted(mut spans: Vec<(TenantId, Span)>) -> Vec<String> {
+    spans.sort_by(|a, b| {
+        let key = |span: &Span| (span.trace_id, span.start_unix_nano, span.span_id);
+        (&a.0, key(&a.1)).cmp(&(&b.0, key(&b.1)))
+    });
+    let mut texts: Vec<String> = spans.iter().map(|span| format!("{span:?}")).collect();
+    texts.sort();
+    texts
+}
+
+#[tokio::test]
+async fn random_spans_come_back_as_they_were() {
+    for seed in 0..6 {
+        for (level, n) in [(0, 700), (1, 300), (1, 1)] {
+            let spans = random_spans(seed, n);
+            let store = memory();
+            write(&store, ID, level, &spans).await;
+            let block = open(&store, ID).await;
+            let found = sorted(read_all(&block).await);
+            let expected = sorted(spans);
+            assert_eq!(found.len(), expected.len(), "seed {seed} level {level}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found, expected, "seed {seed} level {level}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn single_traces_come_back_from_few_pages() {
+    let spans = random_spans(11, 900);
+    let store = memory();
+    write(&store, ID, 1, &spans).await;
+    let block = open(&store, ID).await;
+    let ctx = QueryContext::unlimited();
+    let n_traces = block.meta().traces as usize;
+    for only in [vec![0], vec![3, 4, 9], vec![n_traces - 1]] {
+        let mut builder = DictionaryBuilder::new();
+        let table = block
+            .read_group(0, Some(&only), &mut builder, &ctx)
+            .await
+            .unwrap();
+        let found = spans_of(&table, &builder.dictionary());
+        let ids: Vec<_> = found
+            .iter()
+            .map(|(tenant, span)| (tenant.clone(), span.trace_id))
+            .collect();
+        let expected = spans
+            .iter()
+            .filter(|(tenant, span)| ids.contains(&(tenant.clone(), span.trace_id)))
+            .cloned()
+            .collect();
+        assert_eq!(sorted(found), sorted(expected));
+    }
+}
+
+/// A single flipped bit is found wherever it lies, and named with its place.
+#[tokio::test]
+async fn a_flipped_bit_in_any_segment_is_named() {
+    let store = memory();
+    let written = write(&store, ID, 1, &golden_spans(0)).await;
+    for file in &written.files {
+        let path = Path::from("blocks").join(ID.to_string()).join(&*file.name);
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+        for at in (0..bytes.len()).step_by(97) {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1 << (at % 8);
+            store.put(&path, damaged.into()).await.unwrap();
+            let opened =
+                BlockReader::open(Arc::clone(&store), &Path::from("blocks"), ID, None).await;
+            match opened {
+                Err(error) => assert!(error.is_damage(), "{} byte {at}: {error}", file.name),
+                Ok(block) => {
+                    let report = block.verify().await;
+                    assert_eq!(report.damage.len(), 1, "{} byte {at}", file.name);
+                    assert!(
+                        report.damage[0].contains(&file.name),
+                        "{}",
+                        report.damage[0]
+                    );
+                }
+            }
+        }
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+    assert!(open(&store, ID).await.verify().await.damage.is_empty());
+}
+
+/// Where the golden blocks of version 1 lie.
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/block_v1");
+
+fn golden_id(number: u8) -> BlockId {
+    BlockId([0xa0 + number; 16])
+}
+
+/// Writes them anew where `UPDATE_GOLDEN` asks for it; a released version's are never written again.
+#[tokio::test]
+async fn golden_blocks_of_version_1_are_read() {
+    for number in 0..2 {
+        let id = golden_id(number);
+        let folder = std::path::Path::new(GOLDEN).join(id.to_string());
+        let store = memory();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let written = write(&store, id, number, &golden_spans(number)).await;
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in written.files {
+                let path = Path::from("blocks").join(id.to_string()).join(&*file.name);
+                let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+                std::fs::write(folder.join(&file.name), bytes).unwrap();
+            }
+        }
+        let store = memory();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = Path::from("blocks")
+                .join(id.to_string())
+                .join(entry.file_name().to_str().unwrap());
+            store
+                .put(&path, std::fs::read(entry.path()).unwrap().into())
+                .await
+                .unwrap();
+        }
+        let block = open(&store, id).await;
+        assert_eq!(block.meta().version, 1);
+        assert!(block.verify().await.damage.is_empty());
+        assert_eq!(sorted(read_all(&block).await), sorted(golden_spans(number)));
+        let inspection = block.inspect().await.unwrap();
+        assert_eq!(inspection.spans, 18);
+        let methods: Vec<_> = inspection
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.key == "http.method")
+            .collect();
+        assert_eq!(methods[0].column.as_deref(), Some("span.http.method"));
+        assert!(methods[0].stored_bytes.unwrap() > 0);
+    }
+}
+
+/// What a query reads of a block agrees with the spans that went in.
+#[tokio::test]
+async fn a_block_answers_as_its_spans_do() {
+    use futures::TryStreamExt;
+    use tracewell_model::predicate::Operand;
+    use tracewell_model::source::{LeafQuery, SpanSource};
+    use tracewell_model::{
+        AttributeScope, AttributeValue, Column, CompareOp, Filter, Leaf, Predicate,
+    };
+
+    let tenant = TenantId::new("a").unwrap();
+    for seed in 20..26 {
+        let spans = random_spans(seed, 400);
+        let store = memory();
+        write(&store, ID, (seed % 2) as u8, &spans).await;
+        let source = BlockSource::new(Arc::new(open(&store, ID).await)).unwrap();
+        let ctx = QueryContext::unlimited;
+        for key in [
+            "userid",
+            "userId",
+            "http.method",
+            "rare\nkey",
+            "",
+            "key7",
+            "key12",
+            "nowhere",
+        ] {
+            let predicates = [
+                Predicate::Exists,
+                Predicate::Compare {
+                    op: CompareOp::Equal,
+                    operand: Operand::String("v7".into()),
+                },
+                Predicate::Compare {
+                    op: CompareOp::Greater,
+                    operand: Operand::Int(0),
+                },
+                Predicate::Compare {
+                    op: CompareOp::NotEqual,
+                    operand: Operand::String("v1".into()),
+                },
+            ];
+            for predicate in predicates {
+                let leaf = Leaf {
+                    column: Column::attribute(AttributeScope::Span, key),
+                    predicate,
+                    when_absent: false,
+                };
+                let query = LeafQuery {
+                    tenant: tenant.clone(),
+                    filters: Arc::from([Filter::Leaf(leaf.clone())]),
+                    window: tracewell_model::TimeRange::ALL,
+                    only: None,
+                };
+                let batches: Vec<_> = source.leaves(query, ctx()).try_collect().await.unwrap();
+                let found: usize = batches
+                    .iter()
+                    .map(|batch| batch.bits[0].count_set_bits())
+                    .sum();
+                let expected = spans.iter().filter(|(of, span)| {
+                    let first = span
+                        .attributes
+                        .iter()
+                        .find(|attribute| attribute.key == key);
+                    let value = first.map_or(&AttributeValue::Empty, |attribute| &attribute.value);
+                    *of == tenant && leaf.matches(value.as_value())
+                });
+                assert_eq!(
+                    found,
+                    expected.count(),
+                    "seed {seed} key {key:?} {:?}",
+                    leaf.predicate
+                );
+            }
+        }
+        let mut ids: Vec<TraceId> = spans
+            .iter()
+            .filter(|(of, _)| *of == tenant)
+            .map(|(_, span)| span.trace_id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = source.traces(&tenant, &ids, ctx()).await.unwrap();
+        assert_eq!(rows.len(), ids.len(), "seed {seed}");
+        let fetched = source.fetch(&tenant, &ids, ctx()).await.unwrap();
+        let fetched = fetched
+            .into_iter()
+            .flat_map(|trace| trace.spans)
+            .map(|span| (tenant.clone(), span))
+            .collect();
+        let expected = spans
+            .iter()
+            .filter(|(of, _)| *of == tenant)
+            .cloned()
+            .collect();
+        assert_eq!(sorted(fetched), sorted(expected), "seed {seed}");
+    }
+}

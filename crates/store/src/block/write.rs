@@ -1,0 +1,502 @@
+//! Writing a block: groups one after the other, then the small tables, sums and the meta.
+//!
+//! Memory is bounded by one encoded group and one part of each table's upload. Nothing is committed
+//! here: a block that no manifest names is swept.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::file::properties::{BloomFilterPosition, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, TypePtr};
+use tracewell_model::{ContentHash, TenantId, TraceId};
+
+use super::checksum::{
+    Segments, encode_checksums, encode_shared, row_group_boundaries, tail_boundaries,
+};
+use super::chunk::Chunk;
+use super::encode::{EncodedGroup, Encoder, group_id};
+use super::error::{BlockError, BlockResult};
+use super::keys::{KeyCounts, Promotion};
+use super::meta::{BlockMeta, ColumnMeta, FileMeta, GroupMeta, RowGroups, SharedMeta, TableMeta};
+use super::schema::{
+    CHECKSUMS_FILE, ColumnSpec, FORMAT, META_FILE, Owner, PromotedKey, SHARED_FILE, Table, VERSION,
+    parquet_schema,
+};
+use super::shape::Shape;
+use super::side::{resource_cells, resource_columns, scope_cells, scope_columns, shape_cells};
+use super::upload::Upload;
+use crate::manifest::{BlockFile, BlockId};
+use crate::table::{Dictionary, ResourceEntry, ScopeEntry, SpanTable};
+
+/// What a block is, before its first group.
+#[derive(Debug, Clone)]
+pub struct BlockOptions {
+    pub id: BlockId,
+    /// 0, 1 or 2: the codec of strings, and Bloom filters from 1 on.
+    pub level: u8,
+    /// `None` where there are several.
+    pub tenant: Option<TenantId>,
+    pub promotion: Promotion,
+    pub created_unix_nano: u64,
+    /// First and last arrival of the requests that brought the spans.
+    pub arrival_unix_nano: (u64, u64),
+}
+
+/// A block whose files are written.
+#[derive(Debug, Clone)]
+pub struct WrittenBlock {
+    pub meta: BlockMeta,
+    /// Every file, for the manifest.
+    pub files: Vec<BlockFile>,
+}
+
+/// The schema of one table of one block.
+#[derive(Debug)]
+pub(super) struct TableSchema {
+    pub(super) columns: Vec<ColumnSpec>,
+    pub(super) root: TypePtr,
+    pub(super) descriptor: SchemaDescPtr,
+}
+
+/// The schemas of the tables, by [`Table`].
+#[derive(Debug)]
+pub(super) struct Schemas(Vec<TableSchema>);
+
+#[derive(Debug)]
+pub struct BlockWriter {
+    store: Arc<dyn ObjectStore>,
+    folder: Path,
+    options: BlockOptions,
+    schemas: Schemas,
+    tables: Vec<TableFile>,
+    groups: Vec<GroupMeta>,
+    resources: HashMap<ContentHash, Arc<ResourceEntry>, FixedState>,
+    scopes: HashMap<ContentHash, Arc<ScopeEntry>, FixedState>,
+    shapes: HashMap<(Owner, ContentHash), (Shape, u64), FixedState>,
+    counts: KeyCounts,
+    end_max: u64,
+}
+
+/// A table on its way to the store.
+#[derive(Debug)]
+struct TableFile {
+    table: Table,
+    writer: SerializedFileWriter<Vec<u8>>,
+    upload: Upload,
+    segments: Segments,
+    n_row_groups: u32,
+    n_rows: u64,
+}
+
+// === impl Schemas ===
+
+impl Schemas {
+    pub(super) fn new(promotion: &Promotion) -> BlockResult<Self> {
+        let owner_of = |table| Owner::ALL.into_iter().find(|owner| owner.table() == table);
+        let schemas = Table::ALL.into_iter().map(|table| {
+            let mut columns = table.columns();
+            if let Some(owner) = owner_of(table) {
+                columns.extend(promotion.of(owner).filter_map(PromotedKey::column));
+            }
+            TableSchema::new(table, columns)
+        });
+        schemas.collect::<BlockResult<_>>().map(Self)
+    }
+
+    pub(super) fn of(&self, table: Table) -> &TableSchema {
+        self.0.get(table as usize).expect("a schema per table")
+    }
+
+    /// Replaces the schema of a table whose columns are known only at the end.
+    fn set(&mut self, table: Table, columns: Vec<ColumnSpec>) -> BlockResult<()> {
+        let schema = TableSchema::new(table, columns)?;
+        if let Some(place) = self.0.get_mut(table as usize) {
+            *place = schema;
+        }
+        Ok(())
+    }
+}
+
+impl TableSchema {
+    fn new(table: Table, columns: Vec<ColumnSpec>) -> BlockResult<Self> {
+        let root = parquet_schema(&columns).map_err(BlockError::parquet(table.name()))?;
+        let root = Arc::new(root);
+        Ok(Self {
+            columns,
+            descriptor: Arc::new(SchemaDescriptor::new(Arc::clone(&root))),
+            root,
+        })
+    }
+}
+
+// === impl BlockWriter ===
+
+impl BlockWriter {
+    /// `root` holds the folders of blocks.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        root: &Path,
+        options: BlockOptions,
+    ) -> BlockResult<Self> {
+        let folder = root.clone().join(options.id.to_string());
+        let schemas = Schemas::new(&options.promotion)?;
+        let tables = Table::GROUPED
+            .into_iter()
+            .map(|table| TableFile::new(&store, &folder, table, schemas.of(table)))
+            .collect::<BlockResult<_>>()?;
+        Ok(Self {
+            store,
+            folder,
+            options,
+            schemas,
+            tables,
+            groups: Vec::new(),
+            resources: HashMap::default(),
+            scopes: HashMap::default(),
+            shapes: HashMap::default(),
+            counts: KeyCounts::default(),
+            end_max: 0,
+        })
+    }
+
+    /// Encodes and writes one group. Encoding takes some 100 ms of the processor and does not yield.
+    ///
+    /// # Hidden contract
+    /// `rows` are sorted by tenant, trace id, start and span id and hold whole traces of the block;
+    /// traces of a later group start later.
+    pub async fn append(
+        &mut self,
+        table: &SpanTable,
+        dictionary: &Dictionary,
+        rows: &[u32],
+    ) -> BlockResult<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let id = group_id(self.options.id.0, self.groups.len());
+        let encoder = Encoder {
+            schemas: &self.schemas,
+            promotion: &self.options.promotion,
+            level: self.options.level,
+        };
+        let group = encoder.encode(id, table, dictionary, rows)?;
+        self.remember(
+            &group,
+            dictionary,
+            &KeyCounts::of(table, &dictionary.strings, rows),
+        );
+        self.write_group(group).await
+    }
+
+    fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary, counts: &KeyCounts) {
+        for entry in group
+            .resources
+            .iter()
+            .filter_map(|at| dictionary.resources.get(*at as usize))
+        {
+            self.resources
+                .entry(entry.hash)
+                .or_insert_with(|| Arc::clone(entry));
+        }
+        for entry in group
+            .scopes
+            .iter()
+            .filter_map(|at| dictionary.scopes.get(*at as usize))
+        {
+            self.scopes
+                .entry(entry.hash)
+                .or_insert_with(|| Arc::clone(entry));
+        }
+        for (owner, shape, n) in &group.shapes {
+            let found = self.shapes.entry((*owner, shape.hash));
+            found.or_insert_with(|| (shape.clone(), 0)).1 += n;
+        }
+        self.counts.add(counts);
+        for (key, distinct) in self.options.promotion.keys.iter().zip(&group.distinct) {
+            if let Some(count) = self.counts.keys.get_mut(key) {
+                count.distinct = count.distinct.max(*distinct);
+            }
+        }
+        self.end_max = self.end_max.max(group.end_max);
+    }
+
+    async fn write_group(&mut self, group: EncodedGroup) -> BlockResult<()> {
+        let mut meta = GroupMeta {
+            id: format!("{:032x}", u128::from_be_bytes(group.id)),
+            spans: group.n_spans,
+            traces: group.n_traces,
+            span_start_min: group.span_start.0,
+            span_start_max: group.span_start.1,
+            trace_start_min: group.trace_start.0,
+            trace_start_max: group.trace_start.1,
+            row_groups: RowGroups::default(),
+            lacking: Vec::new(),
+            tenants: group.tenants,
+        };
+        for ((table, n_rows, chunks), file) in group.tables.into_iter().zip(&mut self.tables) {
+            debug_assert_eq!(table, file.table);
+            if n_rows > 0 {
+                meta.set_row_group(table, file.append(n_rows, chunks).await?);
+            }
+        }
+        self.groups.push(meta);
+        Ok(())
+    }
+
+    /// Writes what is left. `shared` are the traces that older blocks hold spans of, sorted; `None`
+    /// says that every trace may be shared.
+    pub async fn finish(mut self, shared: Option<&[TraceId]>) -> BlockResult<WrittenBlock> {
+        self.small_tables().await?;
+        let mut tables = Vec::new();
+        let mut sums = Vec::new();
+        for file in std::mem::take(&mut self.tables) {
+            let (meta, segments) = file.finish().await?;
+            sums.push((meta.file.clone(), segments));
+            tables.push(meta);
+        }
+        let checksums = encode_checksums(&sums);
+        let shared_file = encode_shared(shared);
+        let meta = self.meta(
+            tables,
+            file_meta(&checksums),
+            SharedMeta {
+                bytes: shared_file.len() as u64,
+                crc32c: file_meta(&shared_file).crc32c,
+                count: shared.map(|ids| ids.len() as u64),
+            },
+        );
+        let meta_file = meta.encode()?;
+        let mut files: Vec<BlockFile> = meta
+            .tables
+            .iter()
+            .map(|table| BlockFile {
+                name: table.file.clone(),
+                bytes: table.bytes,
+            })
+            .collect();
+        // The meta is the last to be written: a folder without it was never finished.
+        for (name, bytes) in [
+            (CHECKSUMS_FILE, checksums),
+            (SHARED_FILE, shared_file),
+            (META_FILE, meta_file),
+        ] {
+            let mut upload = Upload::new(Arc::clone(&self.store), self.folder.clone().join(name));
+            upload.write(&bytes).await?;
+            upload.finish().await?;
+            files.push(BlockFile {
+                name: name.to_owned(),
+                bytes: bytes.len() as u64,
+            });
+        }
+        Ok(WrittenBlock { meta, files })
+    }
+
+    /// Gives up: what was uploaded in parts is let go, the rest is swept.
+    pub async fn abort(self) {
+        for file in self.tables {
+            file.upload.abort().await;
+        }
+    }
+
+    async fn small_tables(&mut self) -> BlockResult<()> {
+        let mut resources: Vec<_> = self.resources.values().cloned().collect();
+        resources.sort_unstable_by_key(|entry| entry.hash);
+        let mut scopes: Vec<_> = self.scopes.values().cloned().collect();
+        scopes.sort_unstable_by_key(|entry| entry.hash);
+        let mut shapes: Vec<_> = self
+            .shapes
+            .iter()
+            .map(|((owner, _), (shape, n))| (*owner, shape, *n))
+            .collect();
+        shapes.sort_unstable_by_key(|(owner, shape, _)| (*owner, shape.hash));
+        self.schemas
+            .set(Table::Resources, resource_columns(&resources))?;
+        self.schemas.set(Table::Scopes, scope_columns(&scopes))?;
+        let encoder = Encoder {
+            schemas: &self.schemas,
+            promotion: &self.options.promotion,
+            level: self.options.level,
+        };
+        let canonical: Vec<Vec<u8>> = resources
+            .iter()
+            .map(|entry| tracewell_wire::otlp::canonical_resource(&entry.resource))
+            .collect();
+        let cells = resource_cells(
+            &resources,
+            &canonical,
+            &self.schemas.of(Table::Resources).columns,
+        );
+        let resource_chunks = encoder.chunks(Table::Resources, cells)?;
+        let canonical: Vec<Vec<u8>> = scopes
+            .iter()
+            .map(|entry| tracewell_wire::otlp::canonical_scope(&entry.scope))
+            .collect();
+        let cells = scope_cells(&scopes, &canonical, &self.schemas.of(Table::Scopes).columns);
+        let scope_chunks = encoder.chunks(Table::Scopes, cells)?;
+        let n_entries = shapes.iter().map(|(_, shape, _)| shape.entries.len()).sum();
+        let shape_chunks = encoder.chunks(Table::Shapes, shape_cells(&shapes))?;
+        let small = [
+            (Table::Resources, resources.len(), resource_chunks),
+            (Table::Scopes, scopes.len(), scope_chunks),
+            (Table::Shapes, n_entries, shape_chunks),
+        ];
+        for (table, n_rows, chunks) in small {
+            let mut file =
+                TableFile::new(&self.store, &self.folder, table, self.schemas.of(table))?;
+            if n_rows > 0 {
+                file.append(n_rows, chunks).await?;
+            }
+            self.tables.push(file);
+        }
+        Ok(())
+    }
+
+    fn meta(&self, tables: Vec<TableMeta>, checksums: FileMeta, shared: SharedMeta) -> BlockMeta {
+        let min =
+            |value: &dyn Fn(&GroupMeta) -> u64| self.groups.iter().map(value).min().unwrap_or(0);
+        let max =
+            |value: &dyn Fn(&GroupMeta) -> u64| self.groups.iter().map(value).max().unwrap_or(0);
+        let (keys, keys_truncated) = self.counts.listed();
+        let column = |key: &PromotedKey| {
+            Some(ColumnMeta {
+                level: key.owner.name().to_owned(),
+                key: key.key.to_string(),
+                value_type: key.value_type.name().to_owned(),
+                column: key.column()?.name.to_string(),
+            })
+        };
+        BlockMeta {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            version_needed: VERSION,
+            id: self.options.id.to_string(),
+            level: self.options.level,
+            writer: concat!("tracewell ", env!("CARGO_PKG_VERSION")).to_owned(),
+            created_unix_nano: self.options.created_unix_nano,
+            tenant: self.options.tenant.as_ref().map(ToString::to_string),
+            spans: self.groups.iter().map(|group| group.spans).sum(),
+            traces: self.groups.iter().map(|group| group.traces).sum(),
+            span_start_min: min(&|group| group.span_start_min),
+            span_start_max: max(&|group| group.span_start_max),
+            trace_start_min: min(&|group| group.trace_start_min),
+            trace_start_max: max(&|group| group.trace_start_max),
+            end_max: self.end_max,
+            arrival_min: self.options.arrival_unix_nano.0,
+            arrival_max: self.options.arrival_unix_nano.1,
+            tables,
+            checksums,
+            shared,
+            groups: self.groups.clone(),
+            columns: self
+                .options
+                .promotion
+                .keys
+                .iter()
+                .filter_map(column)
+                .collect(),
+            keys,
+            keys_truncated,
+        }
+    }
+}
+
+fn file_meta(bytes: &[u8]) -> FileMeta {
+    FileMeta {
+        bytes: bytes.len() as u64,
+        crc32c: format!("{:08x}", crc32c::crc32c(bytes)),
+    }
+}
+
+// === impl TableFile ===
+
+impl TableFile {
+    fn new(
+        store: &Arc<dyn ObjectStore>,
+        folder: &Path,
+        table: Table,
+        schema: &TableSchema,
+    ) -> BlockResult<Self> {
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("tracewell ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_bloom_filter_position(BloomFilterPosition::AfterRowGroup)
+            .build();
+        let writer =
+            SerializedFileWriter::new(Vec::new(), Arc::clone(&schema.root), properties.into())
+                .map_err(BlockError::parquet(table.name()))?;
+        Ok(Self {
+            table,
+            writer,
+            upload: Upload::new(Arc::clone(store), folder.clone().join(table.file())),
+            segments: Segments::default(),
+            n_row_groups: 0,
+            n_rows: 0,
+        })
+    }
+
+    /// Appends a row group; returns its number.
+    async fn append(&mut self, n_rows: usize, chunks: Vec<Chunk>) -> BlockResult<u32> {
+        let failed = || BlockError::parquet(self.table.name());
+        let mut boundaries = vec![4];
+        let mut group = self.writer.next_row_group().map_err(failed())?;
+        let mut pages = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let metadata = &chunk.close.metadata;
+            let (start, _) = metadata.byte_range();
+            let locations = chunk
+                .close
+                .offset_index
+                .iter()
+                .flat_map(|index| &index.page_locations);
+            pages.push(
+                locations
+                    .map(|page| page.offset - start as i64)
+                    .collect::<Vec<i64>>(),
+            );
+            group
+                .append_column(&chunk.bytes, chunk.close)
+                .map_err(failed())?;
+        }
+        group.close().map_err(failed())?;
+        if let Some(group) = self.writer.flushed_row_groups().last() {
+            row_group_boundaries(group, &pages, &mut boundaries);
+        }
+        self.drain(&mut boundaries).await?;
+        self.n_rows += n_rows as u64;
+        self.n_row_groups += 1;
+        Ok(self.n_row_groups - 1)
+    }
+
+    async fn drain(&mut self, boundaries: &mut Vec<u64>) -> BlockResult<()> {
+        let io =
+            |error: std::io::Error| BlockError::malformed(self.table.name(), error.to_string());
+        self.writer.flush().map_err(io)?;
+        let bytes = std::mem::take(self.writer.inner_mut());
+        self.segments.extend(&bytes, boundaries);
+        self.upload.write(&bytes).await
+    }
+
+    async fn finish(mut self) -> BlockResult<(TableMeta, Segments)> {
+        let metadata = self
+            .writer
+            .finish()
+            .map_err(BlockError::parquet(self.table.name()))?;
+        let mut boundaries = vec![4];
+        let indexes = tail_boundaries(&metadata, &mut boundaries);
+        let row_groups_end = self.segments.file_bytes();
+        self.drain(&mut boundaries).await?;
+        let bytes = self.segments.file_bytes();
+        self.upload.finish().await?;
+        let meta = TableMeta {
+            name: self.table.name().to_owned(),
+            file: self.table.file(),
+            bytes,
+            footer_bytes: bytes - indexes.unwrap_or(row_groups_end.max(4)),
+            rows: self.n_rows,
+        };
+        Ok((meta, self.segments))
+    }
+}
