@@ -54,7 +54,11 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     let query_runtime = runtime("query")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let opened = ingest_runtime.block_on(storage::open(config, Arc::clone(&clock)));
-    let (store, workers) = opened.context("opening the store")?;
+    let storage::Opened {
+        store,
+        workers,
+        locks: _locks,
+    } = opened.context("opening the store")?;
     let workers = workers
         .start(ingest_runtime.handle())
         .context("starting the workers of the store")?;

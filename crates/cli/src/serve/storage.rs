@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::Clock;
 use tracewell_store::codec::BlockFormat;
-use tracewell_store::disk::{Disk, LocalDisk};
+use tracewell_store::disk::{Disk, DiskLock, LocalDisk};
 use tracewell_store::merge::plan::MergePolicy;
 use tracewell_store::objects::DiskObjects;
 use tracewell_store::wal::Durability;
@@ -19,13 +19,32 @@ use super::interim::PlainFormat;
 use crate::config::values::DiskShare;
 use crate::config::{self, Config};
 
-pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Arc<Store>, Workers)> {
+/// The file that keeps a second process out of a folder.
+const LOCK: &str = "lock";
+
+/// An open store, its workers, and what keeps other processes away for as long as it is held.
+pub(super) struct Opened {
+    pub(super) store: Arc<Store>,
+    pub(super) workers: Workers,
+    pub(super) locks: Vec<Box<dyn DiskLock>>,
+}
+
+pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened> {
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let mut locks = Vec::new();
     let blocks = config.blocks_path();
     let wal = config.wal_path();
     for (folder, key) in [(&blocks, "storage.path"), (&wal, "storage.wal_path")] {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}, see {key}", folder.display()))?;
+        let lock = disk.lock(&folder.join(LOCK)).with_context(|| {
+            format!(
+                "{} is used by another process; stop it, or keep this one's data elsewhere with \
+                 --data-dir ({key})",
+                folder.display()
+            )
+        })?;
+        locks.push(lock);
     }
     let objects = DiskObjects::open(Arc::clone(&disk), &blocks)
         .with_context(|| format!("opening {}, see storage.path", blocks.display()))?;
@@ -48,7 +67,12 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<(Arc<
     store.merge = MergePolicy::new(config.limits.merge_bytes(), format.version());
     store.wal.dir = wal;
     let opened = Store::open(store, format, disk, objects, clock, Vec::new()).await;
-    Ok(opened?)
+    let (store, workers) = opened?;
+    Ok(Opened {
+        store,
+        workers,
+        locks,
+    })
 }
 
 fn share(share: DiskShare, disk: &dyn Disk, folder: &Path) -> Result<u64> {
