@@ -4,6 +4,16 @@
 //! which know some renames that the schema files do not. A query for either name finds both; where
 //! a span carries both, the newer name's value counts.
 //!
+//! Values that were renamed with their attribute (`mssql` became `microsoft.sql_server`) follow one
+//! rule: **a string is read by its new name**, also within an array, wherever the attribute is
+//! compared. From it follows:
+//! - A constant is translated too when it is compared with such an attribute, with any operator:
+//!   either name finds both, and strings order by their new names.
+//! - Two attributes are compared by what each of them reads as; each has its own map or none.
+//! - A regular expression matches a value if it matches any of its names, `!~` if it matches none.
+//!
+//! What is shown of a span, and what comes back by id, is what was sent.
+//!
 //! What is no renaming is not here: values that were split (`http.target`), joined (`rpc.service`)
 //! or changed their type (`rpc.grpc.status_code`).
 
@@ -11,6 +21,7 @@
 mod tests;
 
 use crate::column::AttributeScope;
+use crate::value::AttributeValue;
 
 /// Values of an old attribute and what the new one calls them; other values are the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +64,17 @@ impl ValueMap {
             .iter()
             .find(|(from, _)| *from == old)
             .map_or(old, |(_, to)| to)
+    }
+
+    /// The elements of an array, each string by its new name.
+    pub fn apply_to_all(&self, items: &[AttributeValue]) -> Vec<AttributeValue> {
+        items
+            .iter()
+            .map(|item| match item {
+                AttributeValue::String(text) => AttributeValue::String(self.apply(text).to_owned()),
+                other => other.clone(),
+            })
+            .collect()
     }
 
     /// Every value that means the same as this one, itself included.

@@ -55,7 +55,8 @@ pub enum Predicate {
         pattern: Arc<str>,
         negated: bool,
     },
-    /// The value, translated by an alias's value map, must satisfy the inner predicate.
+    /// The value, translated by an alias's value map, must satisfy the inner predicate. Strings in
+    /// arrays are translated like any other.
     Mapped {
         map: &'static crate::alias::ValueMap,
         inner: Box<Predicate>,
@@ -139,8 +140,13 @@ pub fn values_match(left: Value<'_>, op: CompareOp, right: Value<'_>) -> bool {
     }
 }
 
+/// Booleans, statuses and kinds have no order: `<` and the like never match them. The type check
+/// refuses that where it can; of attributes the types are known here first.
 fn holds(left: Value<'_>, op: CompareOp, right: Value<'_>) -> bool {
-    compare_values(left, right).is_some_and(|ordering| op.holds(ordering))
+    let is_equality = matches!(op, CompareOp::Equal | CompareOp::NotEqual);
+    let has_order = !matches!(left, Value::Bool(_) | Value::Status(_) | Value::Kind(_));
+    (is_equality || has_order)
+        && compare_values(left, right).is_some_and(|ordering| op.holds(ordering))
 }
 
 /// `!=` wants every element to differ and the types to compare; the others want one element.
@@ -192,6 +198,7 @@ impl Predicate {
             Self::Regex { regex, negated, .. } => regex_matches(regex, *negated, value),
             Self::Mapped { map, inner } => match value {
                 Value::String(text) => inner.matches(Value::String(map.apply(text))),
+                Value::Array(items) => inner.matches(Value::Array(&map.apply_to_all(items))),
                 other => inner.matches(other),
             },
         }

@@ -171,20 +171,12 @@ impl Predicate {
 
     /// Lists of strings: the rules of arrays, without building an owned one per row.
     fn evaluate_lists(&self, array: &ArrayRef) -> BooleanBuffer {
-        if let Self::Mapped { inner, .. } = self {
-            // As for single values: a map translates strings, not the elements of arrays.
-            return inner.evaluate_lists(array);
-        }
         let lists = array.as_list::<i32>();
         if *lists.values().data_type() != DataType::Utf8 {
             return BooleanBuffer::new_unset(array.len());
         }
         let elements = self.evaluate(lists.values(), ArrayKind::Plain);
-        let wants_all = match self {
-            Self::Compare { op, .. } => *op == CompareOp::NotEqual,
-            Self::Regex { negated, .. } => *negated,
-            Self::Exists | Self::Mapped { .. } => false,
-        };
+        let wants_all = self.wants_all();
         let offsets = lists.value_offsets();
         BooleanBuffer::collect_bool(array.len(), |row| {
             let (Some(&from), Some(&to)) = (offsets.get(row), offsets.get(row + 1)) else {
@@ -200,6 +192,16 @@ impl Predicate {
                     n_matching > 0
                 }
         })
+    }
+
+    /// Whether every element of an array must match, not just one.
+    fn wants_all(&self) -> bool {
+        match self {
+            Self::Compare { op, .. } => *op == CompareOp::NotEqual,
+            Self::Regex { negated, .. } => *negated,
+            Self::Exists => false,
+            Self::Mapped { inner, .. } => inner.wants_all(),
+        }
     }
 }
 

@@ -253,19 +253,18 @@ impl Context<'_> {
     }
 }
 
-/// Values that do not match themselves but under their other name.
+/// Values that do not match themselves but under one of their other names.
 fn renamed_matches(map: &'static ValueMap, positive: &Predicate) -> Vec<&'static str> {
     use tracewell_model::Value;
-    let matches = |text: &str| positive.matches(Value::String(text));
-    let mut values = Vec::new();
-    for (old, new) in map.0 {
-        if matches(old) && !matches(new) {
-            values.push(*new);
-        }
-        if matches(new) && !matches(old) {
-            values.push(*old);
-        }
-    }
+    let matches = |text: &&str| positive.matches(Value::String(text));
+    let mut values: Vec<&'static str> = map
+        .0
+        .iter()
+        .flat_map(|(old, new)| [*old, *new])
+        .filter(|value| !matches(value) && map.synonyms(value).iter().any(matches))
+        .collect();
+    values.sort_unstable();
+    values.dedup();
     values
 }
 

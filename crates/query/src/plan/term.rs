@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use tracewell_model::alias::{KIND_SERVER, KindRule};
+use tracewell_model::alias::{KIND_SERVER, KindRule, ValueMap};
 use tracewell_model::filter::RowTest;
 use tracewell_model::predicate::{Operand, values_match};
-use tracewell_model::{Column, CompareOp, Intrinsic, Predicate, Value};
+use tracewell_model::{AttributeValue, Column, CompareOp, Intrinsic, Predicate, Value};
 
 use super::name::Candidate;
 use crate::syntax::ast::{ArithmeticOp, LogicOp};
@@ -35,6 +35,13 @@ pub(super) struct Slot {
     index: usize,
     /// Index of the kind of the span, where the candidate asks for it.
     kind_index: usize,
+}
+
+/// A value, and the map of its names where it is an attribute that has one.
+#[derive(Debug, Clone, Copy)]
+struct Read<'a> {
+    value: Value<'a>,
+    names: Option<&'static ValueMap>,
 }
 
 #[derive(Debug)]
@@ -66,11 +73,7 @@ impl Slot {
                 return Value::Nil;
             }
         }
-        match (values.get(self.index), self.candidate.values) {
-            (Some(Value::String(text)), Some(map)) => Value::String(map.apply(text)),
-            (Some(value), _) => *value,
-            (None, _) => Value::Nil,
-        }
+        values.get(self.index).copied().unwrap_or(Value::Nil)
     }
 }
 
@@ -125,11 +128,7 @@ impl Term {
     pub(super) fn value<'a>(&'a self, values: &[Value<'a>]) -> Value<'a> {
         match self {
             Self::Constant(constant) => constant.as_ref().map_or(Value::Nil, Operand::as_value),
-            Self::Names(slots) => slots
-                .iter()
-                .map(|slot| slot.value(values))
-                .find(|value| !value.is_nil())
-                .unwrap_or(Value::Nil),
+            Self::Names(_) => self.read(values).value,
             // False for what is no boolean: `!` of it is no match.
             Self::Not(inner) => Value::Bool(inner.value(values) == Value::Bool(false)),
             Self::Negate(inner) => match inner.value(values) {
@@ -142,14 +141,9 @@ impl Term {
             Self::Arithmetic(op, left, right) => {
                 arithmetic(*op, left.value(values), right.value(values))
             }
-            Self::Compare(op, left, right) => Value::Bool(compare(
-                *op,
-                (left, left.value(values)),
-                (right, right.value(values)),
-            )),
+            Self::Compare(op, left, right) => Value::Bool(compare(*op, left, right, values)),
             Self::Regex(predicate, inner) => {
-                let value = inner.value(values);
-                Value::Bool(!value.is_nil() && predicate.matches(value))
+                Value::Bool(regex_matches(predicate, inner.read(values)))
             }
             Self::Logic(LogicOp::And, terms) => {
                 Value::Bool(terms.iter().all(|term| term.is_true(values)))
@@ -160,8 +154,28 @@ impl Term {
         }
     }
 
-    /// Whether the term is a trace id, which is compared without its leading zeros, and the map of
-    /// its values, if it has one.
+    /// The value, and the map of its names where it is an attribute that has one.
+    fn read<'a>(&'a self, values: &[Value<'a>]) -> Read<'a> {
+        let Self::Names(slots) = self else {
+            return Read {
+                value: self.value(values),
+                names: None,
+            };
+        };
+        slots
+            .iter()
+            .map(|slot| Read {
+                value: slot.value(values),
+                names: slot.candidate.values,
+            })
+            .find(|read| !read.value.is_nil())
+            .unwrap_or(Read {
+                value: Value::Nil,
+                names: None,
+            })
+    }
+
+    /// Whether the term is a trace id, which is compared without its leading zeros.
     fn is_trace_id(&self) -> bool {
         let Self::Names(slots) = self else {
             return false;
@@ -175,14 +189,82 @@ impl Term {
     }
 }
 
-fn compare(op: CompareOp, left: (&Term, Value<'_>), right: (&Term, Value<'_>)) -> bool {
-    let trims = left.0.is_trace_id() || right.0.is_trace_id();
-    let side = |value| match value {
-        Value::String(text) if trims => Value::String(text.trim_start_matches('0')),
-        value => value,
+/// What stands on one side of a comparison. An attribute is read by its own names; a constant by
+/// those of what it is compared with.
+fn compare(op: CompareOp, left: &Term, right: &Term, values: &[Value<'_>]) -> bool {
+    let (a, b) = (left.read(values), right.read(values));
+    if a.value.is_nil() || b.value.is_nil() {
+        return false;
+    }
+    let names_of = |term: &Term, own: &Read<'_>, other: &Read<'_>| match term {
+        Term::Constant(_) => other.names,
+        _ => own.names,
     };
-    let (left, right) = (side(left.1), side(right.1));
-    !left.is_nil() && !right.is_nil() && values_match(left, op, right)
+    let (a_names, b_names) = (names_of(left, &a, &b), names_of(right, &b, &a));
+    let (a_items, b_items) = (
+        renamed_items(a.value, a_names),
+        renamed_items(b.value, b_names),
+    );
+    let trims = left.is_trace_id() || right.is_trace_id();
+    let a = renamed(a.value, a_names, a_items.as_deref(), trims);
+    let b = renamed(b.value, b_names, b_items.as_deref(), trims);
+    values_match(a, op, b)
+}
+
+/// The elements of an array by their new names, where that changes anything.
+fn renamed_items(
+    value: Value<'_>,
+    names: Option<&'static ValueMap>,
+) -> Option<Vec<AttributeValue>> {
+    match (value, names) {
+        (Value::Array(items), Some(map)) => Some(map.apply_to_all(items)),
+        _ => None,
+    }
+}
+
+fn renamed<'a>(
+    value: Value<'a>,
+    names: Option<&'static ValueMap>,
+    items: Option<&'a [AttributeValue]>,
+    trims: bool,
+) -> Value<'a> {
+    match (value, items) {
+        (_, Some(items)) => Value::Array(items),
+        (Value::String(text), _) => {
+            let text = names.map_or(text, |map| map.apply(text));
+            Value::String(if trims {
+                text.trim_start_matches('0')
+            } else {
+                text
+            })
+        }
+        (value, _) => value,
+    }
+}
+
+/// A value that was renamed matches by any of its names.
+fn regex_matches(predicate: &Predicate, read: Read<'_>) -> bool {
+    let Some(map) = read.names else {
+        return !read.value.is_nil() && predicate.matches(read.value);
+    };
+    let negated = matches!(predicate, Predicate::Regex { negated: true, .. });
+    let by_names = |text: &str| {
+        let names = map.synonyms(text);
+        let mut names = names.iter().map(|name| Value::String(name));
+        if negated {
+            names.all(|name| predicate.matches(name))
+        } else {
+            names.any(|name| predicate.matches(name))
+        }
+    };
+    let item =
+        |item: &AttributeValue| matches!(item, AttributeValue::String(text) if by_names(text));
+    match read.value {
+        Value::String(text) => by_names(text),
+        Value::Array(items) if negated => !items.is_empty() && items.iter().all(item),
+        Value::Array(items) => items.iter().any(item),
+        _ => false,
+    }
 }
 
 fn place(columns: &mut Vec<Column>, column: &Column) -> usize {

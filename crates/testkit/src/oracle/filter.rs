@@ -180,11 +180,14 @@ impl<'q> Filter<'q> {
         }
         let (a, b) = (self.name(left, scene)?, self.name(right, scene)?);
         let (mut x, mut y) = (self.value(left, scene)?, self.value(right, scene)?);
-        // A renamed value is what its new name says, on both sides.
-        let maps = [&a, &b].map(|side| side.as_ref().and_then(|named| named.values));
-        for map in maps.into_iter().flatten() {
-            let rename = |text: &str| map.apply(text).to_owned();
-            (x, y) = (x.map_text(&rename), y.map_text(&rename));
+        // A renamed value is what its new name says; a constant is read as what it is compared with.
+        let [of_a, of_b] = [&a, &b].map(|side| side.as_ref().and_then(|named| named.values));
+        let is_literal = |expr: &Expr| matches!(expr.kind, ExprKind::Literal(_));
+        if let Some(map) = if is_literal(left) { of_b } else { of_a } {
+            x = x.map_text(&|text| map.apply(text).to_owned());
+        }
+        if let Some(map) = if is_literal(right) { of_a } else { of_b } {
+            y = y.map_text(&|text| map.apply(text).to_owned());
         }
         // Trace ids are written with and without their leading zeros.
         if [a, b].iter().flatten().any(|named| named.is_trace_id) {
