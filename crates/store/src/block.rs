@@ -7,6 +7,7 @@
 mod arrays;
 mod checksum;
 mod chunk;
+mod codec;
 mod coder;
 mod collect;
 mod columns;
@@ -32,6 +33,7 @@ mod upload;
 mod value;
 mod write;
 
+pub use codec::ParquetFormat;
 pub use decode::DictionaryBuilder;
 pub use error::{BlockError, BlockResult};
 pub use file::RangeCache;

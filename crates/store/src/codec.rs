@@ -12,6 +12,7 @@ use object_store::path::Path;
 use tracewell_model::source::SpanSource;
 use tracewell_model::{TenantId, TraceId};
 
+use crate::block::KeyCounts;
 use crate::error::StoreResult;
 use crate::manifest::{BlockEntry, BlockFile, BlockId};
 use crate::partition::Bounds;
@@ -57,7 +58,7 @@ pub struct Rows<'a> {
     pub order: &'a [u32],
 }
 
-/// Writes one block, group by group, the newest first.
+/// Writes one block, group by group, the oldest first.
 pub trait BlockWriter: Send {
     /// Whole traces only; no trace may come in two groups.
     fn group<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, StoreResult<()>>;
@@ -87,6 +88,11 @@ pub trait BlockReader: SpanSource {
 
     /// False only if no tenant's trace of this id lies in the block.
     fn may_contain_of_any(&self, id: TraceId) -> bool;
+
+    /// What is known of its attributes, for the columns of what it is merged into.
+    fn key_counts(&self) -> Option<KeyCounts> {
+        None
+    }
 
     fn n_groups(&self) -> usize;
 

@@ -106,7 +106,9 @@ impl Store {
             created_unix_nano: core.clock.now_unix_nano(),
             inputs: Vec::new(),
         })?;
-        for group in snapshot.sorted_groups(core.config.group_spans) {
+        // The head gives the newest group first, a block begins with the oldest.
+        let groups = snapshot.sorted_groups(core.config.group_spans);
+        for group in groups.into_iter().rev() {
             let table = snapshot.table(&group.rows);
             let order: Vec<u32> = (0..table.n_spans() as u32).collect();
             let rows = Rows {

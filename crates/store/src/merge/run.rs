@@ -244,10 +244,8 @@ impl Store {
         Ok(outputs
             .into_iter()
             .map(|((tenant, partition), mut traces)| {
-                // Newest first, as queries read.
-                traces.sort_unstable_by_key(|trace| {
-                    (std::cmp::Reverse(trace.start_unix_nano), trace.trace_id)
-                });
+                // Groups are slices of time, the oldest first.
+                traces.sort_unstable_by_key(|trace| (trace.start_unix_nano, trace.trace_id));
                 Output {
                     tenant,
                     partition,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use tracewell_model::Clock;
+use tracewell_store::block::ParquetFormat;
+use tracewell_store::codec::BlockFormat;
 
 use crate::plain::PlainFormat;
 use crate::world::*;
@@ -10,17 +12,23 @@ use crate::world::*;
 #[test]
 fn a_span_comes_back_as_it_was_sent_from_head_log_and_every_level() {
     for seed in 0..30u64 {
-        runtime().block_on(round_trip(seed));
+        runtime().block_on(round_trip(seed, || Arc::new(PlainFormat)));
     }
 }
 
-async fn round_trip(seed: u64) {
+#[test]
+fn a_span_comes_back_as_it_was_sent_from_real_blocks() {
+    for seed in 0..6u64 {
+        runtime().block_on(round_trip(seed, || Arc::new(ParquetFormat::default())));
+    }
+}
+
+async fn round_trip(seed: u64, format: fn() -> Arc<dyn BlockFormat>) {
     let clock = Arc::new(tracewell_testkit::FakeClock::default());
     let disk = new_disk(&clock);
     let mut sender = Sender::new(seed);
     let mut expected = Expected::new();
     let nothing = Expected::new();
-    let format = || Arc::new(PlainFormat);
     let world = World::open(Arc::new(disk.clone()), &clock, small_config(1), format())
         .await
         .unwrap();

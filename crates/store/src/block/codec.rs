@@ -1,0 +1,327 @@
+//! Blocks as cutting, merging and recovery use them: the seam of [`crate::codec`] over this format.
+//!
+//! Which attributes become columns is chosen before the first group: for a first block from what its
+//! first group has, which is nearly always the whole generation; for a merge from the counts that
+//! the inputs state. What this is not: it adds nothing to the format.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tracewell_model::source::{
+    KeyAnswer, KeyQuery, LeafBatch, LeafQuery, QueryContext, SourceResult, SourceSummary,
+    SpanSource, TraceRow,
+};
+use tracewell_model::{TenantId, Trace, TraceId};
+
+use super::decode::DictionaryBuilder;
+use super::error::BlockError;
+use super::file::RangeCache;
+use super::keys::KeyCounts;
+use super::read::BlockReader as Reader;
+use super::schema::VERSION;
+use super::source::BlockSource;
+use super::write::{BlockOptions, BlockWriter as Writer};
+use crate::codec::{BlockFormat, BlockReader, BlockTarget, BlockWriter, GroupTrace, Rows, Written};
+use crate::error::{StoreError, StoreResult};
+use crate::manifest::{BlockEntry, BlockId};
+use crate::partition::Bounds;
+use crate::shared::SharedTraces;
+use crate::table::{Dictionary, SpanTable};
+
+/// The block format of docs/format/block.md.
+#[derive(Debug, Default)]
+pub struct ParquetFormat {
+    pub cache: Option<Arc<dyn RangeCache>>,
+}
+
+struct OneBlock {
+    target: BlockTarget,
+    /// Begun with the first group.
+    writer: Option<Writer>,
+}
+
+/// A block that is open.
+#[derive(Debug)]
+struct OpenBlock {
+    id: BlockId,
+    source: BlockSource,
+    /// Of a first block, which has no filters: its trace ids, sorted. 16 bytes a trace.
+    ids: Option<Vec<TraceId>>,
+}
+
+// === impl ParquetFormat ===
+
+impl BlockFormat for ParquetFormat {
+    fn version(&self) -> u16 {
+        VERSION as u16
+    }
+
+    fn create(&self, target: BlockTarget) -> StoreResult<Box<dyn BlockWriter>> {
+        let writer = None;
+        Ok(Box::new(OneBlock { target, writer }))
+    }
+
+    fn open<'a>(
+        &'a self,
+        objects: &'a Arc<dyn ObjectStore>,
+        folder: Path,
+        entry: &'a BlockEntry,
+    ) -> BoxFuture<'a, StoreResult<Arc<dyn BlockReader>>> {
+        let opened = async move {
+            check_files(objects, &folder, entry).await?;
+            let failed = failed(entry.id);
+            let root = parent(&folder);
+            let cache = self.cache.clone();
+            let reader = Reader::open(Arc::clone(objects), &root, entry.id, cache);
+            let reader = Arc::new(reader.await.map_err(&failed)?);
+            if reader.meta().spans != entry.spans {
+                return Err(StoreError::Block {
+                    id: entry.id,
+                    reason: format!(
+                        "its meta says {} spans, the manifest {}",
+                        reader.meta().spans,
+                        entry.spans
+                    ),
+                });
+            }
+            let ids = if entry.level == 0 {
+                Some(ids_of(&reader).await.map_err(&failed)?)
+            } else {
+                reader.load_filters().await.map_err(&failed)?;
+                None
+            };
+            let source = BlockSource::new(reader).map_err(&failed)?;
+            let id = entry.id;
+            Ok(Arc::new(OpenBlock { id, source, ids }) as Arc<dyn BlockReader>)
+        };
+        opened.boxed()
+    }
+}
+
+async fn check_files(
+    objects: &Arc<dyn ObjectStore>,
+    folder: &Path,
+    entry: &BlockEntry,
+) -> StoreResult<()> {
+    for file in &entry.files {
+        let reason = match objects.head(&folder.clone().join(file.name.as_str())).await {
+            Ok(meta) if meta.size == file.bytes => continue,
+            Ok(meta) => format!("{} has {} bytes of {}", file.name, meta.size, file.bytes),
+            Err(error) => error.to_string(),
+        };
+        let id = entry.id;
+        return Err(StoreError::Block { id, reason });
+    }
+    Ok(())
+}
+
+async fn ids_of(reader: &Reader) -> Result<Vec<TraceId>, BlockError> {
+    let mut ids = Vec::new();
+    for group in 0..reader.n_groups() {
+        let traces = reader.traces_of(group, &QueryContext::unlimited()).await?;
+        ids.extend(traces.runs.iter().map(|run| run.trace_id));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+fn failed(id: BlockId) -> impl Fn(BlockError) -> StoreError {
+    move |error| StoreError::Block {
+        id,
+        reason: error.to_string(),
+    }
+}
+
+/// The folder that holds the folder of a block.
+fn parent(folder: &Path) -> Path {
+    let mut parts: Vec<_> = folder.parts().collect();
+    parts.pop();
+    parts.into_iter().collect()
+}
+
+// === impl OneBlock ===
+
+impl OneBlock {
+    fn begin(&self, first: Rows<'_>) -> Result<Writer, BlockError> {
+        let target = &self.target;
+        let mut counts = KeyCounts::default();
+        for input in &target.inputs {
+            if let Some(of_input) = input.key_counts() {
+                counts.add(&of_input);
+            }
+        }
+        if target.inputs.is_empty() {
+            counts = KeyCounts::of(first.table, &first.dictionary.strings, first.order);
+        }
+        let options = BlockOptions {
+            id: target.id,
+            level: target.level,
+            tenant: target.tenant.clone(),
+            promotion: counts.choose(),
+            created_unix_nano: target.created_unix_nano,
+            arrival_unix_nano: (target.arrival.0, target.arrival.1),
+        };
+        Writer::new(
+            Arc::clone(&target.objects),
+            &parent(&target.folder),
+            options,
+        )
+    }
+}
+
+impl BlockWriter for OneBlock {
+    fn group<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, StoreResult<()>> {
+        let written = async move {
+            let failed = failed(self.target.id);
+            let mut writer = match self.writer.take() {
+                Some(writer) => writer,
+                None => self.begin(rows).map_err(&failed)?,
+            };
+            writer
+                .append(rows.table, rows.dictionary, rows.order)
+                .await
+                .map_err(&failed)?;
+            self.writer = Some(writer);
+            Ok(())
+        };
+        written.boxed()
+    }
+
+    fn finish(
+        self: Box<Self>,
+        shared: Option<Vec<TraceId>>,
+    ) -> BoxFuture<'static, StoreResult<Written>> {
+        let finished = async move {
+            let id = self.target.id;
+            let Some(writer) = self.writer else {
+                let reason = "has no spans".to_owned();
+                return Err(StoreError::Block { id, reason });
+            };
+            let written = writer.finish(shared.as_deref()).await.map_err(failed(id))?;
+            let meta = written.meta;
+            Ok(Written {
+                spans: meta.spans,
+                traces: meta.traces,
+                trace_start: Bounds(meta.trace_start_min, meta.trace_start_max),
+                span_start: Bounds(meta.span_start_min, meta.span_start_max),
+                files: written.files,
+            })
+        };
+        finished.boxed()
+    }
+}
+
+// === impl OpenBlock ===
+
+impl BlockReader for OpenBlock {
+    fn shared(&self) -> &Arc<SharedTraces> {
+        self.source.shared()
+    }
+
+    fn may_contain_of_any(&self, id: TraceId) -> bool {
+        match &self.ids {
+            Some(ids) => ids.binary_search(&id).is_ok(),
+            None => self.source.reader().may_contain(id),
+        }
+    }
+
+    fn n_groups(&self) -> usize {
+        self.source.reader().n_groups()
+    }
+
+    fn key_counts(&self) -> Option<KeyCounts> {
+        Some(KeyCounts::of_meta(self.source.reader().meta()))
+    }
+
+    fn group_traces(&self, group: usize) -> BoxFuture<'_, StoreResult<Vec<GroupTrace>>> {
+        let read = async move {
+            let reader = self.source.reader();
+            let ctx = QueryContext::unlimited();
+            let traces = reader.traces_of(group, &ctx).await;
+            let traces = traces.map_err(failed(self.id))?;
+            let names: Vec<TenantId> = traces
+                .tenant_names
+                .iter()
+                .map(|name| TenantId::new(name))
+                .collect::<Result<_, _>>()
+                .map_err(|error| StoreError::Block {
+                    id: self.id,
+                    reason: error.to_string(),
+                })?;
+            let runs = traces.runs.iter().zip(&traces.tenants);
+            Ok(runs
+                .filter_map(|(run, tenant)| {
+                    Some(GroupTrace {
+                        tenant: names.get(usize::from(*tenant))?.clone(),
+                        trace_id: run.trace_id,
+                        start_unix_nano: run.start_unix_nano,
+                        first_row: run.from,
+                        n_rows: run.to - run.from,
+                    })
+                })
+                .collect())
+        };
+        read.boxed()
+    }
+
+    fn group(&self, group: usize) -> BoxFuture<'_, StoreResult<(SpanTable, Dictionary)>> {
+        let read = async move {
+            let mut dictionary = DictionaryBuilder::new();
+            let ctx = QueryContext::unlimited();
+            let reader = self.source.reader();
+            let table = reader.read_group(group, None, &mut dictionary, &ctx).await;
+            let table = table.map_err(failed(self.id))?;
+            Ok((table, dictionary.dictionary()))
+        };
+        read.boxed()
+    }
+}
+
+impl SpanSource for OpenBlock {
+    fn summary(&self) -> &SourceSummary {
+        self.source.summary()
+    }
+
+    fn leaves(
+        &self,
+        query: LeafQuery,
+        ctx: QueryContext,
+    ) -> BoxStream<'_, SourceResult<LeafBatch>> {
+        self.source.leaves(query, ctx)
+    }
+
+    fn traces<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<TraceRow>>> {
+        self.source.traces(tenant, ids, ctx)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        ids: &'a [TraceId],
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<Vec<Trace>>> {
+        self.source.fetch(tenant, ids, ctx)
+    }
+
+    fn keys<'a>(
+        &'a self,
+        query: &'a KeyQuery,
+        ctx: QueryContext,
+    ) -> BoxFuture<'a, SourceResult<KeyAnswer>> {
+        self.source.keys(query, ctx)
+    }
+
+    fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
+        self.may_contain_of_any(id)
+    }
+}
