@@ -1,2 +1,54 @@
 //! What the tests over real processes stand on: the binary, its ports and folders, and other
 //! languages' packages, all under the target folder.
+
+pub(crate) mod http;
+pub(crate) mod packages;
+pub(crate) mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take on a machine with other things to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder of the checkout.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The target folder that this test binary was built into.
+pub(crate) fn target() -> PathBuf {
+    let binary = std::env::current_exe().unwrap();
+    // <target>/<profile>/deps/<binary>
+    binary.ancestors().nth(3).unwrap().to_path_buf()
+}
+
+/// The `tracewell` binary of the same profile, built if it is not.
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "tracewell-cli", "--locked"])
+            .arg("--target-dir")
+            .arg(target())
+            .current_dir(root())
+            .status()
+            .unwrap();
+        assert!(status.success(), "building the binary");
+        target().join("debug").join("tracewell")
+    })
+}
+
+/// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(reason) if start.elapsed() > PATIENCE => panic!("{what}: {reason}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}

@@ -6,5 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod e2e;
+mod exporters;
+mod faults;
 mod harness;
+mod load;
+mod node;
 mod oracle;
+mod python;

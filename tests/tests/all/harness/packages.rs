@@ -1,0 +1,70 @@
+//! Packages of Python and Node, installed once into the target folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use super::{root, target};
+
+/// Tests run in threads; one installs, the others wait.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// The folder of programs of a virtual environment that has the packages of
+/// `tests/python/requirements.txt`.
+pub(crate) fn python() -> PathBuf {
+    let requirements = root().join("tests/python/requirements.txt");
+    let folder = target().join("test-packages").join("python");
+    install(&folder, &requirements, |folder| {
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(folder));
+        run(Command::new(folder.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ])
+            .arg(&requirements));
+    });
+    folder.join("bin")
+}
+
+/// A folder that holds the Node test programs beside their `node_modules`.
+pub(crate) fn node() -> PathBuf {
+    let source = root().join("tests/node");
+    let folder = target().join("test-packages").join("node");
+    install(&folder, &source.join("package-lock.json"), |folder| {
+        std::fs::create_dir_all(folder).unwrap();
+        for name in ["package.json", "package-lock.json"] {
+            std::fs::copy(source.join(name), folder.join(name)).unwrap();
+        }
+        run(Command::new("npm")
+            .args(["ci", "--silent", "--no-audit"])
+            .current_dir(folder));
+    });
+    std::fs::copy(source.join("exporters.mjs"), folder.join("exporters.mjs")).unwrap();
+    folder
+}
+
+/// Runs `steps` unless they ran through before with the same list of packages.
+fn install(folder: &Path, list: &Path, steps: impl FnOnce(&Path)) {
+    let guard = INSTALLING.lock();
+    let wanted = std::fs::read(list).unwrap();
+    let stamp = folder.join(".installed");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return;
+    }
+    steps(folder);
+    std::fs::write(stamp, wanted).unwrap();
+    drop(guard);
+}
+
+fn run(command: &mut Command) {
+    let status = command
+        .status()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?} ended with {status}");
+}

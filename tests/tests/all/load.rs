@@ -1,0 +1,62 @@
+//! Requests that a test can recognise again.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracewell_model::{AttributeValue, KeyValue, Resource, Scope, Span, SpanId, TraceId};
+use tracewell_wire::otlp::encode_spans;
+
+/// Spans of each request, all of one trace.
+pub(crate) const N_SPANS: usize = 20;
+
+/// The id and body of one request. Every span carries the text [`marker`].
+pub(crate) fn request(round: u64, sender: u64, number: u64) -> (TraceId, Vec<u8>) {
+    let id = trace_id(round, sender, number);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
+    let start = u64::try_from(now).unwrap();
+    let resource = Arc::new(Resource {
+        present: true,
+        attributes: vec![text("service.name", "load")],
+        ..Resource::default()
+    });
+    let scope = Arc::new(Scope::default());
+    let spans: Vec<Span> = (0..N_SPANS as u64)
+        .map(|index| Span {
+            resource: Arc::clone(&resource),
+            scope: Arc::clone(&scope),
+            trace_id: id,
+            span_id: SpanId((index + 1).to_be_bytes()),
+            parent_span_id: (index > 0).then(|| SpanId(1u64.to_be_bytes())),
+            name: format!("span {index}"),
+            kind: 2,
+            start_unix_nano: start + index,
+            end_unix_nano: start + 1_000_000,
+            attributes: vec![
+                text("marker", &marker(id)),
+                text("index", &index.to_string()),
+            ],
+            ..Span::default()
+        })
+        .collect();
+    (id, encode_spans(&spans))
+}
+
+/// What the bytes of a request can be found by in a log of system calls.
+pub(crate) fn marker(id: TraceId) -> String {
+    format!("mark-{id}-")
+}
+
+fn trace_id(round: u64, sender: u64, number: u64) -> TraceId {
+    let high = (round + 1) << 32 | sender << 24;
+    TraceId((u128::from(high) << 64 | u128::from(number + 1)).to_be_bytes())
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: AttributeValue::String(value.to_owned()),
+    }
+}

@@ -1,0 +1,20 @@
+//! Official exporters of Node against the real server.
+
+use std::process::Command;
+
+use crate::exporters::check_sent;
+use crate::harness::packages;
+use crate::harness::server::Site;
+
+#[test]
+fn every_exporter_and_compression_arrives() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let output = Command::new("node")
+        .arg("exporters.mjs")
+        .args([site.otlp_grpc.to_string(), site.otlp_http.to_string()])
+        .current_dir(packages::node())
+        .output()
+        .unwrap();
+    check_sent(&server, &output, 6);
+}

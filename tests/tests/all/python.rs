@@ -1,0 +1,87 @@
+//! Official exporters and auto-instrumentation of Python against the real server.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use crate::exporters::check_sent;
+use crate::harness::server::Site;
+use crate::harness::{eventually, http, packages, root};
+
+#[test]
+fn every_exporter_and_compression_arrives() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let output = Command::new(packages::python().join("python"))
+        .arg(root().join("tests/python/exporters.py"))
+        .args([site.otlp_grpc.to_string(), site.otlp_http.to_string()])
+        .output()
+        .unwrap();
+    check_sent(&server, &output, 6);
+}
+
+/// The how-to's path: a service without a line of instrumentation, all three signals on.
+#[test]
+fn a_flask_app_under_auto_instrumentation_logs_no_error() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let programs = packages::python();
+    let mut app = Command::new(programs.join("opentelemetry-instrument"));
+    app.arg(programs.join("python"))
+        .arg(root().join("tests/python/flask_app.py"))
+        .arg(port.to_string())
+        .env("OTEL_SERVICE_NAME", "user-service")
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", site.otlp_grpc),
+        )
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+        .env("OTEL_LOGS_EXPORTER", "otlp")
+        .env("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "true")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let app = app.spawn().unwrap();
+    eventually("the app answers", || http::get(port, "/users/1"));
+    for user in 2..5 {
+        assert_eq!(
+            http::get(port, &format!("/users/{user}")).unwrap().status,
+            200
+        );
+    }
+    assert_eq!(http::get(port, "/missing").unwrap().status, 404);
+    eventually("its spans are found", || {
+        let found = server.search(r#"{ resource.service.name = "user-service" }"#, 100);
+        let n_traces = found["traces"].as_array().map_or(0, Vec::len);
+        if n_traces >= 5 {
+            Ok(())
+        } else {
+            Err(format!("{n_traces} traces: {found}"))
+        }
+    });
+    let by_route = server.search(r#"{ span.http.route = "/users/<user_id>" }"#, 100);
+    assert_eq!(
+        by_route["traces"].as_array().unwrap().len(),
+        4,
+        "{by_route}"
+    );
+    http::get(port, "/quit").unwrap();
+    let output = app.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    for word in [
+        "ERROR",
+        "Exception",
+        "Traceback",
+        "Failed",
+        "failed",
+        "partial",
+    ] {
+        assert!(!log.contains(word), "the app's log says {word:?}:\n{log}");
+    }
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains("tracewell_"), "{metrics}");
+}
