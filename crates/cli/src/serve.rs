@@ -6,7 +6,6 @@
 //! of the data: receivers, log, workers.
 
 mod host;
-mod interim;
 mod logging;
 mod ports;
 mod storage;

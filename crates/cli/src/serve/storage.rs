@@ -8,6 +8,7 @@ use object_store::ObjectStore;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::Clock;
+use tracewell_store::block::ParquetFormat;
 use tracewell_store::codec::BlockFormat;
 use tracewell_store::disk::{Disk, DiskLock, LocalDisk};
 use tracewell_store::merge::plan::MergePolicy;
@@ -15,7 +16,6 @@ use tracewell_store::objects::DiskObjects;
 use tracewell_store::wal::Durability;
 use tracewell_store::{Store, StoreConfig, Workers};
 
-use super::interim::PlainFormat;
 use crate::config::values::DiskShare;
 use crate::config::{self, Config};
 
@@ -49,7 +49,7 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     let objects = DiskObjects::open(Arc::clone(&disk), &blocks)
         .with_context(|| format!("opening {}, see storage.path", blocks.display()))?;
     let objects: Arc<dyn ObjectStore> = Arc::new(objects);
-    let format: Arc<dyn BlockFormat> = Arc::new(PlainFormat);
+    let format: Arc<dyn BlockFormat> = Arc::new(ParquetFormat { cache: None });
     let random = SmallRng::try_from_os_rng()
         .context("asking the system for random numbers")?
         .random();

@@ -1,6 +1,9 @@
 //! Blocks there and back: nothing is lost, damage is named, golden blocks stay readable.
 
-#![expect(clippy::too_many_lines, reason = "every field of a span, one after the other")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "every field of a span, one after the other"
+)]
 
 mod sample;
 

@@ -75,10 +75,7 @@ fn run(settings: &[&str]) -> Trace {
     command
         .args(["-f", "-y", "-s", "65536", "-o"])
         .arg(&output)
-        .args([
-            "-e",
-            TRACED,
-        ])
+        .args(["-e", TRACED])
         .arg(binary())
         .args(site.arguments(settings));
     let mut server = site.start_command(command);

@@ -1,6 +1,9 @@
 //! Spans for the tests of blocks: random ones of every form, and the fixed ones of the golden blocks.
 
-#![expect(clippy::too_many_lines, reason = "every field of a span, one after the other")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "every field of a span, one after the other"
+)]
 
 use std::sync::Arc;
 
