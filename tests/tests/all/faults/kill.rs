@@ -24,7 +24,9 @@ const SENDERS: u64 = 3;
 const SAMPLE: usize = 60;
 
 const SETTINGS: &[&str] = &[
-    "limits.memory_bytes=16MiB",
+    "limits.memory_bytes=64MiB",
+    "limits.request_decoded_bytes_max=8MiB",
+    "limits.request_bytes_max=8MiB",
     "limits.disk_reserve_bytes=1MiB",
     "storage.max_block_duration=1s",
 ];
