@@ -76,6 +76,9 @@ const STEPS: &[Step] = &[
             "--lib",
             "--bins",
             "--tests",
+            "--",
+            // Fault and model tests print their counts and seeds.
+            "--show-output",
         ]),
     },
     Step {
@@ -90,6 +93,7 @@ const STEPS: &[Step] = &[
             "--test",
             "all",
             "--",
+            "--show-output",
             "--skip",
             "e2e::",
             "--skip",
@@ -140,13 +144,13 @@ const STEPS: &[Step] = &[
         name: "e2e",
         what: "the real binary, end to end",
         check: false,
-        action: Action::Own(|root| suite(root, "e2e::", &["strace"])),
+        action: Action::Own(|root| suite(root, "e2e::", &[])),
     },
     Step {
         name: "faults",
         what: "power cuts, kills and damage",
         check: false,
-        action: Action::Own(|root| suite(root, "faults::", &[])),
+        action: Action::Own(|root| suite(root, "faults::", &["strace"])),
     },
     Step {
         name: "python",
@@ -250,6 +254,7 @@ fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
             "--test",
             "all",
             "--",
+            "--show-output",
             filter,
         ],
         None,
