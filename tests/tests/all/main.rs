@@ -14,3 +14,4 @@ mod load;
 mod node;
 mod oracle;
 mod python;
+mod whole_traces;

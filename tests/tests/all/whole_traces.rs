@@ -1,0 +1,202 @@
+//! Whole traces, whatever the store has made of them: the engine over a real store against the
+//! oracle of testkit, before and after merging; and sixteen planted bugs that must not go unseen.
+//!
+//! `TRACEWELL_ORACLE_QUERIES` sets how many random queries are asked (each before and after
+//! merging), `TRACEWELL_ORACLE_SEED` from which seed on.
+
+mod ask;
+mod data;
+mod planted;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracewell_testkit::Random;
+
+use ask::{Case, Expected};
+use data::{DataSet, Places};
+use planted::Bug;
+
+/// Without the environment variable. All 50,000 take some minutes in this profile.
+const QUERIES: usize = 10_000;
+const QUERIES_PER_SET: usize = 200;
+
+fn from_environment(name: &str, otherwise: usize) -> usize {
+    let text = std::env::var(name).ok();
+    text.map_or(otherwise, |text| text.parse().unwrap())
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn cases(seed: u64, data: &DataSet, n: usize) -> Vec<(Case, Expected)> {
+    let mut random = Random::new(!seed);
+    let draw = |random: &mut Random| {
+        let case = ask::random_case(random, &data.oracle);
+        let expected = ask::expected(&data.oracle, &case);
+        (case, expected)
+    };
+    let mut cases = Vec::with_capacity(n);
+    while cases.len() < n {
+        let drawn = draw(&mut random);
+        // A part of those that tell nothing apart is drawn again.
+        if drawn.1.tells || random.percent(60) {
+            cases.push(drawn);
+        }
+    }
+    cases
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    queries: usize,
+    refused: usize,
+    telling: usize,
+    sets: usize,
+    /// Data sets with a head and blocks of so many levels, before all was merged; 0 without a head.
+    levels: BTreeMap<usize, usize>,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    async fn compare(&mut self, data: &DataSet, cases: &[(Case, Expected)], what: &str) {
+        let engine = ask::engine(data, data.snapshots());
+        for (case, expected) in cases {
+            let found = match engine.search(ask::request(case)).await {
+                Ok(response) => ask::lines(response),
+                Err(error) => {
+                    self.refused += 1;
+                    println!("{what}: refused {}: {error}", case.text);
+                    continue;
+                }
+            };
+            if let Some(difference) = ask::difference(expected, &found) {
+                self.wrong.push(format!("{what}: {case:?}: {difference}"));
+            }
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.queries += other.queries;
+        self.refused += other.refused;
+        self.telling += other.telling;
+        self.sets += other.sets;
+        for (levels, sets) in other.levels {
+            *self.levels.entry(levels).or_default() += sets;
+        }
+        self.wrong.extend(other.wrong);
+    }
+
+    fn saw(&mut self, places: Places) {
+        let n_levels = places.levels.iter().filter(|blocks| **blocks > 0).count();
+        let n_levels = if places.head > 0 { n_levels } else { 0 };
+        *self.levels.entry(n_levels).or_default() += 1;
+    }
+}
+
+#[test]
+fn the_engine_and_the_oracle_agree_before_and_after_merging() {
+    let n_queries = from_environment("TRACEWELL_ORACLE_QUERIES", QUERIES);
+    let first = from_environment("TRACEWELL_ORACLE_SEED", 1) as u64;
+    let seeds = first..first + n_queries.div_ceil(QUERIES_PER_SET) as u64;
+    let next = AtomicU64::new(seeds.start);
+    let tally = Mutex::new(Tally::default());
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads.min(8) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) || !tally.lock().unwrap().wrong.is_empty() {
+                        break;
+                    }
+                    let of_seed = runtime().block_on(one_set(seed));
+                    tally.lock().unwrap().add(of_seed);
+                }
+            });
+        }
+    });
+    let tally = tally.into_inner().unwrap();
+    assert!(
+        tally.wrong.is_empty(),
+        "{} disagree; the first:\n{}",
+        tally.wrong.len(),
+        tally.wrong[..tally.wrong.len().min(5)].join("\n")
+    );
+    println!(
+        "seeds {seeds:?}: {} queries over {} data sets, each before and after merging; {} % tell \
+         traces apart; {} answers refused; data sets by levels of blocks beside the head: {:?}",
+        tally.queries,
+        tally.sets,
+        tally.telling * 100 / tally.queries,
+        tally.refused,
+        tally.levels
+    );
+    assert!(tally.telling * 10 >= tally.queries * 4);
+    assert!(tally.refused * 100 < tally.queries);
+    // A head and blocks of all three levels at once: not in a few data sets alone.
+    assert!(tally.levels.get(&3).copied().unwrap_or(0) * 5 >= tally.sets);
+}
+
+async fn one_set(seed: u64) -> Tally {
+    let data = DataSet::scattered(seed).await;
+    let cases = cases(seed, &data, QUERIES_PER_SET);
+    let mut tally = Tally {
+        queries: cases.len(),
+        telling: cases.iter().filter(|(_, expected)| expected.tells).count(),
+        sets: 1,
+        ..Tally::default()
+    };
+    let places = data.places().await;
+    tally.saw(places);
+    let what = format!("seed {seed}, {places:?}");
+    tally.compare(&data, &cases, &what).await;
+    ask::check_traces_by_id(&data, &what).await;
+    data.merge_all().await;
+    let places = data.places().await;
+    let what = format!("seed {seed}, merged, {places:?}");
+    tally.compare(&data, &cases, &what).await;
+    ask::check_traces_by_id(&data, &what).await;
+    tally
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    const SETS: u64 = 4;
+    const QUERIES_MAX: usize = 150;
+    let mut unseen: Vec<Bug> = Bug::ALL.to_vec();
+    runtime().block_on(async {
+        for seed in 1_000..1_000 + SETS {
+            let data = DataSet::scattered(seed).await;
+            let cases = cases(seed, &data, QUERIES_MAX);
+            let mut left = Vec::new();
+            let none = first_difference(Bug::Nothing, &data, &cases).await;
+            assert_eq!(none, None, "query of seed {seed}");
+            for bug in std::mem::take(&mut unseen) {
+                match first_difference(bug, &data, &cases).await {
+                    Some(n) => println!("{bug:?}: found by query {n} of seed {seed}"),
+                    None => left.push(bug),
+                }
+            }
+            unseen = left;
+        }
+    });
+    assert!(unseen.is_empty(), "not found: {unseen:?}");
+}
+
+async fn first_difference(bug: Bug, data: &DataSet, cases: &[(Case, Expected)]) -> Option<usize> {
+    for (index, (case, expected)) in cases.iter().enumerate() {
+        let Some(response) = bug.ask(data, case).await else {
+            continue;
+        };
+        if ask::difference(expected, &ask::lines(response)).is_some() {
+            return Some(index + 1);
+        }
+    }
+    None
+}
