@@ -361,6 +361,7 @@ pub(super) fn read_header(window: &mut Window<'_>, epoch: Option<Epoch>) -> Opti
 /// The parts of a range that lie in none of the others.
 fn promised_of(range: Range<u64>, voids: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut parts = vec![range];
+    parts.retain(|part| !part.is_empty());
     for void in voids {
         parts = parts
             .into_iter()
@@ -370,8 +371,25 @@ fn promised_of(range: Range<u64>, voids: &[Range<u64>]) -> Vec<Range<u64>> {
                     part.start.max(void.end)..part.end,
                 ]
             })
+            // At once: of a log that was killed often, each void would double the empty parts.
+            .filter(|part| !part.is_empty())
             .collect();
     }
-    parts.retain(|part| !part.is_empty());
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_voids_leave_no_more_parts_than_lie_between_them() {
+        let voids: Vec<Range<u64>> = (0..200).map(|at| at * 10..at * 10 + 3).collect();
+        let parts = promised_of(0..2_000, &voids);
+        assert_eq!(parts.len(), 200);
+        assert_eq!(parts.first(), Some(&(3..10)));
+        assert_eq!(parts.last(), Some(&(1_993..2_000)));
+        assert_eq!(promised_of(5..5, &voids), []);
+        assert_eq!(promised_of(0..3, &voids), []);
+    }
 }
