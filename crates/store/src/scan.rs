@@ -4,7 +4,7 @@
 //! A *unit* is some spans with what belongs to them: one batch of the head, one row group of a block.
 //! It implements [`Columns`]: for each [`Column`] of a filter it yields [`Piece`]s, Arrow arrays over
 //! the rows of the column's level. [`evaluate()`] turns a `Filter` and those pieces into one bit per
-//! span; [`eligible`] and [`assemble`] turn bits into a `LeafBatch` where the spans of a trace lie in
+//! span; [`eligible`] and [`assemble()`] turn bits into a `LeafBatch` where the spans of a trace lie in
 //! a run.
 //!
 //! It reads no files, decides no budgets and knows no comparison rules: those are the units', the
