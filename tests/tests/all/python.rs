@@ -85,3 +85,18 @@ fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("tracewell_"), "{metrics}");
 }
+
+/// The SQL of the format's page over the golden blocks in DuckDB, and every table in Polars.
+#[test]
+fn duckdb_and_polars_read_blocks_as_the_document_says() {
+    let output = Command::new(packages::python().join("python"))
+        .arg(root().join("tests/python/block_sql.py"))
+        .arg(root().join("crates/store/tests/golden/block_v1"))
+        .arg(root().join("docs/format/block.md"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    println!("{text}");
+}
