@@ -332,18 +332,19 @@ pub(crate) struct Block {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BlockCommand {
     /// Columns, bytes per column, bytes per attribute.
-    Inspect {
-        /// A block's folder, or its meta.json.
-        #[arg(value_name = "BLOCK")]
-        path: PathBuf,
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read everything and check every checksum.
-    Verify {
-        #[arg(value_name = "BLOCK")]
-        path: PathBuf,
-    },
+    Inspect(BlockPath),
+    /// Read everything and check every checksum; the exit code is 1 where a block is damaged.
+    Verify(BlockPath),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlockPath {
+    /// A block's folder, or a file in it, such as its meta.json.
+    #[arg(value_name = "BLOCK")]
+    pub(crate) path: PathBuf,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 // === impl Serve ===

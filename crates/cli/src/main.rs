@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod block;
 mod client;
 mod config;
 mod demo;
@@ -50,7 +51,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Trace(arguments) => waterfall::run(&arguments),
         Command::Tags(arguments) => search::tags(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
-        Command::Block(_) => anyhow::bail!("block inspection comes with the store"),
+        Command::Block(arguments) => block::run(&arguments.command),
         Command::Config(config) => run_config(config.command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -81,14 +81,21 @@ impl DiskObjects {
         for entry in disk.list(&staging)? {
             disk.remove(&staging.join(entry.name))?;
         }
-        Ok(Self {
+        Ok(Self::for_reading(disk, root))
+    }
+
+    /// Opens a store that another process may own: nothing is created and nothing is removed. To
+    /// write to it is not meant.
+    pub fn for_reading(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Self {
+        let root = root.into();
+        Self {
             files: Arc::new(Files {
                 disk,
                 durable_dirs: Mutex::new(HashSet::from([root.clone()])),
                 root,
                 n_staged: AtomicU64::new(0),
             }),
-        })
+        }
     }
 
     /// Runs a call that blocks where it may: on the blocking pool of the runtime, or here if there

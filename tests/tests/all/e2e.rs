@@ -1,5 +1,7 @@
 //! The real binary, end to end: what a user does first.
 
+mod blocks;
+
 use std::process::Command;
 
 use crate::harness::http;
