@@ -134,12 +134,25 @@ pub(crate) fn fuzz(root: &Path) -> Result<()> {
         names.extend(name.strip_suffix(".rs").map(str::to_owned));
     }
     names.sort();
+    // Built before anything runs, so that a target that does not build is not taken for a finding.
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(&program)
+        .args(["build", "--release", "--locked", "--bins"])
+        .env("CARGO_TARGET_DIR", target.join("fuzz"))
+        .current_dir(&folder)
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!(
+            "building the fuzz targets ended with {status}; after a change of dependencies run \
+             `cargo update --workspace` in fuzz/"
+        );
+    }
     for name in &names {
         // What a run finds is kept apart from the corpus, which holds what people chose.
         let found = target.join("fuzz-found").join(name);
         std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
-        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(program)
+        let status = Command::new(&program)
             .args(["run", "--release", "--locked", "--bin", name, "--"])
             .arg(format!("-max_total_time={FUZZ_SECONDS}"))
             .arg(format!("-artifact_prefix={}/", found.display()))
