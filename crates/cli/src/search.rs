@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::arguments::{Query, Tags};
-use crate::client::{Client, escape};
+use crate::client::{Client, escape, list, text};
 use crate::{demo, output, runtime};
 
 /// Longest text in a column of a table.
@@ -139,22 +139,6 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
         table.push('\n');
     }
     table
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-/// A string, or a number as Tempo writes it.
-fn text(value: &Value, key: &str) -> String {
-    match value.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use base64::Engine;
 use serde_json::Value;
 
+use crate::client::{list, text};
+
 /// What is shown of a span.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Span {
@@ -50,8 +52,8 @@ pub(super) fn read(answer: &Value) -> Vec<Span> {
             .iter()
             .find(|(key, _)| key == "service.name")
             .map_or_else(|| "unknown".to_owned(), |(_, name)| name.clone());
-        for scope in items(batch, "scopeSpans") {
-            for span in items(scope, "spans") {
+        for scope in list(batch, "scopeSpans") {
+            for span in list(scope, "spans") {
                 spans.push(read_span(span, &service));
             }
         }
@@ -79,7 +81,7 @@ fn read_span(span: &Value, service: &str) -> Span {
         failed,
         message: status.map_or_else(String::new, |status| clean(&text(status, "message"))),
         attributes: attributes(span),
-        events: items(span, "events")
+        events: list(span, "events")
             .iter()
             .map(|event| {
                 let name = clean(&text(event, "name"));
@@ -133,7 +135,7 @@ pub(super) fn tree(mut spans: Vec<Span>) -> Vec<Row> {
 }
 
 fn attributes(owner: &Value) -> Attributes {
-    items(owner, "attributes")
+    list(owner, "attributes")
         .iter()
         .map(|attribute| {
             let value = attribute.get("value").map(value_text).unwrap_or_default();
@@ -173,21 +175,6 @@ fn value_text(value: &Value) -> String {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         },
-    }
-}
-
-fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value
-        .get(key)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn text(value: &Value, key: &str) -> String {
-    match value.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
     }
 }
 
