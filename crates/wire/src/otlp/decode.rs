@@ -129,6 +129,15 @@ struct Walk<'a> {
     link_messages: Vec<&'a [u8]>,
 }
 
+/// What a `ResourceSpans` or `ScopeSpans` says beside the messages below it.
+#[derive(Default)]
+struct Envelope<'a> {
+    /// The resource or the scope, the last one if it came more than once.
+    owner: Option<&'a [u8]>,
+    schema_url: &'a [u8],
+    n_below: usize,
+}
+
 /// Why a part of the walk ended early.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
@@ -229,34 +238,38 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The first round over a `ResourceSpans` or a `ScopeSpans`, which number their fields alike:
+    /// what is said of all that lies below, and how much lies below.
+    fn envelope(&mut self, message: &'a [u8], known: u32) -> Result<Envelope<'a>, Damage> {
+        let mut envelope = Envelope::default();
+        let mut cursor = Cursor::new(message);
+        loop {
+            match cursor.tag()? {
+                END => return Ok(envelope),
+                0x0a => {
+                    let content = cursor.bytes()?;
+                    self.ambiguous |= envelope.owner.is_some();
+                    envelope.owner = Some(content);
+                }
+                0x12 => {
+                    cursor.bytes()?;
+                    envelope.n_below += 1;
+                }
+                0x1a => envelope.schema_url = cursor.bytes()?,
+                tag => cursor.unknown(tag, known)?,
+            }
+        }
+    }
+
     /// Two rounds: the resource, wherever it stands in the message, then the spans below it.
     fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), Damage> {
         let mut row = ResourceRow::default();
         let mark = self.mark();
-        let mut resource: Option<&'a [u8]> = None;
-        let mut schema_url: &[u8] = &[];
-        let mut n_scopes = 0usize;
-        let mut cursor = Cursor::new(message);
-        loop {
-            match cursor.tag()? {
-                END => break,
-                0x0a => {
-                    let content = cursor.bytes()?;
-                    self.ambiguous |= resource.is_some();
-                    resource = Some(content);
-                }
-                0x12 => {
-                    cursor.bytes()?;
-                    n_scopes += 1;
-                }
-                0x1a => schema_url = cursor.bytes()?,
-                tag => cursor.unknown(tag, fields::RESOURCE_SPANS)?,
-            }
-        }
-        if n_scopes == 0 {
+        let envelope = self.envelope(message, fields::RESOURCE_SPANS)?;
+        if envelope.n_below == 0 {
             return Ok(());
         }
-        let refused = match self.resource(&mut row, resource, schema_url) {
+        let refused = match self.resource(&mut row, envelope.owner, envelope.schema_url) {
             Ok(()) => None,
             Err(Stop::Refused(reason)) => {
                 self.cut = true;
@@ -341,32 +354,14 @@ impl<'a> Walk<'a> {
         mut refused: Option<(Reason, Place)>,
     ) -> Result<(), Damage> {
         let mark = self.mark();
-        let mut scope: Option<&'a [u8]> = None;
-        let mut schema_url: &[u8] = &[];
-        let mut n_spans = 0usize;
-        let mut cursor = Cursor::new(message);
-        loop {
-            match cursor.tag()? {
-                END => break,
-                0x0a => {
-                    let content = cursor.bytes()?;
-                    self.ambiguous |= scope.is_some();
-                    scope = Some(content);
-                }
-                0x12 => {
-                    cursor.bytes()?;
-                    n_spans += 1;
-                }
-                0x1a => schema_url = cursor.bytes()?,
-                tag => cursor.unknown(tag, fields::SCOPE_SPANS)?,
-            }
-        }
+        let envelope = self.envelope(message, fields::SCOPE_SPANS)?;
+        let n_spans = envelope.n_below;
         let mut row = ScopeRow {
             resource,
             ..ScopeRow::default()
         };
         if refused.is_none() {
-            match self.scope(&mut row, scope, schema_url) {
+            match self.scope(&mut row, envelope.owner, envelope.schema_url) {
                 Ok(()) => {}
                 Err(Stop::Refused(reason)) => {
                     self.cut = true;
