@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::harness::http;
 use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually};
-use crate::load::{N_SPANS, marker, request};
+use crate::load::{N_SPANS, marker, n_spans, request};
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -100,12 +100,9 @@ fn find(server: &Server, id: tracewell_model::TraceId) {
         }
     });
     let trace = server.get(&format!("/api/v2/traces/{id}")).json();
-    let n_spans: usize = trace["trace"]["resourceSpans"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|batch| batch["scopeSpans"].as_array().unwrap())
-        .map(|scope| scope["spans"].as_array().unwrap().len())
-        .sum();
-    assert_eq!(n_spans, N_SPANS, "{trace}");
+    assert_eq!(
+        n_spans(&trace["trace"]["resourceSpans"]),
+        N_SPANS,
+        "{trace}"
+    );
 }

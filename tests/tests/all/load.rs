@@ -60,3 +60,14 @@ fn text(key: &str, value: &str) -> KeyValue {
         value: AttributeValue::String(value.to_owned()),
     }
 }
+
+/// How many spans an answer by id holds, under its `batches` or `resourceSpans`.
+pub(crate) fn n_spans(batches: &serde_json::Value) -> usize {
+    batches
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|batch| batch["scopeSpans"].as_array().unwrap())
+        .map(|scope| scope["spans"].as_array().unwrap().len())
+        .sum()
+}

@@ -15,7 +15,7 @@ use tracewell_model::TraceId;
 
 use crate::harness::http;
 use crate::harness::server::{Server, Site};
-use crate::load::{N_SPANS, request};
+use crate::load::{N_SPANS, n_spans, request};
 
 /// Enough for CI; each takes about a second.
 const KILLS: u64 = 120;
@@ -113,13 +113,11 @@ fn check(server: &Server, ids: &[TraceId], random: &mut StdRng, n: usize) {
             server.log()
         );
         let trace = answer.json();
-        let n_spans: usize = trace["batches"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|batch| batch["scopeSpans"].as_array().unwrap())
-            .map(|scope| scope["spans"].as_array().unwrap().len())
-            .sum();
-        assert_eq!(n_spans, N_SPANS, "{id}: {trace}\n{}", server.log());
+        assert_eq!(
+            n_spans(&trace["batches"]),
+            N_SPANS,
+            "{id}: {trace}\n{}",
+            server.log()
+        );
     }
 }
