@@ -24,20 +24,38 @@ impl Answer {
 }
 
 pub(crate) fn get(port: u16, path: &str) -> Result<Answer, String> {
-    request(port, "GET", path, "", &[])
+    request(port, "GET", path, "", "", &[])
 }
 
 pub(crate) fn post(port: u16, path: &str, kind: &str, body: &[u8]) -> Result<Answer, String> {
-    request(port, "POST", path, kind, body)
+    request(port, "POST", path, kind, "", body)
+}
+
+/// With further lines of the head, each with its end.
+pub(crate) fn post_with(
+    port: u16,
+    path: &str,
+    kind: &str,
+    head: &str,
+    body: &[u8],
+) -> Result<Answer, String> {
+    request(port, "POST", path, kind, head, body)
 }
 
 /// HTTP/1.0, so that the answer ends where the connection does and nothing is chunked.
-fn request(port: u16, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer, String> {
+fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    kind: &str,
+    more: &str,
+    body: &[u8],
+) -> Result<Answer, String> {
     let fail = |error: std::io::Error| format!("{method} {path}: {error}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(fail)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n{more}\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).map_err(fail)?;

@@ -31,9 +31,14 @@ impl Site {
         // All three are held at once, so that they differ.
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners = [free(), free(), free()];
-        let [http, otlp_grpc, otlp_http] = listeners
+        let ports = listeners
             .each_ref()
             .map(|listener| listener.local_addr().unwrap().port());
+        Self::on(ports)
+    }
+
+    /// On given ports: query API, OTLP over gRPC, OTLP over HTTP.
+    pub(crate) fn on([http, otlp_grpc, otlp_http]: [u16; 3]) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             http,
@@ -102,6 +107,10 @@ impl Site {
 // === impl Server ===
 
 impl Server {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
