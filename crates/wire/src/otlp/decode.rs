@@ -99,7 +99,7 @@ struct Caps {
 }
 
 /// One walk over one body.
-struct Walk<'a> {
+struct Walk {
     /// Address of the body's first byte: slices are differences to it.
     base: usize,
     caps: Caps,
@@ -124,9 +124,6 @@ struct Walk<'a> {
     cut: bool,
     /// A singular message was written twice.
     ambiguous: bool,
-    /// Events and links of the span that is read: they come after its attributes, in a run.
-    event_messages: Vec<&'a [u8]>,
-    link_messages: Vec<&'a [u8]>,
 }
 
 /// What a `ResourceSpans` or `ScopeSpans` says beside the messages below it.
@@ -159,8 +156,8 @@ const SPAN_BYTES_MIN: usize = 30;
 
 // === impl Walk ===
 
-impl<'a> Walk<'a> {
-    fn new(body: &'a [u8], caps: Caps) -> Self {
+impl Walk {
+    fn new(body: &[u8], caps: Caps) -> Self {
         Self {
             base: body.as_ptr().addr(),
             caps,
@@ -177,12 +174,10 @@ impl<'a> Walk<'a> {
             rejected: Rejections::default(),
             cut: false,
             ambiguous: false,
-            event_messages: Vec::new(),
-            link_messages: Vec::new(),
         }
     }
 
-    fn over(body: &'a [u8], caps: Caps) -> Result<Self, DecodeError> {
+    fn over(body: &[u8], caps: Caps) -> Result<Self, DecodeError> {
         let mut walk = Self::new(body, caps);
         walk.request(body)
             .map_err(|damage| DecodeError::new(damage, body))?;
@@ -198,7 +193,10 @@ impl<'a> Walk<'a> {
             return Ok(Decoded { batch, rejected });
         }
         let accepted = Bytes::from(self.accepted_body(body));
-        let walk = Walk::over(&accepted, self.caps)?;
+        let caps = self.caps;
+        // Its columns may be as large as those of the walk that comes now.
+        drop(self);
+        let walk = Walk::over(&accepted, caps)?;
         debug_assert!(walk.rejected.is_empty(), "an accepted span was refused");
         let batch = walk.into_batch(tenant, accepted.clone());
         Ok(Decoded { batch, rejected })
@@ -217,7 +215,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn request(&mut self, body: &'a [u8]) -> Result<(), Damage> {
+    fn request(&mut self, body: &[u8]) -> Result<(), Damage> {
         // Most attributes take 24 bytes or more; what is reserved and not used is never touched.
         let n_attributes = (body.len() / 24).min(1 << 16);
         self.attributes.keys.reserve(n_attributes);
@@ -240,7 +238,7 @@ impl<'a> Walk<'a> {
 
     /// The first round over a `ResourceSpans` or a `ScopeSpans`, which number their fields alike:
     /// what is said of all that lies below, and how much lies below.
-    fn envelope(&mut self, message: &'a [u8], known: u32) -> Result<Envelope<'a>, Damage> {
+    fn envelope<'a>(&mut self, message: &'a [u8], known: u32) -> Result<Envelope<'a>, Damage> {
         let mut envelope = Envelope::default();
         let mut cursor = Cursor::new(message);
         loop {
@@ -262,7 +260,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Two rounds: the resource, wherever it stands in the message, then the spans below it.
-    fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), Damage> {
+    fn resource_spans(&mut self, message: &[u8]) -> Result<(), Damage> {
         let mut row = ResourceRow::default();
         let mark = self.mark();
         let envelope = self.envelope(message, fields::RESOURCE_SPANS)?;
@@ -303,8 +301,8 @@ impl<'a> Walk<'a> {
     fn resource(
         &mut self,
         row: &mut ResourceRow,
-        message: Option<&'a [u8]>,
-        schema_url: &'a [u8],
+        message: Option<&[u8]>,
+        schema_url: &[u8],
     ) -> Result<(), Stop> {
         row.schema_url = self.name(schema_url)?;
         let from = self.begin_attributes();
@@ -330,7 +328,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns how much it counts: itself and its keys.
-    fn entity_ref(&mut self, message: &'a [u8]) -> Result<usize, Stop> {
+    fn entity_ref(&mut self, message: &[u8]) -> Result<usize, Stop> {
         let mut n = 1;
         let mut cursor = Cursor::new(message);
         loop {
@@ -349,7 +347,7 @@ impl<'a> Walk<'a> {
     /// Two rounds, as for the resource. `refused` says that the resource is refused already.
     fn scope_spans(
         &mut self,
-        message: &'a [u8],
+        message: &[u8],
         resource: u32,
         mut refused: Option<(Reason, Place)>,
     ) -> Result<(), Damage> {
@@ -392,8 +390,8 @@ impl<'a> Walk<'a> {
     fn scope(
         &mut self,
         row: &mut ScopeRow,
-        message: Option<&'a [u8]>,
-        schema_url: &'a [u8],
+        message: Option<&[u8]>,
+        schema_url: &[u8],
     ) -> Result<(), Stop> {
         row.schema_url = self.name(schema_url)?;
         let from = self.begin_attributes();
@@ -512,27 +510,6 @@ impl<'a> Walk<'a> {
         rows(from, self.attributes.keys.len())
     }
 
-    /// Remembers an event or link until the span's own attributes are read.
-    fn defer_event(&mut self, message: &'a [u8]) -> Result<(), Stop> {
-        self.check_deferred()?;
-        self.event_messages.push(message);
-        Ok(())
-    }
-
-    fn defer_link(&mut self, message: &'a [u8]) -> Result<(), Stop> {
-        self.check_deferred()?;
-        self.link_messages.push(message);
-        Ok(())
-    }
-
-    fn check_deferred(&self) -> Result<(), Stop> {
-        let n = self.event_messages.len() + self.link_messages.len();
-        if n >= self.caps.items.saturating_sub(self.items) {
-            return Err(Stop::Refused(Reason::TooManyItems));
-        }
-        Ok(())
-    }
-
     #[inline]
     fn add_items(&mut self, n: usize) -> Result<(), Stop> {
         self.items += n;
@@ -552,7 +529,7 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn text(&self, bytes: &'a [u8]) -> Result<Slice, Stop> {
+    fn text(&self, bytes: &[u8]) -> Result<Slice, Stop> {
         if bytes.is_empty() {
             return Ok(Slice::default());
         }
@@ -563,7 +540,7 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn name(&self, bytes: &'a [u8]) -> Result<Slice, Stop> {
+    fn name(&self, bytes: &[u8]) -> Result<Slice, Stop> {
         if bytes.len() > self.caps.name_bytes {
             return Err(Stop::Refused(Reason::NameTooLarge));
         }
@@ -615,6 +592,17 @@ impl DecodeError {
             offset: damage.offset_in(body),
             message: damage.message,
             problem: damage.problem,
+        }
+    }
+}
+
+// === impl Stop ===
+
+impl Stop {
+    fn inside(self, message: &'static str) -> Self {
+        match self {
+            Self::Damaged(damage) => Self::Damaged(damage.inside(message)),
+            refused @ Self::Refused(_) => refused,
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::otlp::fields;
 use crate::otlp::reject::Reason;
 use crate::protobuf::{Cursor, END, is_utf8};
 
-impl<'a> Walk<'a> {
+impl Walk {
     /// Reads a `KeyValue` and appends its row.
     #[inline]
-    pub(super) fn attribute(&mut self, message: &'a [u8]) -> Result<(), Stop> {
+    pub(super) fn attribute(&mut self, message: &[u8]) -> Result<(), Stop> {
         let mut key = Slice::default();
         let mut value = ValueSlice::Empty;
         let mut seen = false;
@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn key(&self, key: &'a [u8]) -> Result<Slice, Stop> {
+    fn key(&self, key: &[u8]) -> Result<Slice, Stop> {
         if key.len() > self.caps.key_bytes {
             return Err(Stop::Refused(Reason::AttributeKeyTooLarge));
         }
@@ -48,7 +48,7 @@ impl<'a> Walk<'a> {
 
     /// Reads an `AnyValue`: the last field that is set counts.
     #[inline]
-    fn any_value(&mut self, message: &'a [u8]) -> Result<ValueSlice, Stop> {
+    fn any_value(&mut self, message: &[u8]) -> Result<ValueSlice, Stop> {
         let mut value = ValueSlice::Empty;
         let mut cursor = Cursor::new(message);
         loop {
@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn content(&self, content: &'a [u8]) -> Result<&'a [u8], Stop> {
+    fn content<'a>(&self, content: &'a [u8]) -> Result<&'a [u8], Stop> {
         if content.len() > self.caps.value_bytes {
             return Err(Stop::Refused(Reason::AttributeTooLarge));
         }
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks an `ArrayValue` whose elements stand at a depth.
-    fn array(&mut self, message: &'a [u8], depth: usize) -> Result<Elements, Stop> {
+    fn array(&mut self, message: &[u8], depth: usize) -> Result<Elements, Stop> {
         self.check_depth(depth)?;
         let mut elements = Elements::None;
         let mut cursor = Cursor::new(message);
@@ -112,7 +112,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks a `KeyValueList`. Keys within values are bounded by the value's size.
-    fn key_value_list(&mut self, message: &'a [u8], depth: usize) -> Result<(), Stop> {
+    fn key_value_list(&mut self, message: &[u8], depth: usize) -> Result<(), Stop> {
         self.check_depth(depth)?;
         let mut cursor = Cursor::new(message);
         loop {
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn entry(&mut self, message: &'a [u8], depth: usize) -> Result<(), Stop> {
+    fn entry(&mut self, message: &[u8], depth: usize) -> Result<(), Stop> {
         let mut cursor = Cursor::new(message);
         loop {
             match cursor.tag()? {
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks a nested `AnyValue`; true if it is a string.
-    fn element(&mut self, message: &'a [u8], depth: usize) -> Result<bool, Stop> {
+    fn element(&mut self, message: &[u8], depth: usize) -> Result<bool, Stop> {
         let mut string = false;
         let mut cursor = Cursor::new(message);
         loop {

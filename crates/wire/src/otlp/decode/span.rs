@@ -26,8 +26,22 @@ struct SpanFields<'a> {
     status_message: &'a [u8],
 }
 
-impl<'a> Walk<'a> {
-    pub(super) fn spans(&mut self, scope_spans: &'a [u8], scope: u32) -> Result<(), Damage> {
+/// The events and links of a span, which are read behind its attributes, so that each owner's
+/// attributes are in a row. They are counted and walked again from the first, not remembered one by
+/// one: a million empty ones must not cost more than their rows.
+#[derive(Default)]
+struct Deferred<'a> {
+    n_events: usize,
+    n_links: usize,
+    /// The tag of the first, and what comes behind it.
+    first: Option<(u32, Cursor<'a>)>,
+}
+
+const EVENT: u32 = 0x5a;
+const LINK: u32 = 0x6a;
+
+impl Walk {
+    pub(super) fn spans(&mut self, scope_spans: &[u8], scope: u32) -> Result<(), Damage> {
         let mut cursor = Cursor::new(scope_spans);
         loop {
             match cursor.tag()? {
@@ -56,15 +70,15 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn span(&mut self, message: &'a [u8], scope: u32) -> Result<(), Stop> {
+    fn span(&mut self, message: &[u8], scope: u32) -> Result<(), Stop> {
         const FLAGS: u32 = tag_of(16, FIXED32);
-        self.event_messages.clear();
-        self.link_messages.clear();
         let from = self.begin_attributes();
         let mut span = SpanFields::default();
+        let mut deferred = Deferred::default();
         let mut cursor = Cursor::new(message);
         loop {
-            match cursor.tag()? {
+            let tag = cursor.tag()?;
+            match tag {
                 END => break,
                 0x4a => self.attribute(cursor.bytes()?)?,
                 0x0a => span.trace_id = cursor.bytes()?,
@@ -76,9 +90,8 @@ impl<'a> Walk<'a> {
                 0x39 => span.start_unix_nano = cursor.fixed64()?,
                 0x41 => span.end_unix_nano = cursor.fixed64()?,
                 0x50 => span.dropped[0] = cursor.varint()? as u32,
-                0x5a => self.defer_event(cursor.bytes()?)?,
+                EVENT | LINK => self.defer(&mut deferred, tag, &mut cursor)?,
                 0x60 => span.dropped[1] = cursor.varint()? as u32,
-                0x6a => self.defer_link(cursor.bytes()?)?,
                 0x70 => span.dropped[2] = cursor.varint()? as u32,
                 0x7a => status(&mut span, cursor.bytes()?)?,
                 FLAGS => span.flags = cursor.fixed32()?,
@@ -86,11 +99,8 @@ impl<'a> Walk<'a> {
             }
         }
         let attributes = self.attributes_since(from);
-        let n_events = self.event_messages.len();
-        let n_links = self.link_messages.len();
-        self.add_items(attributes.len() + n_events + n_links)?;
-        let events = self.events()?;
-        let links = self.links()?;
+        self.add_items(attributes.len() + deferred.n_events + deferred.n_links)?;
+        let (events, links) = self.deferred(&deferred)?;
         self.push_span(&span, scope, attributes, events, links)
     }
 
@@ -98,7 +108,7 @@ impl<'a> Walk<'a> {
     #[inline]
     fn push_span(
         &mut self,
-        span: &SpanFields<'a>,
+        span: &SpanFields<'_>,
         scope: u32,
         attributes: Rows,
         events: Rows,
@@ -143,20 +153,66 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn events(&mut self) -> Result<Rows, Stop> {
-        let start = self.events.time_unix_nano.len();
-        let messages = std::mem::take(&mut self.event_messages);
-        let outcome = messages.iter().try_for_each(|message| {
-            self.event(message).map_err(|stop| match stop {
-                Stop::Damaged(damage) => Stop::Damaged(damage.inside("Event")),
-                refused @ Stop::Refused(_) => refused,
-            })
-        });
-        self.event_messages = messages;
-        outcome.map(|()| rows(start, self.events.time_unix_nano.len()))
+    /// Counts an event or a link of the span that is read.
+    #[inline]
+    fn defer<'a>(
+        &self,
+        deferred: &mut Deferred<'a>,
+        tag: u32,
+        cursor: &mut Cursor<'a>,
+    ) -> Result<(), Stop> {
+        if deferred.n_events + deferred.n_links >= self.caps.items.saturating_sub(self.items) {
+            return Err(Stop::Refused(Reason::TooManyItems));
+        }
+        deferred.first.get_or_insert((tag, *cursor));
+        cursor.bytes()?;
+        match tag {
+            EVENT => deferred.n_events += 1,
+            _ => deferred.n_links += 1,
+        }
+        Ok(())
     }
 
-    fn event(&mut self, message: &'a [u8]) -> Result<(), Stop> {
+    /// Reads the events and links that were counted.
+    fn deferred(&mut self, deferred: &Deferred<'_>) -> Result<(Rows, Rows), Stop> {
+        let (n_events, n_links) = (self.events.time_unix_nano.len(), self.links.trace_id.len());
+        if let Some((mut tag, mut cursor)) = deferred.first {
+            self.reserve_deferred(deferred);
+            while tag != END {
+                match tag {
+                    EVENT => {
+                        let event = self.event(cursor.bytes()?);
+                        event.map_err(|stop| stop.inside("Event"))?;
+                    }
+                    LINK => {
+                        let link = self.link(cursor.bytes()?);
+                        link.map_err(|stop| stop.inside("Link"))?;
+                    }
+                    tag => cursor.unknown(tag, 0)?,
+                }
+                tag = cursor.tag()?;
+            }
+        }
+        let events = rows(n_events, self.events.time_unix_nano.len());
+        Ok((events, rows(n_links, self.links.trace_id.len())))
+    }
+
+    fn reserve_deferred(&mut self, deferred: &Deferred<'_>) {
+        let (events, n) = (&mut self.events, deferred.n_events);
+        events.time_unix_nano.reserve(n);
+        events.name.reserve(n);
+        events.attributes.reserve(n);
+        events.dropped_attributes_count.reserve(n);
+        let (links, n) = (&mut self.links, deferred.n_links);
+        links.trace_id.reserve(n);
+        links.span_id.reserve(n);
+        links.trace_state.reserve(n);
+        links.flags.reserve(n);
+        links.attributes.reserve(n);
+        links.dropped_attributes_count.reserve(n);
+    }
+
+    fn event(&mut self, message: &[u8]) -> Result<(), Stop> {
         let from = self.begin_attributes();
         let mut time_unix_nano = 0;
         let mut name: &[u8] = &[];
@@ -182,20 +238,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn links(&mut self) -> Result<Rows, Stop> {
-        let start = self.links.trace_id.len();
-        let messages = std::mem::take(&mut self.link_messages);
-        let outcome = messages.iter().try_for_each(|message| {
-            self.link(message).map_err(|stop| match stop {
-                Stop::Damaged(damage) => Stop::Damaged(damage.inside("Link")),
-                refused @ Stop::Refused(_) => refused,
-            })
-        });
-        self.link_messages = messages;
-        outcome.map(|()| rows(start, self.links.trace_id.len()))
-    }
-
-    fn link(&mut self, message: &'a [u8]) -> Result<(), Stop> {
+    fn link(&mut self, message: &[u8]) -> Result<(), Stop> {
         let from = self.begin_attributes();
         let (mut trace_id, mut span_id, mut trace_state): (&[u8], &[u8], &[u8]) = (&[], &[], &[]);
         let (mut dropped, mut flags) = (0, 0);
