@@ -50,6 +50,9 @@ enum Source {
 
 /// 8 MiB: what zstd's ordinary levels (up to 19) need.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// A body that is larger already gets room for all that it may become, at most so much at a time.
+const GROWN_BYTES: usize = 128 << 10;
+const RESERVED_BYTES_MAX: usize = 64 << 20;
 
 // === impl Encoding ===
 
@@ -128,6 +131,14 @@ impl Inflate {
         // One byte beyond the limit tells "exactly full" from "too large".
         let room = self.bytes_max.saturating_add(1) - self.out.len();
         let wanted = n.min(room);
+        if self.out.len() >= GROWN_BYTES {
+            // Doubling would hold the body twice for a moment. What is reserved and not written takes
+            // no memory.
+            let spare = self.out.capacity() - self.out.len();
+            if spare < wanted {
+                self.out.reserve_exact(room.min(RESERVED_BYTES_MAX));
+            }
+        }
         let read = self
             .source
             .read_up_to(wanted, &mut self.out)
