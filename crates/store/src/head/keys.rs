@@ -1,5 +1,7 @@
 //! Attribute keys with their counts, and the distinct values of columns.
 
+use std::cmp::Ordering;
+
 use arrow_buffer::BooleanBuffer;
 use hashbrown::HashMap;
 use tracewell_model::source::{KeyAnswer, KeyInfo, KeyQuery, KeyWhat, QueryContext, SourceResult};
@@ -14,6 +16,8 @@ use crate::table::StringCode;
 
 type Counts =
     HashMap<(AttributeScope, StringCode, AttributeType), u64, foldhash::fast::RandomState>;
+/// A key with its count, before it is known whether anybody gets to see it.
+type Found<'a> = (AttributeScope, &'a str, AttributeType, u64);
 type TextCounts = HashMap<(AttributeScope, String, AttributeType), u64>;
 
 impl GenerationSnapshot {
@@ -133,27 +137,39 @@ impl Keys {
 
     fn answer(self, snapshot: &GenerationSnapshot, n_max: usize) -> KeyAnswer {
         let strings = &snapshot.dictionary.strings;
-        let coded = self.coded.into_iter().map(|((scope, key, value_type), n)| {
-            ((scope, strings.text(key).to_owned(), value_type), n)
+        let coded = self.coded.iter().map(|((scope, key, value_type), n)| {
+            let key = strings.text(*key);
+            (*scope, key, *value_type, *n)
         });
-        let mut keys: Vec<KeyInfo> = coded
-            .chain(self.texts)
-            .map(|((scope, key, value_type), n)| KeyInfo {
+        let texts = self.texts.iter();
+        let texts = texts.map(|((scope, key, value_type), n)| (*scope, &**key, *value_type, *n));
+        let mut found: Vec<Found<'_>> = coded.chain(texts).collect();
+        let truncated = found.len() > n_max;
+        if truncated {
+            // A million keys that nobody gets to see are neither sorted nor copied.
+            found.select_nth_unstable_by(n_max, by_name);
+            found.truncate(n_max);
+        }
+        found.sort_unstable_by(by_name);
+        let keys = found
+            .into_iter()
+            .map(|(scope, key, value_type, n)| KeyInfo {
                 scope,
-                key,
+                key: key.to_owned(),
                 value_type,
                 n,
-            })
-            .collect();
-        keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
-        let truncated = keys.len() > n_max;
-        keys.truncate(n_max);
+            });
+        let keys = keys.collect();
         KeyAnswer {
             keys,
             values: Vec::new(),
             truncated,
         }
     }
+}
+
+fn by_name(a: &Found<'_>, b: &Found<'_>) -> Ordering {
+    (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2))
 }
 
 /// How many selected spans have each index.
