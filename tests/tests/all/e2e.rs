@@ -1,6 +1,7 @@
 //! The real binary, end to end: what a user does first.
 
 mod blocks;
+mod hostile;
 mod tempo_file;
 
 use std::process::Command;

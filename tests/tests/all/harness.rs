@@ -3,6 +3,7 @@
 
 pub(crate) mod http;
 pub(crate) mod packages;
+pub(crate) mod process;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

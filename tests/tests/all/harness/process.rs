@@ -1,0 +1,37 @@
+//! What a process used, read from `/proc`.
+
+/// Processor time and memory of one process at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) cpu_ms: u64,
+    pub(crate) resident_kib: u64,
+    /// The largest resident size since [`forget_peak`].
+    pub(crate) peak_kib: u64,
+}
+
+/// Linux counts processor time in hundredths of a second everywhere.
+const MS_PER_TICK: u64 = 10;
+
+pub(crate) fn usage(pid: u32) -> Usage {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name of the program, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    Usage {
+        cpu_ms: (ticks(11) + ticks(12)) * MS_PER_TICK,
+        resident_kib: kib(&status, "VmRSS:"),
+        peak_kib: kib(&status, "VmHWM:"),
+    }
+}
+
+/// The peak becomes what is resident now.
+pub(crate) fn forget_peak(pid: u32) {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
+fn kib(status: &str, name: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
