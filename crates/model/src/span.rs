@@ -3,6 +3,9 @@
 //! These are what a trace by id answers with and what the oracle evaluates; the hot path carries
 //! [`crate::SpanBatch`] instead.
 
+mod order;
+
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::id::{SpanId, TraceId};
@@ -147,33 +150,18 @@ impl Trace {
         self.deduplicate()
     }
 
-    /// Orders the spans by start, then id, and drops those equal in every field to an earlier one.
-    /// The order is the same for every way in which the spans came together: different spans that
-    /// share start and id are ordered by their content.
+    /// Orders the spans by start, then id, and drops those equal in every field to another one,
+    /// doubles by their bits. The order is the same for every way in which the spans came together:
+    /// different spans that share start and id are ordered by their content. However many spans
+    /// share an id, this takes n log n comparisons.
     pub fn deduplicate(&mut self) -> usize {
+        self.deduplicate_by(order::compare)
+    }
+
+    fn deduplicate_by(&mut self, mut compare: impl FnMut(&Span, &Span) -> Ordering) -> usize {
         let before = self.spans.len();
-        self.spans
-            .sort_by_key(|span| (span.start_unix_nano, span.span_id));
-        let mut kept: Vec<Span> = Vec::with_capacity(before);
-        for span in std::mem::take(&mut self.spans) {
-            let twin = kept
-                .iter()
-                .rev()
-                .take_while(|other| {
-                    other.start_unix_nano == span.start_unix_nano && other.span_id == span.span_id
-                })
-                .any(|other| *other == span);
-            if !twin {
-                kept.push(span);
-            }
-        }
-        self.spans = kept;
-        let share =
-            |a: &Span, b: &Span| (a.start_unix_nano, a.span_id) == (b.start_unix_nano, b.span_id);
-        for run in self.spans.chunk_by_mut(share).filter(|run| run.len() > 1) {
-            // Only broken senders come here, and any total order will do.
-            run.sort_by_cached_key(|span| format!("{span:?}"));
-        }
+        self.spans.sort_unstable_by(&mut compare);
+        self.spans.dedup_by(|a, b| compare(a, b).is_eq());
         before - self.spans.len()
     }
 }
@@ -199,5 +187,99 @@ mod tests {
         assert_eq!(expected.0, 1);
         assert_eq!(whole(&["b", "c", "b", "a"]), expected);
         assert_eq!(whole(&["c", "b", "a", "b"]), expected);
+    }
+
+    #[test]
+    fn many_spans_of_one_id_and_start_are_joined_in_few_comparisons() {
+        const N: usize = 100_000;
+        let spans = (0..N).map(|index| Span {
+            span_id: SpanId([1; 8]),
+            // Each twice, and neighbours differ in what is compared last.
+            attributes: vec![KeyValue {
+                key: "n".to_owned(),
+                value: AttributeValue::Int((index * 7_919 % (N / 2)) as i64),
+            }],
+            ..Span::default()
+        });
+        let mut trace = Trace {
+            trace_id: TraceId([1; 16]),
+            spans: spans.collect(),
+        };
+        let mut n_compared = 0usize;
+        let dropped = trace.deduplicate_by(|a, b| {
+            n_compared += 1;
+            order::compare(a, b)
+        });
+        assert_eq!((dropped, trace.spans.len()), (N / 2, N / 2));
+        println!("{N} spans: {n_compared} comparisons");
+        // log2 of 100,000 is 17.
+        assert!(n_compared < 2 * 17 * N, "{n_compared}");
+    }
+
+    #[test]
+    fn doubles_are_equal_if_their_bits_are() {
+        let whole = |values: &[f64]| {
+            let spans = values.iter().map(|value| Span {
+                attributes: vec![KeyValue {
+                    key: "x".to_owned(),
+                    value: AttributeValue::Double(*value),
+                }],
+                ..Span::default()
+            });
+            let mut trace = Trace {
+                trace_id: TraceId([1; 16]),
+                spans: spans.collect(),
+            };
+            trace.deduplicate()
+        };
+        assert_eq!(whole(&[f64::NAN, 1.0, f64::NAN, 1.0]), 2);
+        assert_eq!(whole(&[0.0, -0.0]), 0);
+    }
+
+    #[test]
+    fn a_difference_in_any_field_keeps_both_spans() {
+        let changes: [fn(&mut Span); 20] = [
+            |span| Arc::make_mut(&mut span.resource).present = true,
+            |span| Arc::make_mut(&mut span.resource).schema_url.push('x'),
+            |span| Arc::make_mut(&mut span.resource).dropped_attributes_count = 1,
+            |span| {
+                let refs = &mut Arc::make_mut(&mut span.resource).entity_refs;
+                refs.push(EntityRef::default());
+            },
+            |span| Arc::make_mut(&mut span.scope).present = true,
+            |span| Arc::make_mut(&mut span.scope).version.push('x'),
+            |span| span.parent_span_id = Some(SpanId([0; 8])),
+            |span| span.trace_state.push('x'),
+            |span| span.flags = 1,
+            |span| span.name.push('x'),
+            |span| span.kind = 1,
+            |span| span.end_unix_nano = 1,
+            |span| span.attributes.push(KeyValue::default()),
+            |span| span.dropped_attributes_count = 1,
+            |span| span.events.push(Event::default()),
+            |span| span.dropped_events_count = 1,
+            |span| span.links.push(Link::default()),
+            |span| span.dropped_links_count = 1,
+            |span| span.status = Some(Status::default()),
+            |span| {
+                span.status = Some(Status {
+                    code: 0,
+                    message: "x".to_owned(),
+                });
+            },
+        ];
+        let mut spans = vec![Span::default()];
+        for change in changes {
+            let mut span = Span::default();
+            change(&mut span);
+            spans.push(span);
+        }
+        spans.extend(spans.clone());
+        let mut trace = Trace {
+            trace_id: TraceId::default(),
+            spans,
+        };
+        assert_eq!(trace.deduplicate(), changes.len() + 1);
+        assert_eq!(trace.spans.len(), changes.len() + 1);
     }
 }
