@@ -84,6 +84,10 @@ impl Oracle {
         self.traces.values()
     }
 
+    pub fn spans(&self) -> Vec<&Span> {
+        self.traces().flat_map(|trace| &trace.spans).collect()
+    }
+
     /// Traces with a span that starts in the window.
     pub fn n_in_window(&self, window: TimeRange) -> usize {
         let in_window = |trace: &&Trace| takes_part(trace, window);

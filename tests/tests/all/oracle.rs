@@ -39,8 +39,9 @@ fn plans_mean_what_the_oracle_means() {
     for seed in 0..150 {
         let mut random = Random::new(seed);
         let oracle = Oracle::new(random_traces(&mut random, 20, &TraceOptions::default()));
+        let spans = oracle.spans();
         for _ in 0..40 {
-            let text = random_query(&mut random);
+            let text = random_query(&mut random, &spans);
             let aliases = if random.percent(80) {
                 Aliases::Resolve
             } else {

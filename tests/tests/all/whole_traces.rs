@@ -2,7 +2,8 @@
 //! oracle of testkit, before and after merging; and sixteen planted bugs that must not go unseen.
 //!
 //! `TRACEWELL_ORACLE_QUERIES` sets how many random queries are asked (each before and after
-//! merging), `TRACEWELL_ORACLE_SEED` from which seed on.
+//! merging; the step `oracle` of `cargo xtask test` sets 50,000), `TRACEWELL_ORACLE_SEED` from which
+//! seed on.
 
 mod ask;
 mod data;
@@ -18,9 +19,11 @@ use ask::{Case, Expected};
 use data::{DataSet, Places};
 use planted::Bug;
 
-/// Without the environment variable: about a minute of two cores. 50,000 take a quarter of an hour.
+/// Without the environment variable: half a minute of one core, 7 ms a query. Two thirds of that is
+/// opening small row groups again and again.
 const QUERIES: usize = 4_000;
-const QUERIES_PER_SET: usize = 200;
+/// Building, merging and reading a data set by id costs about as much as twenty queries.
+const QUERIES_PER_SET: usize = 250;
 
 fn from_environment(name: &str, otherwise: usize) -> usize {
     let text = std::env::var(name).ok();
@@ -36,20 +39,13 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn cases(seed: u64, data: &DataSet, n: usize) -> Vec<(Case, Expected)> {
     let mut random = Random::new(!seed);
-    let draw = |random: &mut Random| {
-        let case = ask::random_case(random, &data.oracle);
+    let spans = data.oracle.spans();
+    let draw = |_| {
+        let case = ask::random_case(&mut random, &data.oracle, &spans);
         let expected = ask::expected(&data.oracle, &case);
         (case, expected)
     };
-    let mut cases = Vec::with_capacity(n);
-    while cases.len() < n {
-        let drawn = draw(&mut random);
-        // A part of those that tell nothing apart is drawn again.
-        if drawn.1.tells || random.percent(60) {
-            cases.push(drawn);
-        }
-    }
-    cases
+    (0..n).map(draw).collect()
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +133,7 @@ fn the_engine_and_the_oracle_agree_before_and_after_merging() {
         tally.refused,
         tally.levels
     );
-    assert!(tally.telling * 10 >= tally.queries * 4);
+    assert!(tally.telling * 100 >= tally.queries * 45);
     assert!(tally.refused * 100 < tally.queries);
     // A head and blocks of all three levels at once: not in a few data sets alone.
     assert!(tally.levels.get(&3).copied().unwrap_or(0) * 5 >= tally.sets);

@@ -1,49 +1,86 @@
 //! Random TraceQL over the vocabulary of [`super::traces`]: one or several pairs of braces, every
 //! intrinsic and scope, all operators. Nearly all of it passes the type check; a test skips what the
 //! engine refuses and counts it.
+//!
+//! A query of chance alone mostly finds nothing, and `&&` makes it worse. So most braces are about
+//! one span of the data ([`about`]): many of their conditions are true of it, and the rest are as
+//! likely to be false there as anywhere.
+
+mod about;
+
+use tracewell_model::Span;
 
 use super::Random;
 use super::traces::{EVENT_NAMES, KEYS, LIBRARIES, NAMES, SERVICES, TEXTS};
 
-/// A query.
-pub fn random_query(random: &mut Random) -> String {
+/// A query, for data with these spans in it.
+pub fn random_query(random: &mut Random, spans: &[&Span]) -> String {
+    let filter = |random: &mut Random| filter(random, spans);
     match random.below(10) {
         0..6 => filter(random),
         6 => format!("{} || {}", filter(random), filter(random)),
-        7 | 8 => format!("{} && {}", filter(random), filter(random)),
+        7 | 8 => {
+            let (a, b) = pair(random, spans);
+            format!("{a} && {b}")
+        }
         _ => {
             let op = *random.pick(&["&&", "||"]);
-            let (a, b, c) = (filter(random), filter(random), filter(random));
-            format!("({a} {op} {b}) && {c}")
+            let (a, b) = pair(random, spans);
+            format!("({a} {op} {}) && {b}", filter(random))
         }
     }
 }
 
-fn filter(random: &mut Random) -> String {
+/// Braces, about a span more often than not.
+fn filter(random: &mut Random, spans: &[&Span]) -> String {
+    let about = some_span(random, spans);
+    filter_about(random, about)
+}
+
+/// Two pairs of braces, about spans of one trace if about any.
+fn pair(random: &mut Random, spans: &[&Span]) -> (String, String) {
+    let first = some_span(random, spans);
+    let second = first.and_then(|first| {
+        let same_trace = |span: &&&Span| span.trace_id == first.trace_id;
+        let others: Vec<&Span> = spans.iter().filter(same_trace).copied().collect();
+        some_span(random, &others)
+    });
+    (filter_about(random, first), filter_about(random, second))
+}
+
+fn some_span<'a>(random: &mut Random, spans: &[&'a Span]) -> Option<&'a Span> {
+    if spans.is_empty() || random.percent(25) {
+        None
+    } else {
+        Some(*random.pick(spans))
+    }
+}
+
+fn filter_about(random: &mut Random, about: Option<&Span>) -> String {
     if random.percent(2) {
         return "{ }".to_owned();
     }
     let depth = *random.pick(&[0, 0, 1, 1, 2, 3]);
-    format!("{{ {} }}", condition(random, depth))
+    format!("{{ {} }}", condition(random, depth, about))
 }
 
-fn condition(random: &mut Random, depth: usize) -> String {
+fn condition(random: &mut Random, depth: usize, about: Option<&Span>) -> String {
     if depth == 0 {
-        return leaf(random);
+        return match about {
+            Some(span) if random.percent(70) => about::leaf(random, span),
+            _ => leaf(random),
+        };
     }
-    match random.below(12) {
-        0 => format!("!({})", condition(random, depth - 1)),
-        1..7 => format!(
-            "({}) && ({})",
-            condition(random, depth - 1),
-            condition(random, depth - 1)
-        ),
-        _ => format!(
-            "({}) || ({})",
-            condition(random, depth - 1),
-            condition(random, depth - 1)
-        ),
+    let choice = random.below(12);
+    if choice == 0 {
+        return format!("!({})", condition(random, depth - 1, about));
     }
+    let (a, b) = (
+        condition(random, depth - 1, about),
+        condition(random, depth - 1, about),
+    );
+    let op = if choice < 7 { "&&" } else { "||" };
+    format!("({a}) {op} ({b})")
 }
 
 fn leaf(random: &mut Random) -> String {
@@ -203,7 +240,10 @@ fn attribute(random: &mut Random) -> String {
         ".",
         ".",
     ]);
-    let key = *random.pick(KEYS);
+    scoped(scope, random.pick::<&str>(KEYS))
+}
+
+fn scoped(scope: &str, key: &str) -> String {
     if key.contains(' ') {
         format!("{scope}\"{key}\"")
     } else {

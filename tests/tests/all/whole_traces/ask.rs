@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tracewell_model::source::Snapshots;
-use tracewell_model::{Clock, Limits, SpanId, TenantId, TimeRange, Trace, TraceId};
+use tracewell_model::{Clock, Limits, Span, SpanId, TenantId, TimeRange, Trace, TraceId};
 use tracewell_query::request::{Caller, SearchQuery, SearchRequest, SearchResponse, TraceRequest};
 use tracewell_query::{Aliases, Engine};
 use tracewell_testkit::oracle::Question;
@@ -44,9 +44,9 @@ pub(super) struct Expected {
     pub(super) tells: bool,
 }
 
-pub(super) fn random_case(random: &mut Random, oracle: &Oracle) -> Case {
+pub(super) fn random_case(random: &mut Random, oracle: &Oracle, spans: &[&Span]) -> Case {
     Case {
-        text: random_query(random),
+        text: random_query(random, spans),
         aliases: if random.percent(80) {
             Aliases::Resolve
         } else {

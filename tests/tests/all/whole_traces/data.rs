@@ -125,7 +125,7 @@ async fn open(random: &mut Random, clock: &Arc<FakeClock>, seed: u64) -> Arc<Sto
     config.limits.disk_reserve_bytes = 0;
     config.limits.waiting_blocks_max = 1_000;
     config.retention_bytes = Some(u64::MAX);
-    config.group_spans = *random.pick(&[10, 40, 10_000]);
+    config.group_spans = *random.pick(&[10, 40, 40, 10_000]);
     config.wal.segment_bytes = 64 << 10;
     config.wal.n_spares = 0;
     config.merge.blocks_max = 2 + random.below(5);
@@ -146,7 +146,7 @@ async fn open(random: &mut Random, clock: &Arc<FakeClock>, seed: u64) -> Arc<Sto
 
 /// Traces around the end of a day, some at one time, some with clocks that are far off.
 fn spans(random: &mut Random, now: u64) -> Vec<Span> {
-    let n_traces = 20 + random.below(30);
+    let n_traces = 12 + random.below(28);
     let options = TraceOptions {
         start: now - 10 * SECOND,
         width: 20 * SECOND,
