@@ -135,6 +135,25 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "oracle",
+        what: "the engine over real blocks against the oracle, in full",
+        check: false,
+        action: Action::CargoWith(
+            &[
+                "test",
+                "--package",
+                "tracewell-tests",
+                "--locked",
+                "--test",
+                "all",
+                "--",
+                "--show-output",
+                "whole_traces::the_engine_and_the_oracle_agree",
+            ],
+            ("TRACEWELL_ORACLE_QUERIES", "50000"),
+        ),
+    },
+    Step {
         name: "binary",
         what: "the binary that the following steps start",
         check: false,

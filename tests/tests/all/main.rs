@@ -15,3 +15,7 @@ mod node;
 mod oracle;
 mod python;
 mod whole_traces;
+
+/// That of the binary: reading a small row group is allocating for the most part.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
