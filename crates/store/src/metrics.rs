@@ -54,6 +54,8 @@ store_metrics! {
     blocks_merged,
     /// Spans that merges wrote.
     spans_merged,
+    /// Blocks that a merge could not read and left alone.
+    blocks_set_aside,
     /// Spans equal in every field that merges dropped.
     spans_deduplicated,
     /// Traces filed by arrival because the clock of their sender was off.

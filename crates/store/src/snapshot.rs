@@ -77,13 +77,6 @@ impl Blocks {
         self.live.iter().find(|block| block.entry.id == id)
     }
 
-    pub fn n_waiting(&self) -> usize {
-        self.live
-            .iter()
-            .filter(|block| block.entry.level == 0)
-            .count()
-    }
-
     /// Tells every block that may hold a trace that it is shared. True if there is one.
     pub fn share(&self, tenant: &TenantId, id: TraceId, arrival: Bounds) -> bool {
         let mut shared = false;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::disk::DiskSpace;
+use crate::manifest::BlockId;
 use crate::recovery::Recovery;
 use crate::store::Store;
 use crate::wal::WalStats;
@@ -19,6 +20,8 @@ pub struct StoreStatus {
     /// By the text of the partition; first blocks have none.
     pub by_partition: BTreeMap<String, BlockSums>,
     pub blocks_missing: usize,
+    /// Blocks that a merge could not read, each with the reason; queries read what can be read.
+    pub blocks_set_aside: BTreeMap<BlockId, String>,
     /// Replaced blocks whose files are there yet.
     pub blocks_retired: usize,
     pub manifest: u64,
@@ -68,10 +71,15 @@ impl Store {
         StoreStatus {
             head_bytes: core.head.n_bytes(),
             generations_frozen: core.head.frozen().len(),
-            blocks_waiting: blocks.n_waiting(),
+            blocks_waiting: core.n_waiting(),
             by_level,
             by_partition,
             blocks_missing: blocks.missing.len(),
+            blocks_set_aside: {
+                let mut set_aside = core.set_aside.lock().clone();
+                set_aside.retain(|id, _| blocks.get(*id).is_some());
+                set_aside
+            },
             blocks_retired: core.blocks.n_retired(),
             manifest,
             block_bytes,

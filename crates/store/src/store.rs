@@ -9,7 +9,7 @@
 //! Limits: `Limits::{head_bytes, in_flight_bytes, merge_bytes, disk_reserve_bytes,
 //! waiting_blocks_max}`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -109,8 +109,8 @@ pub(crate) struct Core {
     pub(crate) poisoned: Mutex<Option<String>>,
     /// Blocks that are being written: no manifest names them yet, and the sweep leaves them alone.
     pub(crate) writing: Mutex<BTreeSet<BlockId>>,
-    /// Blocks that could not be read by a merge.
-    pub(crate) set_aside: Mutex<BTreeSet<BlockId>>,
+    /// Blocks that a merge could not read, each with the reason.
+    pub(crate) set_aside: Mutex<BTreeMap<BlockId, String>>,
     pub(crate) cut_wanted: Notify,
     pub(crate) merge_wanted: Notify,
 }
@@ -258,7 +258,7 @@ impl Store {
         if core.disk_is_low.load(Ordering::Relaxed) {
             return Err(busy("limits.disk_reserve_bytes", RETRY_AFTER));
         }
-        if core.blocks.load().n_waiting() > core.config.limits.waiting_blocks_max {
+        if core.n_waiting() > core.config.limits.waiting_blocks_max {
             core.merge_wanted.notify_one();
             return Err(busy("limits.waiting_blocks_max", RETRY_AFTER));
         }
@@ -479,6 +479,24 @@ impl Core {
         if let Some(frozen) = self.head.freeze_if_older(now) {
             arrivals.froze(&frozen);
         }
+    }
+
+    /// First blocks that wait for a merge. One that no merge can read waits for none: counted, a few
+    /// damaged blocks would stop ingest for as long as they are kept.
+    pub(crate) fn n_waiting(&self) -> usize {
+        let set_aside = self.set_aside.lock();
+        let blocks = self.blocks.load();
+        let first = blocks.live.iter().filter(|block| block.entry.level == 0);
+        first
+            .filter(|block| !set_aside.contains_key(&block.entry.id))
+            .count()
+    }
+
+    /// A block that a merge could not read is not merged again by this process, so that others are.
+    pub(crate) fn set_aside(&self, id: BlockId, error: &StoreError) {
+        tracing::error!(block = %id, %error, "a block cannot be merged and is set aside");
+        StoreMetrics::add(&self.metrics.blocks_set_aside, 1);
+        self.set_aside.lock().insert(id, error.to_string());
     }
 
     /// Ingest stops, with a reason that every sender is told; queries go on.

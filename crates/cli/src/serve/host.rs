@@ -193,6 +193,9 @@ impl Host for Process {
             "bytes kept, and how many may be",
             format!("{} of {}", status.block_bytes, status.retention_bytes_max),
         );
+        for (id, reason) in &status.blocks_set_aside {
+            fact(&format!("block {id} cannot be merged"), reason.clone());
+        }
         for (name, n) in &status.limits_hit {
             fact(name, n.to_string());
         }
@@ -224,7 +227,7 @@ impl Host for Process {
         samples.add(
             Metric::DamagedBlocks,
             Vec::new(),
-            status.blocks_missing as u64,
+            (status.blocks_missing + status.blocks_set_aside.len()) as u64,
         );
         samples.add(Metric::WalBytes, Vec::new(), status.wal.log_bytes);
         samples.add(Metric::WalWrittenBytes, Vec::new(), status.wal.bytes);

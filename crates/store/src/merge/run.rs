@@ -92,7 +92,7 @@ impl Store {
         let entries = {
             let set_aside = core.set_aside.lock();
             let mut entries = blocks.entries();
-            entries.retain(|entry| !set_aside.contains(&entry.id));
+            entries.retain(|entry| !set_aside.contains_key(&entry.id));
             entries
         };
         let now = core.clock.now_unix_nano();
@@ -529,8 +529,7 @@ impl Store {
     /// An input that cannot be read is never merged again by this process, so that the others are.
     fn or_set_aside<T>(&self, block: &LiveBlock, result: StoreResult<T>) -> StoreResult<T> {
         if let Err(error) = &result {
-            tracing::error!(block = %block.entry.id, %error, "a block cannot be merged and is set aside");
-            self.core.set_aside.lock().insert(block.entry.id);
+            self.core.set_aside(block.entry.id, error);
         }
         result
     }
