@@ -4,8 +4,8 @@
 
 mod faults;
 mod objects;
-mod plain;
 mod power;
+mod round_trip;
 mod wal;
 mod whole;
 mod world;

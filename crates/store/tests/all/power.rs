@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rand::Rng;
 use tracewell_model::Clock;
 use tracewell_store::StoreConfig;
 use tracewell_store::disk::Disk;
 use tracewell_testkit::{FakeClock, RecordingDisk, UnsyncedDisk};
 
-use crate::plain::PlainFormat;
 use crate::world::*;
 
 /// `TRACEWELL_TEST_LIVES` sets another number, for a long run.
-const LIVES: u64 = 26;
+const LIVES: u64 = 12;
 /// Cuts of one life besides those at syncs.
 const RANDOM_CUTS: usize = 30;
 const SYNC_CUTS_MAX: usize = 50;
@@ -64,9 +64,7 @@ async fn live(seed: u64, disk: RecordingDisk, behind: Arc<dyn Disk>) -> Life {
     let clock = Arc::new(FakeClock::default());
     let mut sender = Sender::new(seed);
     let config = config(u128::from(seed) + 1);
-    let world = World::open(behind, &clock, config.clone(), Arc::new(PlainFormat))
-        .await
-        .unwrap();
+    let world = World::open(behind, &clock, config.clone()).await.unwrap();
     let mut life = Life {
         disk,
         acked: Vec::new(),
@@ -123,7 +121,7 @@ async fn look(life: &Life, at: usize, cut: RecordingDisk, what: &str) -> Result<
     let disk: Arc<dyn Disk> = Arc::new(cut);
     let mut config = life.config.clone();
     config.random += 1 << 64;
-    let world = World::open(disk, &clock, config, Arc::new(PlainFormat))
+    let world = World::open(disk, &clock, config)
         .await
         .map_err(|error| format!("{what}: {error}"))?;
     let oldest = life.end - 10 * 60 * SECOND;
@@ -184,25 +182,27 @@ fn cuts(life: &Life, seed: u64) -> Vec<usize> {
 #[test]
 fn every_acknowledged_span_is_there_once_after_a_power_cut() {
     let n_lives = std::env::var("TRACEWELL_TEST_LIVES").map_or(LIVES, |n| n.parse().unwrap());
-    let mut all = Counts::default();
-    for seed in 0..n_lives {
+    let all = Mutex::new(Counts::default());
+    for_seeds(0..n_lives, |seed| {
         let disk = new_disk(&Arc::new(FakeClock::default()));
         let behind = Arc::new(disk.clone());
         let life = runtime().block_on(live(seed, disk, behind));
         let mut replay = life.disk.replay();
+        let mut counts = life.counts;
         for (number, at) in cuts(&life, seed).into_iter().enumerate() {
             replay.advance_to(at);
             let cut_seed = seed << 32 | number as u64;
             let what = format!("life {seed}, cut {number} at operation {at}, seed {cut_seed}");
             let cut = replay.power_cut(cut_seed);
             match runtime().block_on(look(&life, at, cut, &what)) {
-                Ok(replayed) => all.replayed += replayed,
+                Ok(replayed) => counts.replayed += replayed,
                 Err(problem) => panic!("{problem}"),
             }
-            all.cuts_of_power += 1;
+            counts.cuts_of_power += 1;
         }
-        all.add(&life.counts);
-    }
+        all.lock().add(&counts);
+    });
+    let all = all.into_inner();
     println!("lives of seeds 0..{n_lives}: {all:?}");
     assert!(all.cuts_of_power > n_lives * 60, "{all:?}");
     for n in [all.blocks_cut, all.merges, all.expired, all.deleted] {
@@ -239,5 +239,7 @@ impl Counts {
         self.expired += other.expired;
         self.deleted += other.deleted;
         self.manifests += other.manifests;
+        self.replayed += other.replayed;
+        self.cuts_of_power += other.cuts_of_power;
     }
 }

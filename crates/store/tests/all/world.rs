@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::sink::{SpanSink, WriteError};
-use tracewell_model::source::{QueryContext, Snapshots};
+use tracewell_model::source::{QueryContext, Snapshots, SourceError};
 use tracewell_model::value::{AttributeValue, KeyValue};
 use tracewell_model::{
     Clock, Event, Limits, Link, Resource, Scope, Span, SpanBatch, SpanId, Status, TenantId, TraceId,
 };
+use tracewell_store::block::ParquetFormat;
 use tracewell_store::codec::BlockFormat;
 use tracewell_store::disk::Disk;
 use tracewell_store::objects::DiskObjects;
@@ -68,10 +70,18 @@ impl World {
         disk: Arc<dyn Disk>,
         clock: &Arc<FakeClock>,
         config: StoreConfig,
-        format: Arc<dyn BlockFormat>,
     ) -> StoreResult<Self> {
+        let format = Arc::new(ParquetFormat::default());
         let opened = Self::open_with_workers(disk, clock, config, format).await;
         opened.map(|(world, _)| world)
+    }
+
+    /// A new store on a disk of its own.
+    pub(crate) async fn new(config: StoreConfig) -> (Self, Arc<FakeClock>) {
+        let clock = Arc::new(FakeClock::default());
+        let disk = Arc::new(new_disk(&clock));
+        let world = Self::open(disk, &clock, config).await.unwrap();
+        (world, clock)
     }
 
     pub(crate) async fn open_with_workers(
@@ -101,24 +111,36 @@ impl World {
 
     /// Everything that a snapshot holds of some traces, with how often.
     pub(crate) async fn read(&self, ids: &[(TenantId, TraceId)]) -> Vec<(TenantId, Span)> {
+        let (spans, errors) = self.read_partial(ids).await;
+        assert!(errors.is_empty(), "{errors:?}");
+        spans
+    }
+
+    /// The same where some of it cannot be read, with the reasons.
+    pub(crate) async fn read_partial(
+        &self,
+        ids: &[(TenantId, TraceId)],
+    ) -> (Vec<(TenantId, Span)>, Vec<SourceError>) {
         let snapshot = self.store.pin();
         let mut by_tenant: BTreeMap<&TenantId, Vec<TraceId>> = BTreeMap::new();
         for (tenant, id) in ids {
             by_tenant.entry(tenant).or_default().push(*id);
         }
-        let mut spans = Vec::new();
+        let (mut spans, mut errors) = (Vec::new(), Vec::new());
         for (tenant, ids) in &mut by_tenant {
             ids.sort_unstable();
             ids.dedup();
             for source in &snapshot.sources {
-                let traces = source.fetch(tenant, ids, QueryContext::unlimited());
-                for trace in traces.await.unwrap() {
-                    let of_tenant = trace.spans.into_iter();
-                    spans.extend(of_tenant.map(|span| ((*tenant).clone(), span)));
+                match source.fetch(tenant, ids, QueryContext::unlimited()).await {
+                    Ok(traces) => {
+                        let of_tenant = traces.into_iter().flat_map(|trace| trace.spans);
+                        spans.extend(of_tenant.map(|span| ((*tenant).clone(), span)));
+                    }
+                    Err(error) => errors.push(error),
                 }
             }
         }
-        spans
+        (spans, errors)
     }
 
     /// Panics unless every expected span is there once, as it was sent, and no other span twice.
@@ -140,21 +162,31 @@ impl World {
             .chain(maybe.keys())
             .map(|(tenant, trace, _)| (tenant.clone(), *trace))
             .collect();
-        let mut seen = BTreeSet::new();
-        for (tenant, span) in self.read(&ids).await {
-            let key = (tenant, span.trace_id, span.span_id);
-            let sent = expected.get(&key).or_else(|| maybe.get(&key));
-            if Some(&span) != sent {
-                return Err(format!("{what}: not sent so: {span:?}"));
-            }
-            if !seen.insert(key) {
-                return Err(format!("{what}: there twice: {span:?}"));
-            }
+        compare(self.read(&ids).await, expected, maybe, what)
+    }
+}
+
+/// The same of spans that were read.
+pub(crate) fn compare(
+    spans: Vec<(TenantId, Span)>,
+    expected: &Expected,
+    maybe: &Expected,
+    what: &str,
+) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (tenant, span) in spans {
+        let key = (tenant, span.trace_id, span.span_id);
+        let sent = expected.get(&key).or_else(|| maybe.get(&key));
+        if Some(&span) != sent {
+            return Err(format!("{what}: not sent so: {span:?}"));
         }
-        match expected.keys().find(|key| !seen.contains(*key)) {
-            Some(key) => Err(format!("{what}: {key:?} was acknowledged and is lost")),
-            None => Ok(()),
+        if !seen.insert(key) {
+            return Err(format!("{what}: there twice: {span:?}"));
         }
+    }
+    match expected.keys().find(|key| !seen.contains(*key)) {
+        Some(key) => Err(format!("{what}: {key:?} was acknowledged and is lost")),
+        None => Ok(()),
     }
 }
 
@@ -280,4 +312,23 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 pub(crate) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
+}
+
+/// Runs a test for each seed, on all processors.
+pub(crate) fn for_seeds(seeds: std::ops::Range<u64>, run: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    run(seed);
+                }
+            });
+        }
+    });
 }
