@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod damage;
 mod faults;
 mod objects;
 mod power;
