@@ -17,7 +17,7 @@ use crate::clock::TimeRange;
 use crate::column::{AttributeScope, Column};
 use crate::filter::Filter;
 use crate::id::{TenantId, TraceId};
-use crate::span::Trace;
+use crate::span::{Span, Trace};
 use crate::value::{AttributeType, AttributeValue};
 
 /// One head generation or one block.
@@ -36,7 +36,8 @@ pub trait SpanSource: Send + Sync + std::fmt::Debug {
         ctx: QueryContext,
     ) -> BoxFuture<'a, SourceResult<Vec<TraceRow>>>;
 
-    /// All spans of the given ids (sorted), whole and lossless; ids it does not hold are left out.
+    /// All spans of the given ids (sorted), whole and lossless; ids it does not hold are left out, and
+    /// so are spans once [`QueryContext::is_full`], which the context counts.
     fn fetch<'a>(
         &'a self,
         tenant: &'a TenantId,
@@ -203,6 +204,10 @@ pub struct QueryBudget {
     bytes_left: AtomicU64,
     bytes_max: u64,
     pub inspected_spans: AtomicU64,
+    /// Of fetched spans, as [`Span::bytes`] counts them.
+    held_bytes: AtomicU64,
+    held_bytes_max: u64,
+    left_out_spans: AtomicU64,
 }
 
 /// Why a source could not answer.
@@ -226,18 +231,22 @@ pub type SourceResult<T> = Result<T, SourceError>;
 // === impl QueryContext ===
 
 impl QueryContext {
-    pub fn new(cancel: CancellationToken, bytes_max: u64) -> Self {
+    /// May read `bytes_max`, and `fetch` may hold about `held_bytes_max` of spans at a time.
+    pub fn new(cancel: CancellationToken, bytes_max: u64, held_bytes_max: u64) -> Self {
         Self(Arc::new(QueryBudget {
             cancel,
             bytes_left: AtomicU64::new(bytes_max),
             bytes_max,
             inspected_spans: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+            held_bytes_max,
+            left_out_spans: AtomicU64::new(0),
         }))
     }
 
     /// Neither deadline nor limit: for tests and maintenance.
     pub fn unlimited() -> Self {
-        Self::new(CancellationToken::new(), u64::MAX)
+        Self::new(CancellationToken::new(), u64::MAX, u64::MAX)
     }
 
     /// To be called at every row group and before every larger read.
@@ -261,6 +270,36 @@ impl QueryContext {
             .map_err(|_| SourceError::Budget {
                 limit: self.0.bytes_max,
             })
+    }
+
+    /// To be told of every span that `fetch` has made.
+    pub fn hold(&self, span: &Span) {
+        let bytes = span.bytes() as u64;
+        self.0.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// True once `fetch` holds as much as it may: what is left is to be left out. The last span that
+    /// was taken may lie beyond the limit.
+    pub fn is_full(&self) -> bool {
+        self.0.held_bytes.load(Ordering::Relaxed) >= self.0.held_bytes_max
+    }
+
+    pub fn leave_out(&self, n_spans: u64) {
+        self.0.left_out_spans.fetch_add(n_spans, Ordering::Relaxed);
+    }
+
+    /// To be called when what was fetched is not held any more.
+    pub fn release(&self) {
+        self.0.held_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// How many spans were left out since this was asked last.
+    pub fn take_left_out(&self) -> u64 {
+        self.0.left_out_spans.swap(0, Ordering::Relaxed)
+    }
+
+    pub fn held_bytes_max(&self) -> u64 {
+        self.0.held_bytes_max
     }
 
     pub fn inspected_bytes(&self) -> u64 {

@@ -114,9 +114,54 @@ impl Span {
         self.status.as_ref().map_or(0, |status| status.code)
     }
 
+    /// About what the span takes in memory. Its resource and scope are not counted: they are shared.
+    pub fn bytes(&self) -> usize {
+        let events = self.events.iter().map(|event| {
+            size_of::<Event>() + event.name.len() + attribute_bytes(&event.attributes)
+        });
+        let links = self.links.iter().map(|link| {
+            size_of::<Link>() + link.trace_state.len() + attribute_bytes(&link.attributes)
+        });
+        let message = self
+            .status
+            .as_ref()
+            .map_or(0, |status| status.message.len());
+        size_of::<Self>()
+            + self.name.len()
+            + self.trace_state.len()
+            + message
+            + attribute_bytes(&self.attributes)
+            + events.sum::<usize>()
+            + links.sum::<usize>()
+    }
+
     /// True where the span names no parent, or names the zero id.
     pub fn is_root(&self) -> bool {
         self.parent_span_id.is_none_or(|parent| parent.is_zero())
+    }
+}
+
+fn attribute_bytes(attributes: &[KeyValue]) -> usize {
+    let of_one = |attribute: &KeyValue| {
+        size_of::<KeyValue>() + attribute.key.len() + value_bytes(&attribute.value)
+    };
+    attributes.iter().map(of_one).sum()
+}
+
+/// What a value has beside itself. As deep as values may be, which decoding bounds.
+fn value_bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::String(text) => text.len(),
+        AttributeValue::Bytes(bytes) => bytes.len(),
+        AttributeValue::Array(items) => items
+            .iter()
+            .map(|item| size_of::<AttributeValue>() + value_bytes(item))
+            .sum(),
+        AttributeValue::KvList(list) => attribute_bytes(list),
+        AttributeValue::Empty
+        | AttributeValue::Bool(_)
+        | AttributeValue::Int(_)
+        | AttributeValue::Double(_) => 0,
     }
 }
 

@@ -611,7 +611,7 @@ impl SpanSource for PlainSource {
         &'a self,
         _: &'a TenantId,
         ids: &'a [TraceId],
-        _: QueryContext,
+        ctx: QueryContext,
     ) -> BoxFuture<'a, SourceResult<Vec<Trace>>> {
         assert!(ids.is_sorted());
         let traces = self.check().map(|()| {
@@ -619,7 +619,7 @@ impl SpanSource for PlainSource {
                 .filter_map(|id| {
                     Some(Trace {
                         trace_id: *id,
-                        spans: self.traces.get(id)?.clone(),
+                        spans: held(self.traces.get(id)?, &ctx),
                     })
                 })
                 .collect()
@@ -707,4 +707,18 @@ pub(crate) fn snapshots(sources: Vec<PlainSource>) -> Arc<PlainSnapshots> {
 pub(crate) fn matches(filter: &Filter, spans: &[Span], index: usize) -> bool {
     let facts = TraceFacts::of(spans);
     Row::new(&facts, &spans[index]).matches(filter)
+}
+
+/// As many spans as the context has room for.
+fn held(spans: &[Span], ctx: &QueryContext) -> Vec<Span> {
+    let mut held = Vec::new();
+    for span in spans {
+        if ctx.is_full() {
+            ctx.leave_out(1);
+            continue;
+        }
+        ctx.hold(span);
+        held.push(span.clone());
+    }
+    held
 }

@@ -66,6 +66,8 @@ pub struct QueryStats {
     pub inspected_bytes: u64,
     pub inspected_spans: u64,
     pub inspected_traces: u64,
+    /// Spans of traces in the answer that the memory of a query had no room for.
+    pub left_out_spans: u64,
     /// Sources of the snapshot, and how many of them were read to their end or to where it did not
     /// matter any more.
     pub n_sources: usize,

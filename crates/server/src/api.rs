@@ -49,7 +49,8 @@ pub(crate) struct Api {
 struct Counters {
     seconds: BTreeMap<(String, &'static str, u16), Histogram>,
     queries: BTreeMap<(&'static str, TenantId, u16), u64>,
-    inspected: BTreeMap<&'static str, (u64, u64)>,
+    /// Bytes, spans, and spans left out.
+    inspected: BTreeMap<&'static str, (u64, u64, u64)>,
 }
 
 /// One request.
@@ -185,6 +186,7 @@ impl Api {
             .or_default();
         inspected.0 += stats.inspected_bytes;
         inspected.1 += stats.inspected_spans;
+        inspected.2 += stats.left_out_spans;
     }
 
     fn observe(
@@ -263,10 +265,11 @@ impl Api {
             ];
             samples.add(Metric::Queries, labels, *n);
         }
-        for (operation, (bytes, spans)) in &counters.inspected {
+        for (operation, (bytes, spans, left_out)) in &counters.inspected {
             let labels = || vec![("op", (*operation).to_owned())];
             samples.add(Metric::InspectedBytes, labels(), *bytes);
             samples.add(Metric::InspectedSpans, labels(), *spans);
+            samples.add(Metric::LeftOutSpans, labels(), *left_out);
         }
         drop(counters);
         let waiting = self.gate.n_waiting() as u64;

@@ -156,6 +156,8 @@ metrics! {
     InspectedBytes = "query_inspected_bytes", Counter, "Bytes read by queries, by operation",
         ["tempo_query_frontend_bytes_inspected_total"];
     InspectedSpans = "query_inspected_spans", Counter, "Spans looked at by queries, by operation", [];
+    LeftOutSpans = "query_left_out_spans", Counter,
+        "Spans of answered traces that the memory of a query had no room for, by operation", [];
     QueriesWaiting = "queries_waiting", Gauge, "Queries that wait for their turn",
         ["tempo_query_frontend_queue_length"];
     QueriesRefused = "queries_refused", Counter, "Queries refused because too many were waiting",

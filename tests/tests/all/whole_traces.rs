@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio_util::sync::CancellationToken;
+use tracewell_model::source::QueryContext;
+use tracewell_model::{Span, TenantId};
 use tracewell_testkit::Random;
 
 use ask::{Case, Expected};
@@ -159,6 +162,39 @@ async fn one_set(seed: u64) -> Tally {
     tally.compare(&data, &cases, &what).await;
     ask::check_traces_by_id(&data, &what).await;
     tally
+}
+
+/// Every source, whatever it is, stops within one span of the limit, and says how many it left out.
+#[test]
+fn fetching_keeps_to_its_limit() {
+    let (mut n_limited, mut n_heads) = (0, 0);
+    for seed in 2_000..2_004 {
+        runtime().block_on(async {
+            let data = DataSet::scattered(seed).await;
+            let ids: Vec<_> = data.oracle.traces().map(|trace| trace.trace_id).collect();
+            let span_bytes_max = data.oracle.spans().iter().map(|span| span.bytes()).max();
+            for source in data.snapshots().pin().sources {
+                let fetch = async |limit: u64| {
+                    let ctx = QueryContext::new(CancellationToken::new(), u64::MAX, limit);
+                    let tenant = TenantId::single();
+                    let traces = source.fetch(&tenant, &ids, ctx.clone()).await.unwrap();
+                    let spans = traces.into_iter().flat_map(|trace| trace.spans);
+                    (spans.collect::<Vec<_>>(), ctx.take_left_out())
+                };
+                let bytes = |spans: &[Span]| spans.iter().map(Span::bytes).sum::<usize>();
+                let (all, left_out) = fetch(u64::MAX).await;
+                assert_eq!(left_out, 0);
+                let limit = bytes(&all) / 2;
+                let (some, left_out) = fetch(limit as u64).await;
+                assert_eq!(some.len() as u64 + left_out, all.len() as u64);
+                assert!(bytes(&some) < limit + span_bytes_max.unwrap());
+                n_limited += usize::from(left_out > 0);
+                n_heads += usize::from(left_out > 0 && source.summary().name.starts_with("head"));
+            }
+        });
+    }
+    println!("{n_limited} sources stopped at the limit, {n_heads} of them generations of the head");
+    assert!(n_heads > 0 && n_limited > n_heads);
 }
 
 #[test]

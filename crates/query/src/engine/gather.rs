@@ -96,8 +96,10 @@ impl Run {
         Ok(open)
     }
 
-    /// Whole traces of ids (sorted), with repeated spans once, and how many those were.
-    pub(super) async fn whole(&mut self, ids: &[TraceId]) -> Result<Vec<(Trace, usize)>> {
+    /// Whole traces of ids (sorted), with repeated spans once; and how many spans were left out
+    /// because the memory of a query is full. What was fetched before must not be held any more.
+    pub(super) async fn whole(&mut self, ids: &[TraceId]) -> Result<(Vec<Trace>, u64)> {
+        self.ctx.release();
         let mut joined: HashMap<TraceId, Trace> = HashMap::with_capacity(ids.len());
         for (index, held) in self.holders(ids) {
             if !self.may_go_on()? {
@@ -116,13 +118,11 @@ impl Run {
                 }
             }
         }
-        Ok(joined
-            .into_values()
-            .map(|mut trace| {
-                let n_duplicates = trace.deduplicate();
-                (trace, n_duplicates)
-            })
-            .collect())
+        let mut traces: Vec<Trace> = joined.into_values().collect();
+        for trace in &mut traces {
+            trace.deduplicate();
+        }
+        Ok((traces, self.ctx.take_left_out()))
     }
 }
 

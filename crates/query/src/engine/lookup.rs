@@ -47,6 +47,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
             n_duplicates += trace.absorb(fragment);
         }
     }
+    run.leave_out(run.ctx.take_left_out());
     if n_left_out > 0 {
         run.miss(format!(
             "the trace has more than {spans_max} spans, {n_left_out} of them are left out"

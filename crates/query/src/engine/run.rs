@@ -27,6 +27,8 @@ pub(super) struct Run {
     /// True once reading on is of no use: the deadline, or a budget that is used up.
     is_over: bool,
     pub(super) inspected_traces: u64,
+    /// Spans that the memory of a query had no room for.
+    left_out_spans: u64,
 }
 
 impl Run {
@@ -55,7 +57,11 @@ impl Run {
         Self {
             sources,
             tenant: caller.tenant.clone(),
-            ctx: QueryContext::new(own.clone(), limits.query_read_bytes_max),
+            ctx: QueryContext::new(
+                own.clone(),
+                limits.query_read_bytes_max,
+                limits.query_memory_bytes_max,
+            ),
             caller: caller.cancel.clone(),
             own,
             clock,
@@ -65,6 +71,7 @@ impl Run {
             failed: BTreeSet::new(),
             is_over: false,
             inspected_traces: 0,
+            left_out_spans: 0,
         }
     }
 
@@ -88,6 +95,11 @@ impl Run {
 
     pub(super) fn miss(&mut self, reason: String) {
         self.partial.insert(reason);
+    }
+
+    /// Spans of traces in the answer that were left out.
+    pub(super) fn leave_out(&mut self, n_spans: u64) {
+        self.left_out_spans = self.left_out_spans.saturating_add(n_spans);
     }
 
     /// What a source has answered, or `None` where the answer goes on without it.
@@ -115,7 +127,15 @@ impl Run {
         Ok(None)
     }
 
-    pub(super) fn finish(self) -> (QueryStats, Vec<String>) {
+    pub(super) fn finish(mut self) -> (QueryStats, Vec<String>) {
+        if self.left_out_spans > 0 {
+            self.miss(format!(
+                "{} spans are left out: their traces take more than {} bytes, which is the memory of \
+                 a query (limits.query_memory_bytes_max)",
+                self.left_out_spans,
+                self.ctx.held_bytes_max()
+            ));
+        }
         let n_sources = self.sources.len();
         let n_sources_done = if self.is_over {
             0
@@ -126,6 +146,7 @@ impl Run {
             inspected_bytes: self.ctx.inspected_bytes(),
             inspected_spans: self.ctx.inspected_spans(),
             inspected_traces: self.inspected_traces,
+            left_out_spans: self.left_out_spans,
             n_sources,
             n_sources_done,
             source_bytes: self

@@ -327,8 +327,18 @@ impl Search<'_> {
             return Ok(());
         }
         ids.sort_unstable();
-        for (trace, _) in self.run.whole(&ids).await? {
-            self.take_whole(&trace);
+        let (traces, n_left_out) = self.run.whole(&ids).await?;
+        if n_left_out == 0 || ids.len() == 1 {
+            self.run.leave_out(n_left_out);
+            traces.iter().for_each(|trace| self.take_whole(trace));
+            return Ok(());
+        }
+        // Too much together: each may still fit alone.
+        drop(traces);
+        for id in ids {
+            let (traces, n_left_out) = self.run.whole(&[id]).await?;
+            self.run.leave_out(n_left_out);
+            traces.iter().for_each(|trace| self.take_whole(trace));
         }
         Ok(())
     }

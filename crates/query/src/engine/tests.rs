@@ -561,6 +561,49 @@ fn a_huge_trace_is_shown_in_part() {
 }
 
 #[test]
+fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
+    let named = |id, n, name: String| {
+        let mut span = span(id, n, n, Vec::new());
+        span.name = name;
+        span
+    };
+    let small = (1..=10).map(|n| named(1, n, "x".repeat(2_000)));
+    let large = (20..=60).map(|n| named(2, n, "x".repeat(2_000)));
+    let spans: Vec<Span> = small.chain(large).collect();
+    let span_bytes = spans[0].bytes() as u64;
+    let mut limits = Limits::default();
+    limits.query_memory_bytes_max = 30 * span_bytes;
+    let engine = Engine::new(one_source(spans), limits, Arc::new(StillClock));
+    let answer = search_all(&engine, "{ }");
+    let matched: Vec<u64> = answer
+        .traces
+        .iter()
+        .map(|trace| trace.spansets[0].matched)
+        .collect();
+    // Together they are too large; alone, the small one is whole.
+    assert_eq!(matched, [30, 10]);
+    assert_eq!(answer.stats.left_out_spans, 11);
+    assert_eq!(answer.partial.len(), 1, "{:?}", answer.partial);
+    assert!(answer.partial[0].starts_with("11 spans are left out"));
+    let by_id = |id| {
+        block_on(engine.trace_by_id(TraceRequest {
+            caller: caller(),
+            trace_id: trace_id(id),
+            window: TimeRange::ALL,
+            filter: None,
+        }))
+        .unwrap()
+    };
+    let whole = by_id(1);
+    assert_eq!(whole.trace.unwrap().spans.len(), 10);
+    assert!(whole.partial.is_empty());
+    let cut = by_id(2);
+    assert_eq!(cut.trace.unwrap().spans.len(), 30);
+    assert_eq!(cut.stats.left_out_spans, 11);
+    assert_eq!(cut.partial.len(), 1);
+}
+
+#[test]
 fn an_empty_store_has_answers() {
     let engine = engine(Arc::new(PlainSnapshots(Snapshot::default())));
     assert_eq!(search_all(&engine, "{ }"), SearchResponse::default());

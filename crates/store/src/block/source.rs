@@ -287,6 +287,12 @@ impl BlockSource {
     ) -> BlockResult<Vec<Trace>> {
         let mut found = Vec::new();
         for (group, numbers) in self.locate(tenant, ids, ctx).await? {
+            if ctx.is_full() {
+                let runs = &self.reader.traces_of(group, ctx).await?.runs;
+                let rows = numbers.iter().filter_map(|number| runs.get(*number));
+                ctx.leave_out(rows.map(|run| run.range().len() as u64).sum());
+                continue;
+            }
             let mut builder = DictionaryBuilder::new();
             let table = self
                 .reader
@@ -294,9 +300,14 @@ impl BlockSource {
                 .await?;
             let dictionary = builder.dictionary();
             for row in 0..table.n_spans() {
+                if ctx.is_full() {
+                    ctx.leave_out((table.n_spans() - row) as u64);
+                    break;
+                }
                 let span = table.span(&dictionary, row);
                 let span =
                     span.map_err(|error| BlockError::malformed("spans", error.to_string()))?;
+                ctx.hold(&span);
                 match found.last_mut() {
                     Some(Trace { trace_id, spans }) if *trace_id == span.trace_id => {
                         spans.push(span)

@@ -128,11 +128,16 @@ impl GenerationSnapshot {
                 let Some(trace) = traces.get_mut(place as usize) else {
                     continue;
                 };
+                if ctx.is_full() {
+                    ctx.leave_out(1);
+                    continue;
+                }
                 ctx.read_bytes(row_bytes)?;
                 let span = batch
                     .table
                     .span(&self.dictionary, row)
                     .map_err(|error| self.damaged(&error))?;
+                ctx.hold(&span);
                 trace.trace_id = span.trace_id;
                 trace.spans.push(span);
             }
