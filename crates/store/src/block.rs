@@ -34,7 +34,6 @@ mod value;
 mod write;
 
 pub use codec::ParquetFormat;
-pub use decode::DictionaryBuilder;
 pub use error::{BlockError, BlockResult};
 pub use file::RangeCache;
 pub use inspect::{BlockInspection, BlockVerification};

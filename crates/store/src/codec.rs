@@ -17,7 +17,7 @@ use crate::error::StoreResult;
 use crate::manifest::{BlockEntry, BlockFile, BlockId};
 use crate::partition::Bounds;
 use crate::shared::SharedTraces;
-use crate::table::{Dictionary, SpanTable};
+use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 
 /// Writes and opens blocks.
 pub trait BlockFormat: Send + Sync + std::fmt::Debug {
@@ -89,6 +89,11 @@ pub trait BlockReader: SpanSource {
     /// False only if no tenant's trace of this id lies in the block.
     fn may_contain_of_any(&self, id: TraceId) -> bool;
 
+    /// The ids of its traces, where they are at hand: of first blocks.
+    fn trace_ids(&self) -> Option<&[TraceId]> {
+        None
+    }
+
     /// What is known of its attributes, for the columns of what it is merged into.
     fn key_counts(&self) -> Option<KeyCounts> {
         None
@@ -99,8 +104,12 @@ pub trait BlockReader: SpanSource {
     /// The traces of one group in the order of its rows.
     fn group_traces(&self, group: usize) -> BoxFuture<'_, StoreResult<Vec<GroupTrace>>>;
 
-    /// All rows of one group, in order.
-    fn group(&self, group: usize) -> BoxFuture<'_, StoreResult<(SpanTable, Dictionary)>>;
+    /// All rows of one group, in order, what they name added to the dictionary.
+    fn group<'a>(
+        &'a self,
+        group: usize,
+        dictionary: &'a mut DictionaryBuilder,
+    ) -> BoxFuture<'a, StoreResult<SpanTable>>;
 }
 
 /// One run of rows.

@@ -6,6 +6,7 @@
 //!
 //! It is not a place for queries: those see Arrow arrays made from it.
 
+mod dictionary;
 mod gather;
 mod span;
 mod strings;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use tracewell_model::value::AttributeType;
 use tracewell_model::{ContentHash, Resource, Scope, SpanId, TenantId, TraceId};
 
+pub use dictionary::DictionaryBuilder;
 pub use gather::RowAddress;
 pub use span::RowError;
 pub use strings::{Interner, StringChunk, StringCode, Strings};

@@ -17,7 +17,6 @@ use tracewell_model::source::{
 };
 use tracewell_model::{TenantId, Trace, TraceId};
 
-use super::decode::DictionaryBuilder;
 use super::error::BlockError;
 use super::file::RangeCache;
 use super::keys::KeyCounts;
@@ -30,7 +29,7 @@ use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockEntry, BlockId};
 use crate::partition::Bounds;
 use crate::shared::SharedTraces;
-use crate::table::{Dictionary, SpanTable};
+use crate::table::{DictionaryBuilder, SpanTable};
 
 /// The block format of docs/format/block.md.
 #[derive(Debug, Default)]
@@ -156,7 +155,7 @@ impl OneBlock {
             }
         }
         if target.inputs.is_empty() {
-            counts = KeyCounts::of(first.table, &first.dictionary.strings, first.order);
+            counts = KeyCounts::sample(first.table, &first.dictionary.strings, first.order);
         }
         let options = BlockOptions {
             id: target.id,
@@ -230,6 +229,10 @@ impl BlockReader for OpenBlock {
         }
     }
 
+    fn trace_ids(&self) -> Option<&[TraceId]> {
+        self.ids.as_deref()
+    }
+
     fn n_groups(&self) -> usize {
         self.source.reader().n_groups()
     }
@@ -269,14 +272,16 @@ impl BlockReader for OpenBlock {
         read.boxed()
     }
 
-    fn group(&self, group: usize) -> BoxFuture<'_, StoreResult<(SpanTable, Dictionary)>> {
+    fn group<'a>(
+        &'a self,
+        group: usize,
+        dictionary: &'a mut DictionaryBuilder,
+    ) -> BoxFuture<'a, StoreResult<SpanTable>> {
         let read = async move {
-            let mut dictionary = DictionaryBuilder::new();
             let ctx = QueryContext::unlimited();
             let reader = self.source.reader();
-            let table = reader.read_group(group, None, &mut dictionary, &ctx).await;
-            let table = table.map_err(failed(self.id))?;
-            Ok((table, dictionary.dictionary()))
+            let table = reader.read_group(group, None, dictionary, &ctx).await;
+            table.map_err(failed(self.id))
         };
         read.boxed()
     }

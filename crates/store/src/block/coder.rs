@@ -58,15 +58,6 @@ impl<'a> Coder<'a> {
         )
     }
 
-    pub(super) fn n_distinct(&mut self, codes: impl Iterator<Item = StringCode>) -> u64 {
-        for code in codes {
-            self.index_of(code);
-        }
-        let n = self.touched.len() as u64;
-        self.forget();
-        n
-    }
-
     /// Texts that are no interned strings; few distinct ones.
     pub(super) fn texts(
         &self,

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use tracewell_model::value::AttributeType;
 
-use super::keys::{KeyNumbers, Promotion};
+use super::keys::{CountsOfKey, KeyCounts, KeyNumbers, Promotion};
 use super::schema::{Owner, PromotedKey};
 use super::shape::Shape;
 use crate::table::{AttributeRows, Runs, Strings};
@@ -47,12 +47,15 @@ pub(super) struct ShapeCells {
 
 pub(super) struct Collector<'a> {
     attributes: &'a AttributeRows,
+    strings: &'a Strings,
     pub(super) keys: KeyNumbers<'a>,
     plan: HashMap<(Owner, &'a str), [u16; TYPES], FixedState>,
     /// By number of the key, then level, then type: index in `columns`.
     columns_of: Vec<[[u16; TYPES]; 3]>,
     met: Vec<u32>,
     n_lists: u32,
+    counts: Vec<CountsOfKey>,
+    owners: [u64; 3],
     /// In the order of the promotion.
     pub(super) columns: Vec<PromotedCells>,
     pub(super) rest: Vec<RestRow>,
@@ -91,11 +94,14 @@ impl<'a> Collector<'a> {
         }
         Self {
             attributes,
+            strings,
             keys: KeyNumbers::new(strings),
             plan,
             columns_of: Vec::new(),
             met: Vec::new(),
             n_lists: 0,
+            counts: Vec::new(),
+            owners: [0; 3],
             columns: promotion
                 .keys
                 .iter()
@@ -113,6 +119,9 @@ impl<'a> Collector<'a> {
     /// Takes the list of row `from` of `runs` as that of row `row` of the group.
     pub(super) fn list(&mut self, owner: Owner, runs: &Runs, from: usize, row: u32) {
         self.n_lists = self.n_lists.wrapping_add(1);
+        if let Some(owners) = self.owners.get_mut(owner.index()) {
+            *owners += 1;
+        }
         let run = runs.get(from);
         let begin = self.tokens.len();
         let attributes = self.attributes;
@@ -136,6 +145,9 @@ impl<'a> Collector<'a> {
             if *value_type == AttributeType::Empty {
                 continue;
             }
+            if let Some(counts) = self.counts.get_mut(number) {
+                counts.add(owner, *value_type, first);
+            }
             let column = self
                 .columns_of
                 .get(number)
@@ -146,14 +158,24 @@ impl<'a> Collector<'a> {
                 Some(column) => {
                     column.rows.push(row);
                     column.values.push(*value);
+                    if let (AttributeType::Strings, Some(counts)) =
+                        (*value_type, self.counts.get_mut(number))
+                    {
+                        counts.add_text(owner, *value_type, *value, self.strings);
+                    }
                 }
-                None => self.rest.push(RestRow {
-                    owner,
-                    key,
-                    row,
-                    value_type: *value_type,
-                    value: *value,
-                }),
+                None => {
+                    if let Some(counts) = self.counts.get_mut(number) {
+                        counts.add_text(owner, *value_type, *value, self.strings);
+                    }
+                    self.rest.push(RestRow {
+                        owner,
+                        key,
+                        row,
+                        value_type: *value_type,
+                        value: *value,
+                    });
+                }
             }
         }
         if self.tokens.len() > begin {
@@ -174,6 +196,7 @@ impl<'a> Collector<'a> {
             }
         }
         self.columns_of.push(levels);
+        self.counts.push(CountsOfKey::default());
         self.met.push(u32::MAX);
     }
 
@@ -193,6 +216,11 @@ impl<'a> Collector<'a> {
             .insert_unique(hash, shape, |shape| hasher.hash_one(tokens_of(*shape)));
         self.ends.push(self.tokens.len());
         shape
+    }
+
+    /// What was taken so far. Bytes of strings in promoted columns are not counted.
+    pub(super) fn counts(&self) -> KeyCounts {
+        KeyCounts::of_keys(&self.keys.texts, &self.counts, self.owners)
     }
 
     /// The distinct shapes, by index.

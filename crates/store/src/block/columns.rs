@@ -26,7 +26,7 @@ use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeScope, AttributeValue, Column, ContentHash, KeyValue, Predicate};
 
 use super::arrays::{Texts, named};
-use super::decode::{DictionaryBuilder, hashes_of};
+use super::decode::hashes_of;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
 use super::read::{BlockReader, GroupTraces, Shapes, id8};
@@ -34,7 +34,7 @@ use super::rest::read_rest_rows;
 use super::rows::consecutive;
 use super::schema::{Owner, Table};
 use crate::scan::{Ask, Columns, LevelRows, Piece, Selection, Values};
-use crate::table::{ResourceEntry, ScopeEntry, SpanTable};
+use crate::table::{DictionaryBuilder, ResourceEntry, ScopeEntry, SpanTable};
 
 /// Where less than one row in so many is selected, only the pages of those are read.
 const SPARSE_ONE_IN: usize = 64;

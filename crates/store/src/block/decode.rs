@@ -27,20 +27,8 @@ use super::rows::{consecutive, numbers_selected, page_has};
 use super::schema::{Owner, PromotedKey, Table};
 use super::value::message_of_strings;
 use crate::table::{
-    AttributeRows, Dictionary, Interner, ResourceEntry, STATUS_ABSENT, ScopeEntry, SpanTable,
-    StringCode,
+    AttributeRows, DictionaryBuilder, Interner, STATUS_ABSENT, SpanTable, StringCode,
 };
-
-/// Grows a [`Dictionary`] over any number of groups and blocks, so that their tables share it.
-#[derive(Debug, Default)]
-pub struct DictionaryBuilder {
-    pub strings: Interner,
-    resources: Vec<Arc<ResourceEntry>>,
-    resource_numbers: HashMap<ContentHash, u32, FixedState>,
-    scopes: Vec<Arc<ScopeEntry>>,
-    scope_numbers: HashMap<ContentHash, u32, FixedState>,
-    tenants: Vec<TenantId>,
-}
 
 /// Which owners an item of a side table belongs to: the numbers of the rows that were read.
 struct Items {
@@ -68,82 +56,39 @@ enum Source {
     Rest(Arc<str>),
 }
 
-// === impl DictionaryBuilder ===
+/// The number of a tenant that a block names.
+fn tenant_number(dictionary: &mut DictionaryBuilder, name: &str) -> BlockResult<u16> {
+    let tenant =
+        TenantId::new(name).map_err(|error| BlockError::malformed("traces", error.to_string()))?;
+    dictionary.tenant(&tenant).ok_or(BlockError::TooMany {
+        what: "tenants",
+        seen: u64::from(u16::MAX) + 1,
+        max: u64::from(u16::MAX),
+    })
+}
 
-impl DictionaryBuilder {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What the rows decoded so far name.
-    pub fn dictionary(&self) -> Dictionary {
-        Dictionary {
-            strings: self.strings.snapshot(),
-            resources: Arc::new(self.resources.clone()),
-            scopes: Arc::new(self.scopes.clone()),
-            tenants: Arc::new(self.tenants.clone()),
-        }
-    }
-
-    fn add(&mut self, resources: &[Arc<ResourceEntry>], scopes: &[Arc<ScopeEntry>]) {
-        for entry in resources {
-            let next = self.resources.len() as u32;
-            if *self.resource_numbers.entry(entry.hash).or_insert(next) == next {
-                self.resources.push(Arc::clone(entry));
-            }
-        }
-        for entry in scopes {
-            let next = self.scopes.len() as u32;
-            if *self.scope_numbers.entry(entry.hash).or_insert(next) == next {
-                self.scopes.push(Arc::clone(entry));
-            }
-        }
-    }
-
-    fn tenant(&mut self, name: &str) -> BlockResult<u16> {
-        let found = self
-            .tenants
-            .iter()
-            .position(|tenant| tenant.as_str() == name);
-        let number = match found {
-            Some(number) => number,
-            None => {
-                let tenant = TenantId::new(name);
-                self.tenants.push(
-                    tenant.map_err(|error| BlockError::malformed("traces", error.to_string()))?,
-                );
-                self.tenants.len() - 1
-            }
-        };
-        u16::try_from(number).map_err(|_| BlockError::TooMany {
-            what: "tenants",
-            seen: number as u64,
-            max: u64::from(u16::MAX),
-        })
-    }
-
-    fn codes(&mut self, texts: &Texts, n: usize) -> Vec<StringCode> {
-        match texts {
-            Texts::Codes(keys, values) => {
-                let empty = self.strings.intern(b"");
-                let codes: Vec<StringCode> = (0..values.len())
-                    .map(|at| self.strings.intern(values.value(at).as_bytes()))
-                    .collect();
-                keys.iter()
-                    .map(|key| {
-                        key.and_then(|key| codes.get(key as usize))
-                            .copied()
-                            .unwrap_or(empty)
-                    })
-                    .collect()
-            }
-            Texts::Plain(_) => (0..n)
-                .map(|row| {
-                    self.strings
-                        .intern(texts.get(row).unwrap_or_default().as_bytes())
+/// The codes of a column's texts, that of the empty string where there is none.
+fn codes(strings: &mut Interner, texts: &Texts, n: usize) -> Vec<StringCode> {
+    let empty = strings.intern(b"");
+    match texts {
+        Texts::Codes(keys, values) => {
+            let codes: Vec<StringCode> = (0..values.len())
+                .map(|at| strings.intern(values.value(at).as_bytes()))
+                .collect();
+            keys.iter()
+                .map(|key| {
+                    key.and_then(|key| codes.get(key as usize))
+                        .copied()
+                        .unwrap_or(empty)
                 })
-                .collect(),
+                .collect()
         }
+        Texts::Plain(_) => (0..n)
+            .map(|row| match texts.get(row) {
+                Some(text) => strings.intern(text.as_bytes()),
+                None => empty,
+            })
+            .collect(),
     }
 }
 
@@ -161,7 +106,12 @@ impl BlockReader {
     ) -> BlockResult<SpanTable> {
         let traces = Arc::clone(self.traces_of(group, ctx).await?);
         let shapes = Arc::clone(self.shapes(ctx).await?);
-        dictionary.add(self.resources(ctx).await?, self.scopes(ctx).await?);
+        for entry in self.resources(ctx).await?.iter() {
+            dictionary.resource(entry);
+        }
+        for entry in self.scopes(ctx).await?.iter() {
+            dictionary.scope(entry);
+        }
         let wanted: Vec<usize> = match only {
             Some(only) => only.to_vec(),
             None => (0..traces.runs.len()).collect(),
@@ -534,7 +484,7 @@ fn values_of(
     };
     match (value_type, array.data_type()) {
         (AttributeType::String, _) => {
-            let codes = dictionary.codes(&Texts::new(array)?, array.len());
+            let codes = codes(&mut dictionary.strings, &Texts::new(array)?, array.len());
             Ok(codes.into_iter().map(|code| u64::from(code.0)).collect())
         }
         (AttributeType::Int, DataType::Int64) => Ok(array
@@ -588,7 +538,7 @@ fn fixed_columns(
             .tenant_names
             .get(usize::from(*tenant))
             .map_or("", String::as_str);
-        let tenant = dictionary.tenant(name)?;
+        let tenant = tenant_number(dictionary, name)?;
         let first = at;
         for _ in run.range() {
             spans.tenant.push(tenant);
@@ -649,24 +599,29 @@ fn fixed_columns(
         ("status_message", &mut spans.status_message),
         ("trace_state", &mut spans.trace_state),
     ] {
-        *out = dictionary.codes(&Texts::of(batch, name)?, n);
+        *out = codes(&mut dictionary.strings, &Texts::of(batch, name)?, n);
     }
-    let number = |name: &'static str,
-                  numbers: &HashMap<ContentHash, u32, FixedState>|
-     -> BlockResult<Vec<u32>> {
+    let number = |name: &'static str, of: &dyn Fn(&ContentHash) -> Option<u32>| {
         let hashes = named(batch, name)?.as_fixed_size_binary();
-        let unknown = || BlockError::malformed(name, "is named and not listed");
-        (0..n)
-            .map(|row| {
-                numbers
-                    .get(&ContentHash(id16(hashes.value(row))))
-                    .copied()
-                    .ok_or_else(unknown)
-            })
-            .collect()
+        let mut last: Option<(&[u8], u32)> = None;
+        let numbers = (0..n).map(|row| {
+            let hash = hashes.value(row);
+            // Spans of one trace that lie side by side often have the same.
+            if let Some((last, number)) = last
+                && last == hash
+            {
+                return Ok(number);
+            }
+            let number = of(&ContentHash(id16(hash)));
+            let number =
+                number.ok_or_else(|| BlockError::malformed(name, "is named and not listed"))?;
+            last = Some((hash, number));
+            Ok(number)
+        });
+        numbers.collect::<BlockResult<Vec<u32>>>()
     };
-    spans.resource = number("resource", &dictionary.resource_numbers)?;
-    spans.scope = number("scope", &dictionary.scope_numbers)?;
+    spans.resource = number("resource", &|hash| dictionary.resource_number(hash))?;
+    spans.scope = number("scope", &|hash| dictionary.scope_number(hash))?;
     Ok(())
 }
 
@@ -681,7 +636,11 @@ fn event_columns(
         .as_primitive::<UInt64Type>()
         .values()
         .to_vec();
-    events.name = dictionary.codes(&Texts::of(batch, "name")?, batch.num_rows());
+    events.name = codes(
+        &mut dictionary.strings,
+        &Texts::of(batch, "name")?,
+        batch.num_rows(),
+    );
     events.dropped_attributes = named(batch, "dropped_attributes")?
         .as_primitive::<UInt32Type>()
         .values()
@@ -704,7 +663,11 @@ fn link_columns(
     links.span_id = (0..batch.num_rows())
         .map(|row| SpanId(id8(ids.value(row))))
         .collect();
-    links.trace_state = dictionary.codes(&Texts::of(batch, "trace_state")?, batch.num_rows());
+    links.trace_state = codes(
+        &mut dictionary.strings,
+        &Texts::of(batch, "trace_state")?,
+        batch.num_rows(),
+    );
     links.flags = named(batch, "flags")?
         .as_primitive::<UInt32Type>()
         .values()

@@ -11,7 +11,7 @@ use super::coder::{
 };
 use super::collect::{Collector, PromotedCells, RestRow};
 use super::error::{BlockError, BlockResult};
-use super::keys::Promotion;
+use super::keys::{KeyCounts, Promotion};
 use super::schema::{Kind, Owner, Table, promoted_kind};
 use super::shape::Shape;
 use super::traces::{TraceRun, trace_cells, trace_runs};
@@ -34,8 +34,16 @@ pub(super) struct EncodedGroup {
     pub(super) span_start: (u64, u64),
     pub(super) trace_start: (u64, u64),
     pub(super) end_max: u64,
-    /// Distinct values of each promoted column.
-    pub(super) distinct: Vec<u64>,
+    /// Of each promoted column.
+    pub(super) sums: Vec<ColumnSums>,
+    pub(super) counts: KeyCounts,
+}
+
+/// What the texts of a promoted column sum up to; 0 for numbers and lists.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ColumnSums {
+    pub(super) distinct: u64,
+    pub(super) bytes: u64,
 }
 
 /// What a group is encoded with.
@@ -82,26 +90,27 @@ impl Encoder<'_> {
             hashes: &hashes,
         };
         let traces = trace_cells(table, dictionary, rows, &runs, &id, coder);
+        let mut sums = vec![ColumnSums::default(); self.promotion.keys.len()];
         let tables = vec![
             (
                 Table::Spans,
                 rows.len(),
-                group.spans(&runs, &collector, coder)?,
+                group.spans(&runs, &collector, coder, &mut sums)?,
             ),
             (
                 Table::Traces,
                 runs.len(),
-                group.chunks(Table::Traces, traces)?,
+                self.chunks(Table::Traces, traces)?,
             ),
             (
                 Table::Events,
                 side.events.len(),
-                group.events(&side, &collector, coder)?,
+                group.events(&side, &collector, coder, &mut sums)?,
             ),
             (
                 Table::Links,
                 side.links.len(),
-                group.links(&side, &collector, coder)?,
+                group.links(&side, &collector, coder, &mut sums)?,
             ),
             (
                 Table::Attributes,
@@ -109,7 +118,6 @@ impl Encoder<'_> {
                 group.attributes(&mut collector, coder)?,
             ),
         ];
-        let distinct = group.distinct(&collector, coder);
         let counted =
             Owner::ALL
                 .into_iter()
@@ -148,7 +156,8 @@ impl Encoder<'_> {
                 .into_iter()
                 .max()
                 .unwrap_or(0),
-            distinct,
+            sums,
+            counts: collector.counts(),
         })
     }
 }
@@ -203,6 +212,7 @@ impl<'a> Group<'a> {
         runs: &[TraceRun],
         collector: &Collector<'_>,
         coder: &mut Coder<'a>,
+        sums: &mut [ColumnSums],
     ) -> BlockResult<Vec<Chunk>> {
         let (spans, rows, n) = (&self.table.spans, self.rows, self.rows.len());
         let parents = self.parents(runs);
@@ -226,7 +236,7 @@ impl<'a> Group<'a> {
         let unsigned = |values: &[u32]| {
             Values::Int32(pick(values, rows).into_iter().map(|v| v as i32).collect())
         };
-        let mut cells = vec![
+        let cells = vec![
             coder.tenants(self.dictionary, &pick(&spans.tenant, rows)),
             constant_id(self.id, n),
             all(n, Values::Int32((0..n as i32).collect())),
@@ -273,8 +283,12 @@ impl<'a> Group<'a> {
                 }),
             ),
         ];
-        self.attributes_of(Owner::Span, n, collector, coder, &mut cells)?;
-        self.chunks(Table::Spans, cells)
+        let mut columns = self.encoder.columns(Table::Spans);
+        for cells in cells {
+            columns.push(&cells)?;
+        }
+        self.attributes_of(Owner::Span, n, collector, coder, &mut columns, sums)?;
+        columns.finish()
     }
 
     fn events(
@@ -282,9 +296,10 @@ impl<'a> Group<'a> {
         side: &Side,
         collector: &Collector<'_>,
         coder: &mut Coder<'a>,
+        sums: &mut [ColumnSums],
     ) -> BlockResult<Vec<Chunk>> {
         let (events, n) = (&self.table.events, side.events.len());
-        let mut cells = vec![
+        let cells = vec![
             constant_id(self.id, n),
             all(n, Values::Int32(side.event_rows.clone())),
             all(n, Values::Int32((0..n as i32).collect())),
@@ -308,8 +323,12 @@ impl<'a> Group<'a> {
                 ),
             ),
         ];
-        self.attributes_of(Owner::Event, n, collector, coder, &mut cells)?;
-        self.chunks(Table::Events, cells)
+        let mut columns = self.encoder.columns(Table::Events);
+        for cells in cells {
+            columns.push(&cells)?;
+        }
+        self.attributes_of(Owner::Event, n, collector, coder, &mut columns, sums)?;
+        columns.finish()
     }
 
     fn links(
@@ -317,6 +336,7 @@ impl<'a> Group<'a> {
         side: &Side,
         collector: &Collector<'_>,
         coder: &mut Coder<'a>,
+        sums: &mut [ColumnSums],
     ) -> BlockResult<Vec<Chunk>> {
         let (links, n) = (&self.table.links, side.links.len());
         let unsigned = |values: &[u32]| {
@@ -327,7 +347,7 @@ impl<'a> Group<'a> {
                     .collect(),
             )
         };
-        let mut cells = vec![
+        let cells = vec![
             constant_id(self.id, n),
             all(n, Values::Int32(side.link_rows.clone())),
             all(n, Values::Int32((0..n as i32).collect())),
@@ -343,8 +363,12 @@ impl<'a> Group<'a> {
             all(n, unsigned(&links.flags)),
             all(n, unsigned(&links.dropped_attributes)),
         ];
-        self.attributes_of(Owner::Link, n, collector, coder, &mut cells)?;
-        self.chunks(Table::Links, cells)
+        let mut columns = self.encoder.columns(Table::Links);
+        for cells in cells {
+            columns.push(&cells)?;
+        }
+        self.attributes_of(Owner::Link, n, collector, coder, &mut columns, sums)?;
+        columns.finish()
     }
 
     /// Shape and promoted columns of one level.
@@ -354,18 +378,22 @@ impl<'a> Group<'a> {
         n: usize,
         collector: &Collector<'_>,
         coder: &mut Coder<'c>,
-        cells: &mut Vec<Cells<'c>>,
+        columns: &mut Columns<'_>,
+        sums: &mut [ColumnSums],
     ) -> BlockResult<()>
     where
         'a: 'c,
     {
         if let Some(shapes) = collector.shape_cells.get(owner.index()) {
             let codes = hashes(&shapes.codes, |at| self.hashes.get(at).copied());
-            cells.push(some(n, shapes.rows.clone(), codes));
+            columns.push(&some(n, shapes.rows.clone(), codes))?;
         }
-        for (key, column) in self.encoder.promotion.keys.iter().zip(&collector.columns) {
+        let promoted = self.encoder.promotion.keys.iter().zip(&collector.columns);
+        for ((key, column), sums) in promoted.zip(sums) {
             if key.owner == owner {
-                cells.push(self.promoted(n, key.value_type, column, coder)?);
+                let cells = self.promoted(n, key.value_type, column, coder)?;
+                *sums = ColumnSums::of(&cells.values);
+                columns.push(&cells)?;
             }
         }
         Ok(())
@@ -495,20 +523,7 @@ impl<'a> Group<'a> {
                 coder.coded(bytes.iter().map(|v| StringCode(*v as u32))),
             ),
         ];
-        self.chunks(Table::Attributes, cells)
-    }
-
-    /// Distinct values of each promoted column of strings; 0 for the others.
-    fn distinct(&self, collector: &Collector<'_>, coder: &mut Coder<'a>) -> Vec<u64> {
-        let columns = self.encoder.promotion.keys.iter().zip(&collector.columns);
-        columns
-            .map(|(key, column)| match key.value_type {
-                AttributeType::String => {
-                    coder.n_distinct(column.values.iter().map(|v| StringCode(*v as u32)))
-                }
-                _ => 0,
-            })
-            .collect()
+        self.encoder.chunks(Table::Attributes, cells)
     }
 
     /// Index and id of each row's parent, as far as there are: the first span of that id in the run.
@@ -564,37 +579,25 @@ impl<'a> Group<'a> {
                 .map(|at| names.get(*at as usize).copied().flatten()),
         )
     }
-
-    fn chunks(&self, table: Table, cells: Vec<Cells<'_>>) -> BlockResult<Vec<Chunk>> {
-        if cells.first().is_none_or(|cells| cells.n_rows == 0) {
-            return Ok(Vec::new());
-        }
-        self.encoder.chunks(table, cells)
-    }
 }
 
 impl Encoder<'_> {
     /// Encodes the columns of one table, in the order of its schema.
     pub(super) fn chunks(&self, table: Table, cells: Vec<Cells<'_>>) -> BlockResult<Vec<Chunk>> {
-        let schema = self.schemas.of(table);
-        if schema.columns.len() != cells.len() {
-            return Err(BlockError::malformed(
-                table.name(),
-                format!(
-                    "{} columns, {} are in the schema",
-                    cells.len(),
-                    schema.columns.len()
-                ),
-            ));
+        let mut columns = self.columns(table);
+        for cells in cells {
+            columns.push(&cells)?;
         }
-        let columns = schema.columns.iter().zip(schema.descriptor.columns());
-        columns
-            .zip(cells)
-            .map(|((spec, column), cells)| {
-                Chunk::encode(column, &cells, self.style(table, &spec.name))
-                    .map_err(BlockError::parquet(table.name()))
-            })
-            .collect()
+        columns.finish()
+    }
+
+    fn columns(&self, table: Table) -> Columns<'_> {
+        Columns {
+            encoder: self,
+            table,
+            chunks: Vec::new(),
+            is_empty: false,
+        }
     }
 
     fn style(&self, table: Table, name: &str) -> Style {
@@ -638,6 +641,71 @@ impl Encoder<'_> {
             compress_ids: table == Table::Spans && name == "trace_id",
             integers,
             bloom,
+        }
+    }
+}
+
+/// The columns of one table, each encoded when it comes, so that few are held as cells.
+struct Columns<'a> {
+    encoder: &'a Encoder<'a>,
+    table: Table,
+    chunks: Vec<Chunk>,
+    /// A table without rows has no chunks.
+    is_empty: bool,
+}
+
+impl Columns<'_> {
+    /// Takes the next column of the schema.
+    fn push(&mut self, cells: &Cells<'_>) -> BlockResult<()> {
+        self.is_empty |= cells.n_rows == 0;
+        if self.is_empty {
+            return Ok(());
+        }
+        let schema = self.encoder.schemas.of(self.table);
+        let next = self.chunks.len();
+        let (Some(spec), Some(column)) = (
+            schema.columns.get(next),
+            schema.descriptor.columns().get(next),
+        ) else {
+            return Err(self.mismatch(next + 1));
+        };
+        let style = self.encoder.style(self.table, &spec.name);
+        let chunk = Chunk::encode(column, cells, style);
+        self.chunks
+            .push(chunk.map_err(BlockError::parquet(self.table.name()))?);
+        Ok(())
+    }
+
+    fn finish(self) -> BlockResult<Vec<Chunk>> {
+        let n_columns = self.encoder.schemas.of(self.table).columns.len();
+        if !self.is_empty && self.chunks.len() != n_columns {
+            return Err(self.mismatch(self.chunks.len()));
+        }
+        Ok(self.chunks)
+    }
+
+    fn mismatch(&self, n: usize) -> BlockError {
+        let n_columns = self.encoder.schemas.of(self.table).columns.len();
+        BlockError::malformed(
+            self.table.name(),
+            format!("{n} columns, {n_columns} are in the schema"),
+        )
+    }
+}
+
+// === impl ColumnSums ===
+
+impl ColumnSums {
+    fn of(values: &Values<'_>) -> Self {
+        match values {
+            Values::Coded { codes, entries } => {
+                let lens = codes.iter().filter_map(|code| entries.get(*code as usize));
+                Self {
+                    distinct: entries.len() as u64,
+                    bytes: lens.map(|entry| entry.len() as u64).sum(),
+                }
+            }
+            _ => Self::default(),
         }
     }
 }

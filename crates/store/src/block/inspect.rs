@@ -3,11 +3,11 @@
 use serde::Serialize;
 use tracewell_model::source::QueryContext;
 
-use super::decode::DictionaryBuilder;
 use super::error::BlockResult;
 use super::meta::BlockMeta;
 use super::read::BlockReader;
 use super::schema::Table;
+use crate::table::DictionaryBuilder;
 
 /// `block inspect`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -13,6 +13,9 @@ use super::meta::{BlockMeta, KeyMeta};
 use super::schema::{KEYS_LISTED_MAX, Owner, PROMOTED_COLUMNS_MAX, PROMOTED_ONE_IN, PromotedKey};
 use crate::table::{Runs, SpanTable, StringCode, Strings};
 
+/// Rows that the columns of a first block are chosen by.
+const ROWS_SAMPLED: usize = 8_192;
+
 /// Occurrences of one key with values of one type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyCount {
@@ -55,6 +58,36 @@ impl KeyCounts {
             }
         }
         counter.finish()
+    }
+
+    /// Like [`Self::of`] over a part of the rows, spread evenly: enough to choose columns by.
+    pub fn sample(table: &SpanTable, strings: &Strings, rows: &[u32]) -> Self {
+        let step = (rows.len() / ROWS_SAMPLED).max(1);
+        let sampled: Vec<u32> = rows.iter().copied().step_by(step).collect();
+        Self::of(table, strings, &sampled)
+    }
+
+    pub(super) fn of_keys(texts: &[&str], counts: &[CountsOfKey], owners: [u64; 3]) -> Self {
+        let mut sums = Self {
+            owners,
+            ..Self::default()
+        };
+        for (text, counts) in texts.iter().zip(counts) {
+            let key: Arc<str> = Arc::from(*text);
+            for (owner, counts) in Owner::ALL.into_iter().zip(&counts.0) {
+                for (value_type, count) in AttributeType::ALL.into_iter().zip(counts) {
+                    if count.count > 0 {
+                        let name = PromotedKey {
+                            owner,
+                            key: Arc::clone(&key),
+                            value_type,
+                        };
+                        sums.keys.insert(name, *count);
+                    }
+                }
+            }
+        }
+        sums
     }
 
     /// The counts of a block that is to be merged.
@@ -160,6 +193,10 @@ impl Promotion {
     }
 }
 
+/// Counts of one key by level and type.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CountsOfKey([[KeyCount; TYPES]; 3]);
+
 const TYPES: usize = AttributeType::ALL.len();
 const UNSEEN: u32 = u32::MAX;
 
@@ -205,7 +242,7 @@ struct Counter<'a> {
     table: &'a SpanTable,
     strings: &'a Strings,
     keys: KeyNumbers<'a>,
-    counts: Vec<[[KeyCount; TYPES]; 3]>,
+    counts: Vec<CountsOfKey>,
     /// The last list in which a key was met.
     met: Vec<u32>,
     n_lists: u32,
@@ -250,45 +287,56 @@ impl<'a> Counter<'a> {
                 Some(met) => std::mem::replace(met, self.n_lists) != self.n_lists,
                 None => false,
             };
-            let bytes = match value_type {
-                AttributeType::Empty => 0,
-                AttributeType::Bool => 1,
-                AttributeType::Int | AttributeType::Double => 8,
-                _ => self.strings.get(StringCode(*value as u32)).len() as u64,
-            };
-            let count = self
-                .counts
-                .get_mut(number)
-                .and_then(|counts| counts.get_mut(owner.index()))
-                .and_then(|counts| counts.get_mut(usize::from(value_type.code())));
-            if let Some(count) = count {
-                count.count += 1;
-                count.first += u64::from(first);
-                count.bytes += bytes;
+            if let Some(counts) = self.counts.get_mut(number) {
+                counts.add(owner, *value_type, first);
+                counts.add_text(owner, *value_type, *value, self.strings);
             }
         }
     }
 
     fn finish(self) -> KeyCounts {
-        let mut sums = KeyCounts {
-            owners: self.owners,
-            ..KeyCounts::default()
-        };
-        for (text, counts) in self.keys.texts.iter().zip(&self.counts) {
-            let key: Arc<str> = Arc::from(*text);
-            for (owner, counts) in Owner::ALL.into_iter().zip(counts) {
-                for (value_type, count) in AttributeType::ALL.into_iter().zip(counts) {
-                    if count.count > 0 {
-                        let name = PromotedKey {
-                            owner,
-                            key: Arc::clone(&key),
-                            value_type,
-                        };
-                        sums.keys.insert(name, *count);
-                    }
-                }
-            }
+        KeyCounts::of_keys(&self.keys.texts, &self.counts, self.owners)
+    }
+}
+
+// === impl CountsOfKey ===
+
+impl CountsOfKey {
+    /// Counts one value, and its bytes unless it is a text.
+    pub(super) fn add(&mut self, owner: Owner, value_type: AttributeType, first: bool) {
+        if let Some(count) = self.of(owner, value_type) {
+            count.count += 1;
+            count.first += u64::from(first);
+            count.bytes += match value_type {
+                AttributeType::Bool => 1,
+                AttributeType::Int | AttributeType::Double => 8,
+                _ => 0,
+            };
         }
-        sums
+    }
+
+    /// Adds the bytes of a value whose text lies among the strings.
+    pub(super) fn add_text(
+        &mut self,
+        owner: Owner,
+        value_type: AttributeType,
+        value: u64,
+        strings: &Strings,
+    ) {
+        let is_text = !matches!(
+            value_type,
+            AttributeType::Empty | AttributeType::Bool | AttributeType::Int | AttributeType::Double
+        );
+        if let Some(count) = self.of(owner, value_type)
+            && is_text
+        {
+            count.bytes += strings.get(StringCode(value as u32)).len() as u64;
+        }
+    }
+
+    fn of(&mut self, owner: Owner, value_type: AttributeType) -> Option<&mut KeyCount> {
+        self.0
+            .get_mut(owner.index())
+            .and_then(|counts| counts.get_mut(usize::from(value_type.code())))
     }
 }

@@ -12,12 +12,12 @@ use tracewell_model::source::QueryContext;
 use tracewell_model::value::AttributeType;
 
 use super::arrays::{Texts, named};
-use super::decode::DictionaryBuilder;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
 use super::read::BlockReader;
 use super::rows::{consecutive, page_has, page_has_text, places_of};
 use super::schema::{Owner, Table};
+use crate::table::DictionaryBuilder;
 
 /// The attribute rows that are wanted, grouped by level and key.
 #[derive(Default)]

@@ -19,7 +19,7 @@ use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId
 
 use super::arrays::{Texts, named};
 use super::columns::GroupColumns;
-use super::decode::{DictionaryBuilder, hashes_of};
+use super::decode::hashes_of;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
 use super::read::{BlockReader, GroupTraces, id8};
@@ -30,6 +30,7 @@ use crate::scan::{
     Distinct, Eligible, LevelRows, RunColumns, Selection, TraceRun, assemble, eligible, evaluate,
 };
 use crate::shared::SharedTraces;
+use crate::table::DictionaryBuilder;
 
 #[derive(Debug)]
 pub struct BlockSource {

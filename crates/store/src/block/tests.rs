@@ -17,6 +17,7 @@ use tracewell_model::{Span, TenantId, TraceId};
 
 use super::*;
 use crate::manifest::BlockId;
+use crate::table::DictionaryBuilder;
 use sample::{golden_spans, random_spans, spans_of, table_of};
 
 const ID: BlockId = BlockId([7; 16]);

@@ -184,15 +184,11 @@ impl BlockWriter {
             level: self.options.level,
         };
         let group = encoder.encode(id, table, dictionary, rows)?;
-        self.remember(
-            &group,
-            dictionary,
-            &KeyCounts::of(table, &dictionary.strings, rows),
-        );
+        self.remember(&group, dictionary);
         self.write_group(group).await
     }
 
-    fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary, counts: &KeyCounts) {
+    fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {
         for entry in group
             .resources
             .iter()
@@ -215,10 +211,11 @@ impl BlockWriter {
             let found = self.shapes.entry((*owner, shape.hash));
             found.or_insert_with(|| (shape.clone(), 0)).1 += n;
         }
-        self.counts.add(counts);
-        for (key, distinct) in self.options.promotion.keys.iter().zip(&group.distinct) {
+        self.counts.add(&group.counts);
+        for (key, sums) in self.options.promotion.keys.iter().zip(&group.sums) {
             if let Some(count) = self.counts.keys.get_mut(key) {
-                count.distinct = count.distinct.max(*distinct);
+                count.distinct = count.distinct.max(sums.distinct);
+                count.bytes += sums.bytes;
             }
         }
         self.end_max = self.end_max.max(group.end_max);

@@ -4,15 +4,16 @@
 //! that "equal in every field" is a comparison of numbers. What this is not: it reads and writes no
 //! block, and does not choose rows.
 
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::ops::Range;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use tracewell_model::SpanId;
 use tracewell_model::value::AttributeType;
-use tracewell_model::{ContentHash, TenantId};
 
 use crate::table::{
-    AttributeRows, Dictionary, Interner, ResourceEntry, Runs, ScopeEntry, SpanTable, StringCode,
+    AttributeRows, Dictionary, DictionaryBuilder, Interner, Runs, SpanTable, StringCode,
 };
 
 const UNSET: u32 = u32::MAX;
@@ -21,18 +22,19 @@ const UNSET: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct Gather {
     table: SpanTable,
-    interner: Interner,
-    resources: Vec<Arc<ResourceEntry>>,
-    scopes: Vec<Arc<ScopeEntry>>,
-    tenants: Vec<TenantId>,
-    resource_index: HashMap<ContentHash, u32, FixedState>,
-    scope_index: HashMap<ContentHash, u32, FixedState>,
 }
 
-/// A table that rows are taken from, with what its codes are in the result.
+/// A table that rows are taken from.
 #[derive(Debug)]
 pub struct Source<'a> {
     table: &'a SpanTable,
+    /// `None` where the table is numbered as the result is.
+    renumber: Option<Renumber<'a>>,
+}
+
+/// The numbers of a source in the result, as far as they were met.
+#[derive(Debug)]
+struct Renumber<'a> {
     dictionary: &'a Dictionary,
     codes: Vec<u32>,
     resources: Vec<u32>,
@@ -55,261 +57,316 @@ pub struct Gathered {
 // === impl Source ===
 
 impl<'a> Source<'a> {
+    /// A table with a dictionary of its own.
     pub fn new(table: &'a SpanTable, dictionary: &'a Dictionary) -> Self {
         Self {
             table,
-            dictionary,
-            codes: vec![UNSET; dictionary.strings.n_strings()],
-            resources: vec![UNSET; dictionary.resources.len()],
-            scopes: vec![UNSET; dictionary.scopes.len()],
-            tenants: vec![UNSET; dictionary.tenants.len()],
+            renumber: Some(Renumber {
+                dictionary,
+                codes: vec![UNSET; dictionary.strings.n_strings()],
+                resources: vec![UNSET; dictionary.resources.len()],
+                scopes: vec![UNSET; dictionary.scopes.len()],
+                tenants: vec![UNSET; dictionary.tenants.len()],
+            }),
         }
+    }
+
+    /// A table whose dictionary is the one that rows are gathered into: they are copied as they are.
+    pub fn of_same_dictionary(table: &'a SpanTable) -> Self {
+        let renumber = None;
+        Self { table, renumber }
+    }
+
+    fn codes(&mut self, to: &mut Vec<StringCode>, into: &mut Interner, from: &[StringCode]) {
+        match &mut self.renumber {
+            None => to.extend_from_slice(from),
+            Some(numbers) => to.extend(from.iter().map(|code| numbers.code(into, *code))),
+        }
+    }
+
+    fn attributes(&mut self, to: &mut AttributeRows, into: &mut Interner, run: &Range<usize>) {
+        let from = &self.table.attributes;
+        let types = part(&from.value_type, run);
+        to.value_type.extend_from_slice(types);
+        let (keys, values) = (part(&from.key, run), part(&from.value, run));
+        let Some(numbers) = &mut self.renumber else {
+            to.key.extend_from_slice(keys);
+            to.value.extend_from_slice(values);
+            return;
+        };
+        to.key
+            .extend(keys.iter().map(|key| numbers.code(into, *key)));
+        let values = types.iter().zip(values);
+        to.value.extend(values.map(|(value_type, value)| {
+            if is_code(*value_type) {
+                let code = StringCode(u32::try_from(*value).unwrap_or(UNSET));
+                u64::from(numbers.code(into, code).0)
+            } else {
+                *value
+            }
+        }));
+    }
+}
+
+// === impl Renumber ===
+
+impl Renumber<'_> {
+    fn code(&mut self, into: &mut Interner, code: StringCode) -> StringCode {
+        let strings = &self.dictionary.strings;
+        StringCode(renumbered(&mut self.codes, code.0 as usize, || {
+            into.intern(strings.get(code)).0
+        }))
+    }
+
+    fn resource(&mut self, into: &mut DictionaryBuilder, index: u32) -> u32 {
+        let entry = self.dictionary.resources.get(index as usize);
+        renumbered(&mut self.resources, index as usize, || {
+            entry.map_or(UNSET, |entry| into.resource(entry))
+        })
+    }
+
+    fn scope(&mut self, into: &mut DictionaryBuilder, index: u32) -> u32 {
+        let entry = self.dictionary.scopes.get(index as usize);
+        renumbered(&mut self.scopes, index as usize, || {
+            entry.map_or(UNSET, |entry| into.scope(entry))
+        })
+    }
+
+    fn tenant(&mut self, into: &mut DictionaryBuilder, index: u16) -> u16 {
+        let tenant = self.dictionary.tenants.get(usize::from(index));
+        let new = renumbered(&mut self.tenants, usize::from(index), || {
+            let new = tenant.and_then(|tenant| into.tenant(tenant));
+            new.map_or(UNSET, u32::from)
+        });
+        u16::try_from(new).unwrap_or(u16::MAX)
+    }
+}
+
+fn renumbered(known: &mut [u32], index: usize, find: impl FnOnce() -> u32) -> u32 {
+    match known.get_mut(index) {
+        Some(known) if *known != UNSET => *known,
+        Some(unknown) => {
+            *unknown = find();
+            *unknown
+        }
+        None => find(),
     }
 }
 
 // === impl Gather ===
 
 impl Gather {
-    pub fn n_spans(&self) -> usize {
-        self.table.n_spans()
+    /// Room for so many spans, with about as many attributes each as those of `like`.
+    pub fn reserve(&mut self, n_spans: usize, like: &SpanTable) {
+        let share = |n: usize| n_spans.saturating_mul(n) / like.n_spans().max(1);
+        self.table.reserve(
+            n_spans,
+            share(like.events.len()),
+            share(like.links.len()),
+            share(like.attributes.len()),
+        );
     }
 
-    /// Bytes of rows and strings.
-    pub fn n_bytes(&self) -> usize {
-        self.table.n_bytes() + self.interner.n_bytes()
+    /// Adds rows in their order. Rows that the source does not have add nothing.
+    pub fn push(
+        &mut self,
+        source: &mut Source<'_>,
+        into: &mut DictionaryBuilder,
+        rows: Range<usize>,
+    ) {
+        let table = source.table;
+        let n_rows = table.n_spans();
+        let rows = &(rows.start.min(n_rows)..rows.end.min(n_rows));
+        let (to, from) = (&mut self.table.spans, &table.spans);
+        let (tenants, resources, scopes) = (
+            part(&from.tenant, rows),
+            part(&from.resource, rows),
+            part(&from.scope, rows),
+        );
+        match &mut source.renumber {
+            None => {
+                to.tenant.extend_from_slice(tenants);
+                to.resource.extend_from_slice(resources);
+                to.scope.extend_from_slice(scopes);
+            }
+            Some(numbers) => {
+                let tenants = tenants.iter().map(|at| numbers.tenant(into, *at));
+                to.tenant.extend(tenants);
+                let resources = resources.iter().map(|at| numbers.resource(into, *at));
+                to.resource.extend(resources);
+                let scopes = scopes.iter().map(|at| numbers.scope(into, *at));
+                to.scope.extend(scopes);
+            }
+        }
+        copy(&mut to.trace_id, &from.trace_id, rows);
+        copy(&mut to.span_id, &from.span_id, rows);
+        copy(&mut to.parent_span_id, &from.parent_span_id, rows);
+        copy(&mut to.has_parent, &from.has_parent, rows);
+        copy(&mut to.start_unix_nano, &from.start_unix_nano, rows);
+        copy(&mut to.end_unix_nano, &from.end_unix_nano, rows);
+        copy(&mut to.kind, &from.kind, rows);
+        copy(&mut to.status_code, &from.status_code, rows);
+        copy(&mut to.flags, &from.flags, rows);
+        copy(&mut to.dropped_attributes, &from.dropped_attributes, rows);
+        copy(&mut to.dropped_events, &from.dropped_events, rows);
+        copy(&mut to.dropped_links, &from.dropped_links, rows);
+        let into = &mut into.strings;
+        source.codes(&mut to.name, into, part(&from.name, rows));
+        let messages = part(&from.status_message, rows);
+        source.codes(&mut to.status_message, into, messages);
+        let states = part(&from.trace_state, rows);
+        source.codes(&mut to.trace_state, into, states);
+        for row in rows.clone() {
+            let run = &from.attributes.get(row);
+            push_run(&mut to.attributes, self.table.attributes.len(), run.len());
+            source.attributes(&mut self.table.attributes, into, run);
+        }
+        self.push_events(source, into, rows);
+        self.push_links(source, into, rows);
     }
 
-    /// Adds one row. A row that the source does not have adds nothing.
-    pub fn push(&mut self, source: &mut Source<'_>, row: usize) {
-        let from = &source.table.spans;
-        let Some(&trace_id) = from.trace_id.get(row) else {
-            return;
-        };
-        let tenant = self.tenant(source, at(&from.tenant, row));
-        let resource = self.resource(source, at(&from.resource, row));
-        let scope = self.scope(source, at(&from.scope, row));
-        let name = self.code(source, at(&from.name, row));
-        let status_message = self.code(source, at(&from.status_message, row));
-        let trace_state = self.code(source, at(&from.trace_state, row));
-        let attributes = self.attributes(source, from.attributes.get(row));
-        let events = self.events(source, from.events.get(row));
-        let links = self.links(source, from.links.get(row));
-        let to = &mut self.table.spans;
-        to.tenant.push(tenant);
-        to.trace_id.push(trace_id);
-        to.span_id.push(at(&from.span_id, row));
-        to.parent_span_id.push(at(&from.parent_span_id, row));
-        to.has_parent.push(at(&from.has_parent, row));
-        to.start_unix_nano.push(at(&from.start_unix_nano, row));
-        to.end_unix_nano.push(at(&from.end_unix_nano, row));
-        to.name.push(name);
-        to.kind.push(at(&from.kind, row));
-        to.status_code.push(at(&from.status_code, row));
-        to.status_message.push(status_message);
-        to.trace_state.push(trace_state);
-        to.flags.push(at(&from.flags, row));
-        to.dropped_attributes
-            .push(at(&from.dropped_attributes, row));
-        to.dropped_events.push(at(&from.dropped_events, row));
-        to.dropped_links.push(at(&from.dropped_links, row));
-        to.resource.push(resource);
-        to.scope.push(scope);
-        push_run(&mut to.attributes, attributes);
-        push_run(&mut to.events, events);
-        push_run(&mut to.links, links);
+    fn push_events(&mut self, source: &mut Source<'_>, into: &mut Interner, rows: &Range<usize>) {
+        let (to, table) = (&mut self.table, source.table);
+        let from = &table.events;
+        for row in rows.clone() {
+            let run = &table.spans.events.get(row);
+            push_run(&mut to.spans.events, to.events.len(), run.len());
+            copy(&mut to.events.time_unix_nano, &from.time_unix_nano, run);
+            let dropped = &mut to.events.dropped_attributes;
+            copy(dropped, &from.dropped_attributes, run);
+            source.codes(&mut to.events.name, into, part(&from.name, run));
+            for event in run.clone() {
+                let attributes = &from.attributes.get(event);
+                let start = to.attributes.len();
+                push_run(&mut to.events.attributes, start, attributes.len());
+                source.attributes(&mut to.attributes, into, attributes);
+            }
+        }
+    }
+
+    fn push_links(&mut self, source: &mut Source<'_>, into: &mut Interner, rows: &Range<usize>) {
+        let (to, table) = (&mut self.table, source.table);
+        let from = &table.links;
+        for row in rows.clone() {
+            let run = &table.spans.links.get(row);
+            push_run(&mut to.spans.links, to.links.len(), run.len());
+            copy(&mut to.links.trace_id, &from.trace_id, run);
+            copy(&mut to.links.span_id, &from.span_id, run);
+            copy(&mut to.links.flags, &from.flags, run);
+            let dropped = &mut to.links.dropped_attributes;
+            copy(dropped, &from.dropped_attributes, run);
+            let states = part(&from.trace_state, run);
+            source.codes(&mut to.links.trace_state, into, states);
+            for link in run.clone() {
+                let attributes = &from.attributes.get(link);
+                let start = to.attributes.len();
+                push_run(&mut to.links.attributes, start, attributes.len());
+                source.attributes(&mut to.attributes, into, attributes);
+            }
+        }
     }
 
     /// Sorts the rows and finds those that are equal in every field to an earlier one.
-    pub fn finish(self) -> Gathered {
-        let (table, tenants) = (self.table, self.tenants);
+    pub fn finish(self, dictionary: &DictionaryBuilder) -> Gathered {
+        let (table, tenants) = (self.table, dictionary.tenants());
         let rows = &table.spans;
         let mut order: Vec<u32> = (0..u32::try_from(table.n_spans()).unwrap_or(u32::MAX)).collect();
-        order.sort_by_cached_key(|&row| {
-            let row = row as usize;
-            (
-                tenants.get(usize::from(at(&rows.tenant, row))),
-                at(&rows.trace_id, row),
-                at(&rows.start_unix_nano, row),
-                at(&rows.span_id, row),
-                row,
-            )
-        });
-        let mut kept: Vec<u32> = Vec::with_capacity(order.len());
-        let mut n_equal = 0;
-        for row in order {
-            let twin = kept
-                .iter()
-                .rev()
-                .take_while(|&&other| same_place(&table, other as usize, row as usize))
-                .any(|&other| equal(&table, other as usize, row as usize));
-            if twin {
-                n_equal += 1;
-            } else {
-                kept.push(row);
+        let mut by_name: Vec<usize> = (0..tenants.len()).collect();
+        by_name.sort_unstable_by_key(|tenant| tenants.get(*tenant));
+        let mut ranks = vec![0usize; tenants.len()];
+        for (rank, tenant) in by_name.into_iter().enumerate() {
+            if let Some(place) = ranks.get_mut(tenant) {
+                *place = rank;
             }
         }
+        let key = |row: u32| {
+            let row = row as usize;
+            (
+                ranks.get(usize::from(at(&rows.tenant, row))),
+                u128::from_be_bytes(at(&rows.trace_id, row).0),
+                at(&rows.start_unix_nano, row),
+                u64::from_be_bytes(at(&rows.span_id, row).0),
+            )
+        };
+        // The rows of each source are in order already: a stable sort merges such runs.
+        order.sort_by(|a, b| key(*a).cmp(&key(*b)));
+        let n_rows = order.len();
+        let kept = without_twins(&table, order);
+        let n_equal = (n_rows - kept.len()) as u64;
         Gathered {
-            dictionary: Dictionary {
-                strings: self.interner.snapshot(),
-                resources: Arc::new(self.resources),
-                scopes: Arc::new(self.scopes),
-                tenants: Arc::new(tenants),
-            },
+            dictionary: dictionary.dictionary(),
             order: kept,
             n_equal,
             table,
         }
     }
+}
 
-    fn attributes(&mut self, source: &mut Source<'_>, run: std::ops::Range<usize>) -> Run {
-        let start = self.table.attributes.key.len();
-        for row in run.clone() {
-            let from = &source.table.attributes;
-            let value_type = at_or(&from.value_type, row, AttributeType::Empty);
-            let (key, value) = (at(&from.key, row), at(&from.value, row));
-            let key = self.code(source, key);
-            let value = match value_type {
-                AttributeType::String
-                | AttributeType::Bytes
-                | AttributeType::Array
-                | AttributeType::KvList
-                | AttributeType::Strings => {
-                    let code = StringCode(u32::try_from(value).unwrap_or(UNSET));
-                    u64::from(self.code(source, code).0)
-                }
-                AttributeType::Bool
-                | AttributeType::Int
-                | AttributeType::Double
-                | AttributeType::Empty => value,
-            };
-            let to = &mut self.table.attributes;
-            to.key.push(key);
-            to.value_type.push(value_type);
-            to.value.push(value);
+/// Do values of this type lie in a table as codes of strings?
+fn is_code(value_type: AttributeType) -> bool {
+    match value_type {
+        AttributeType::String
+        | AttributeType::Bytes
+        | AttributeType::Array
+        | AttributeType::KvList
+        | AttributeType::Strings => true,
+        AttributeType::Bool | AttributeType::Int | AttributeType::Double | AttributeType::Empty => {
+            false
         }
-        (start, run.len())
-    }
-
-    fn events(&mut self, source: &mut Source<'_>, run: std::ops::Range<usize>) -> Run {
-        let start = self.table.events.name.len();
-        for row in run.clone() {
-            let from = &source.table.events;
-            let attributes = from.attributes.get(row);
-            let name = self.code(source, at(&from.name, row));
-            let attributes = self.attributes(source, attributes);
-            let from = &source.table.events;
-            let to = &mut self.table.events;
-            to.time_unix_nano.push(at(&from.time_unix_nano, row));
-            to.name.push(name);
-            to.dropped_attributes
-                .push(at(&from.dropped_attributes, row));
-            push_run(&mut to.attributes, attributes);
-        }
-        (start, run.len())
-    }
-
-    fn links(&mut self, source: &mut Source<'_>, run: std::ops::Range<usize>) -> Run {
-        let start = self.table.links.trace_id.len();
-        for row in run.clone() {
-            let from = &source.table.links;
-            let attributes = from.attributes.get(row);
-            let trace_state = self.code(source, at(&from.trace_state, row));
-            let attributes = self.attributes(source, attributes);
-            let from = &source.table.links;
-            let to = &mut self.table.links;
-            to.trace_id.push(at(&from.trace_id, row));
-            to.span_id.push(at(&from.span_id, row));
-            to.trace_state.push(trace_state);
-            to.flags.push(at(&from.flags, row));
-            to.dropped_attributes
-                .push(at(&from.dropped_attributes, row));
-            push_run(&mut to.attributes, attributes);
-        }
-        (start, run.len())
-    }
-
-    fn code(&mut self, source: &mut Source<'_>, code: StringCode) -> StringCode {
-        let index = code.0 as usize;
-        if let Some(&known) = source.codes.get(index)
-            && known != UNSET
-        {
-            return StringCode(known);
-        }
-        let new = self.interner.intern(source.dictionary.strings.get(code)).0;
-        if let Some(slot) = source.codes.get_mut(index) {
-            *slot = new;
-        }
-        StringCode(new)
-    }
-
-    fn resource(&mut self, source: &mut Source<'_>, index: u32) -> u32 {
-        let (Some(slot), Some(entry)) = (
-            source.resources.get_mut(index as usize),
-            source.dictionary.resources.get(index as usize),
-        ) else {
-            return index;
-        };
-        if *slot == UNSET {
-            let list = &mut self.resources;
-            *slot = *self.resource_index.entry(entry.hash).or_insert_with(|| {
-                list.push(Arc::clone(entry));
-                n_before(list.len())
-            });
-        }
-        *slot
-    }
-
-    fn scope(&mut self, source: &mut Source<'_>, index: u32) -> u32 {
-        let (Some(slot), Some(entry)) = (
-            source.scopes.get_mut(index as usize),
-            source.dictionary.scopes.get(index as usize),
-        ) else {
-            return index;
-        };
-        if *slot == UNSET {
-            let list = &mut self.scopes;
-            *slot = *self.scope_index.entry(entry.hash).or_insert_with(|| {
-                list.push(Arc::clone(entry));
-                n_before(list.len())
-            });
-        }
-        *slot
-    }
-
-    fn tenant(&mut self, source: &mut Source<'_>, index: u16) -> u16 {
-        let (Some(slot), Some(tenant)) = (
-            source.tenants.get_mut(usize::from(index)),
-            source.dictionary.tenants.get(usize::from(index)),
-        ) else {
-            return index;
-        };
-        if *slot == UNSET {
-            // Tenants of one merge are few.
-            let list = &mut self.tenants;
-            let known = list.iter().position(|other| other == tenant);
-            let code = known.unwrap_or_else(|| {
-                list.push(tenant.clone());
-                list.len() - 1
-            });
-            *slot = u32::try_from(code).unwrap_or(UNSET);
-        }
-        u16::try_from(*slot).unwrap_or(u16::MAX)
     }
 }
 
-/// Start and length.
-type Run = (usize, usize);
-
-fn push_run(runs: &mut Runs, (start, len): Run) {
+fn push_run(runs: &mut Runs, start: usize, len: usize) {
     runs.push(
         u32::try_from(start).unwrap_or(u32::MAX),
         u32::try_from(len).unwrap_or(u32::MAX),
     );
 }
 
-/// The index of the last of so many.
-fn n_before(len: usize) -> u32 {
-    u32::try_from(len - 1).unwrap_or(UNSET)
+fn part<'a, T>(column: &'a [T], rows: &Range<usize>) -> &'a [T] {
+    let part = column.get(rows.clone());
+    debug_assert!(part.is_some(), "columns of one group have the same length");
+    part.unwrap_or_default()
+}
+
+fn copy<T: Copy>(to: &mut Vec<T>, from: &[T], rows: &Range<usize>) {
+    to.extend_from_slice(part(from, rows));
+}
+
+/// Drops the rows that are equal in every field to an earlier one.
+fn without_twins(table: &SpanTable, order: Vec<u32>) -> Vec<u32> {
+    let mut kept: Vec<u32> = Vec::with_capacity(order.len());
+    for place in order.chunk_by(|a, b| same_place(table, *a as usize, *b as usize)) {
+        if let [only] = place {
+            kept.push(*only);
+            continue;
+        }
+        // Many different spans of one id and start must not cost a look at each other.
+        let hasher = FixedState::default();
+        let hash = |row: u32| hasher.hash_one(gist(table, row as usize));
+        let mut seen = HashTable::<u32>::new();
+        for row in place {
+            let same = |other: &u32| equal(table, *other as usize, *row as usize);
+            if seen.find(hash(*row), same).is_none() {
+                seen.insert_unique(hash(*row), *row, |row| hash(*row));
+                kept.push(*row);
+            }
+        }
+    }
+    kept
+}
+
+/// What two spans of one place most likely differ in.
+fn gist(table: &SpanTable, row: usize) -> (u64, u32, Option<SpanId>, &[StringCode], &[u64]) {
+    let rows = &table.spans;
+    let attributes = rows.attributes.get(row);
+    (
+        at(&rows.end_unix_nano, row),
+        at(&rows.name, row).0,
+        at(&rows.has_parent, row).then(|| at(&rows.parent_span_id, row)),
+        part(&table.attributes.key, &attributes),
+        part(&table.attributes.value, &attributes),
+    )
 }
 
 fn at<T: Copy + Default>(column: &[T], row: usize) -> T {

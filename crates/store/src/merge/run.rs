@@ -25,7 +25,7 @@ use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, Partition};
 use crate::snapshot::{Blocks, LiveBlock, TRACE_HORIZON_NANO};
 use crate::store::Store;
-use crate::table::{Dictionary, SpanTable};
+use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 
 /// What a span takes in a table that is put together: an estimate for slices.
 const SPAN_BYTES: u64 = 256;
@@ -62,13 +62,18 @@ struct Output {
 /// The inputs of one merge and what has been decoded of them.
 struct Inputs {
     blocks: Vec<Arc<LiveBlock>>,
+    /// Of the groups that were decoded of late and of the slice that is put together.
+    dictionary: DictionaryBuilder,
     decoded: Vec<Decoded>,
     decoded_bytes_max: usize,
+    dictionary_bytes_max: usize,
 }
 
 struct Decoded {
     key: (u16, u32),
-    group: Arc<(SpanTable, Dictionary)>,
+    table: Arc<SpanTable>,
+    /// `None` for that of [`Inputs`].
+    dictionary: Option<Arc<Dictionary>>,
     bytes: usize,
 }
 
@@ -131,8 +136,10 @@ impl Store {
                 .filter_map(|id| blocks.get(*id))
                 .map(Arc::clone)
                 .collect(),
+            dictionary: DictionaryBuilder::new(),
             decoded: Vec::new(),
             decoded_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
+            dictionary_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
         };
         let mut counts = Counts::default();
         let pieces = self.pieces(&inputs).await?;
@@ -438,22 +445,26 @@ impl Store {
             .flatten()
             .collect();
         runs.sort_unstable_by_key(|piece| (piece.input, piece.group, piece.first_row));
+        let expected: u64 = slice.iter().map(|trace| trace.n_rows).sum();
+        inputs.turn_dictionary();
         let mut gather = Gather::default();
         for same_group in runs.chunk_by(|a, b| (a.input, a.group) == (b.input, b.group)) {
             let Some(first) = same_group.first() else {
                 continue;
             };
-            let group = self.decoded(inputs, first.input, first.group).await?;
-            let mut source = Source::new(&group.0, &group.1);
+            let (table, dictionary) = self.decoded(inputs, first.input, first.group).await?;
+            let mut source = match &dictionary {
+                Some(dictionary) => Source::new(&table, dictionary),
+                None => Source::of_same_dictionary(&table),
+            };
+            gather.reserve(expected as usize, &table);
             for piece in same_group {
                 let from = piece.first_row as usize;
-                for row in from..from + piece.n_rows as usize {
-                    gather.push(&mut source, row);
-                }
+                let rows = from..from + piece.n_rows as usize;
+                gather.push(&mut source, &mut inputs.dictionary, rows);
             }
         }
-        let expected: u64 = slice.iter().map(|trace| trace.n_rows).sum();
-        let gathered = gather.finish();
+        let gathered = gather.finish(&inputs.dictionary);
         let n_spans = gathered.order.len() as u64;
         if n_spans + gathered.n_equal != expected {
             return Err(StoreError::Block {
@@ -477,7 +488,7 @@ impl Store {
         inputs: &mut Inputs,
         input: u16,
         group: u32,
-    ) -> StoreResult<Arc<(SpanTable, Dictionary)>> {
+    ) -> StoreResult<(Arc<SpanTable>, Option<Arc<Dictionary>>)> {
         if let Some(known) = inputs.known((input, group)) {
             return Ok(known);
         }
@@ -486,10 +497,13 @@ impl Store {
                 reason: format!("a merge has no input {input}"),
             });
         };
-        let read = block.reader.group(group as usize).await;
-        let group_read = Arc::new(self.or_set_aside(&block, read)?);
-        inputs.remember((input, group), Arc::clone(&group_read));
-        Ok(group_read)
+        let read = block
+            .reader
+            .group(group as usize, &mut inputs.dictionary)
+            .await;
+        let table = Arc::new(self.or_set_aside(&block, read)?);
+        inputs.remember((input, group), Arc::clone(&table));
+        Ok((table, None))
     }
 
     /// The result takes the place of the inputs. Ids that came to be shared meanwhile are shared by
@@ -608,23 +622,43 @@ impl Inputs {
         })
     }
 
-    fn known(&mut self, key: (u16, u32)) -> Option<Arc<(SpanTable, Dictionary)>> {
+    /// Begins a new dictionary when the old one has grown too large. Groups that are still held keep
+    /// the one that they were decoded with.
+    fn turn_dictionary(&mut self) {
+        if self.dictionary.n_bytes() <= self.dictionary_bytes_max {
+            return;
+        }
+        let old = std::mem::take(&mut self.dictionary);
+        let recent = self.decoded.iter_mut();
+        let mut recent = recent.filter(|known| known.dictionary.is_none()).peekable();
+        if recent.peek().is_some() {
+            let old = Arc::new(old.dictionary());
+            recent.for_each(|known| known.dictionary = Some(Arc::clone(&old)));
+        }
+    }
+
+    fn known(&mut self, key: (u16, u32)) -> Option<(Arc<SpanTable>, Option<Arc<Dictionary>>)> {
         let index = self.decoded.iter().position(|known| known.key == key)?;
         // The most recently used lies last.
         let known = self.decoded.remove(index);
-        let group = Arc::clone(&known.group);
+        let group = (Arc::clone(&known.table), known.dictionary.clone());
         self.decoded.push(known);
         Some(group)
     }
 
-    fn remember(&mut self, key: (u16, u32), group: Arc<(SpanTable, Dictionary)>) {
-        let bytes = group.0.n_bytes() + group.1.strings.n_bytes();
+    fn remember(&mut self, key: (u16, u32), table: Arc<SpanTable>) {
+        let bytes = table.n_bytes();
         let mut held: usize = bytes + self.decoded.iter().map(|known| known.bytes).sum::<usize>();
         while held > self.decoded_bytes_max && !self.decoded.is_empty() {
             held -= self.decoded.remove(0).bytes;
         }
         if held <= self.decoded_bytes_max {
-            self.decoded.push(Decoded { key, group, bytes });
+            self.decoded.push(Decoded {
+                key,
+                table,
+                dictionary: None,
+                bytes,
+            });
         }
     }
 }

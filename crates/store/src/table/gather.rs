@@ -1,6 +1,6 @@
 //! Rows of several tables, in any order, as one table.
 
-use super::{AttributeRows, EventRows, LinkRows, SpanRows, SpanTable};
+use super::{AttributeRows, EventRows, LinkRows, Runs, SpanRows, SpanTable};
 
 /// A span among several tables that share a dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,22 @@ impl SpanTable {
         let mut table = SpanTable::default();
         table.spans.reserve(n_spans);
         table
+    }
+
+    /// Makes room for so many rows in all, not for so many more.
+    pub fn reserve(
+        &mut self,
+        n_spans: usize,
+        n_events: usize,
+        n_links: usize,
+        n_attributes: usize,
+    ) {
+        self.spans.reserve(n_spans.saturating_sub(self.n_spans()));
+        self.events
+            .reserve(n_events.saturating_sub(self.events.len()));
+        self.links.reserve(n_links.saturating_sub(self.links.len()));
+        self.attributes
+            .reserve(n_attributes.saturating_sub(self.attributes.len()));
     }
 
     /// Appends one span of another table with the same dictionary. False if there is no such row.
@@ -88,11 +104,27 @@ macro_rules! push_fixed {
 
 impl SpanRows {
     fn reserve(&mut self, n: usize) {
+        self.tenant.reserve_exact(n);
         self.trace_id.reserve_exact(n);
         self.span_id.reserve_exact(n);
+        self.parent_span_id.reserve_exact(n);
+        self.has_parent.reserve_exact(n);
         self.start_unix_nano.reserve_exact(n);
         self.end_unix_nano.reserve_exact(n);
-        self.parent_span_id.reserve_exact(n);
+        self.name.reserve_exact(n);
+        self.kind.reserve_exact(n);
+        self.status_code.reserve_exact(n);
+        self.status_message.reserve_exact(n);
+        self.trace_state.reserve_exact(n);
+        self.flags.reserve_exact(n);
+        self.dropped_attributes.reserve_exact(n);
+        self.dropped_events.reserve_exact(n);
+        self.dropped_links.reserve_exact(n);
+        self.resource.reserve_exact(n);
+        self.scope.reserve_exact(n);
+        self.attributes.reserve(n);
+        self.events.reserve(n);
+        self.links.reserve(n);
     }
 
     fn push_fixed(&mut self, from: &SpanRows, row: usize) -> bool {
@@ -122,13 +154,36 @@ impl SpanRows {
     }
 }
 
+impl Runs {
+    fn reserve(&mut self, n: usize) {
+        self.starts.reserve_exact(n);
+        self.lens.reserve_exact(n);
+    }
+}
+
 impl EventRows {
+    fn reserve(&mut self, n: usize) {
+        self.time_unix_nano.reserve(n);
+        self.name.reserve(n);
+        self.dropped_attributes.reserve(n);
+        self.attributes.reserve(n);
+    }
+
     fn push_fixed(&mut self, from: &EventRows, row: usize) -> bool {
         push_fixed!(self, from, row, time_unix_nano, name, dropped_attributes)
     }
 }
 
 impl LinkRows {
+    fn reserve(&mut self, n: usize) {
+        self.trace_id.reserve(n);
+        self.span_id.reserve(n);
+        self.trace_state.reserve(n);
+        self.flags.reserve(n);
+        self.dropped_attributes.reserve(n);
+        self.attributes.reserve(n);
+    }
+
     fn push_fixed(&mut self, from: &LinkRows, row: usize) -> bool {
         push_fixed!(
             self,
@@ -144,6 +199,12 @@ impl LinkRows {
 }
 
 impl AttributeRows {
+    fn reserve(&mut self, n: usize) {
+        self.key.reserve(n);
+        self.value_type.reserve(n);
+        self.value.reserve(n);
+    }
+
     /// Copies rows and says where they are now: start and number.
     fn push_range(&mut self, from: &AttributeRows, rows: std::ops::Range<usize>) -> (u32, u32) {
         let start = self.len() as u32;
