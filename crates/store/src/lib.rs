@@ -12,6 +12,7 @@ pub mod merge;
 pub mod metrics;
 pub mod objects;
 pub mod partition;
+pub mod recent;
 pub mod recovery;
 pub mod retention;
 pub mod scan;

@@ -288,7 +288,7 @@ async fn open_blocks(
     objects: &Arc<dyn ObjectStore>,
     manifest: &Manifest,
 ) -> Blocks {
-    let mut blocks = Blocks::default();
+    let (mut live, mut missing) = (Vec::new(), Vec::new());
     for entry in &manifest.blocks {
         let folder = config.block_folder(entry.id);
         let opened = if entry.delete_set.is_some() {
@@ -301,13 +301,14 @@ async fn open_blocks(
         };
         let entry = entry.clone();
         match opened {
-            Ok(reader) => blocks.live.push(Arc::new(LiveBlock { entry, reader })),
-            Err(error) => blocks.missing.push(Arc::new(MissingBlock {
+            Ok(reader) => live.push(Arc::new(LiveBlock { entry, reader })),
+            Err(error) => missing.push(Arc::new(MissingBlock {
                 entry,
                 reason: error.to_string(),
             })),
         }
     }
+    let blocks = Blocks::new(live, missing);
     share_again(&blocks);
     blocks
 }

@@ -16,6 +16,7 @@ use crate::head::TraceLookup;
 use crate::manifest::{BlockEntry, BlockId};
 use crate::metrics::StoreMetrics;
 use crate::partition::Bounds;
+use crate::recent::RecentTraces;
 
 /// Fragments of a trace that arrived further apart than this are not joined.
 pub const TRACE_HORIZON_NANO: u64 = 24 * 3_600 * 1_000_000_000;
@@ -26,6 +27,9 @@ pub struct Blocks {
     pub live: Vec<Arc<LiveBlock>>,
     /// Those that cannot be read.
     pub missing: Vec<Arc<MissingBlock>>,
+    recent: RecentTraces,
+    /// Live blocks that `recent` does not speak for.
+    others: Vec<Arc<LiveBlock>>,
 }
 
 /// A block that can be read.
@@ -68,6 +72,17 @@ pub struct BlockLookup<'a> {
 // === impl Blocks ===
 
 impl Blocks {
+    pub fn new(live: Vec<Arc<LiveBlock>>, missing: Vec<Arc<MissingBlock>>) -> Self {
+        let mut blocks = Self {
+            live: Vec::new(),
+            missing,
+            recent: RecentTraces::default(),
+            others: Vec::new(),
+        };
+        blocks.add(live);
+        blocks
+    }
+
     /// Entries of the blocks that can be read.
     pub fn entries(&self) -> Vec<BlockEntry> {
         self.live.iter().map(|block| block.entry.clone()).collect()
@@ -77,10 +92,29 @@ impl Blocks {
         self.live.iter().find(|block| block.entry.id == id)
     }
 
+    fn add(&mut self, blocks: Vec<Arc<LiveBlock>>) {
+        for block in &blocks {
+            if let Some(ids) = block.reader.trace_ids() {
+                self.recent.insert(block.entry.id, ids);
+            }
+        }
+        self.live.extend(blocks);
+        let live = self.live.iter();
+        self.others = live
+            .filter(|block| !self.recent.speaks_for(block.entry.id))
+            .map(Arc::clone)
+            .collect();
+    }
+
     /// Tells every block that may hold a trace that it is shared. True if there is one.
     pub fn share(&self, tenant: &TenantId, id: TraceId, arrival: Bounds) -> bool {
         let mut shared = false;
-        for block in &self.live {
+        let blocks = if self.recent.may_contain(id) {
+            &self.live
+        } else {
+            &self.others
+        };
+        for block in blocks {
             if block.entry.arrival.distance(arrival) <= TRACE_HORIZON_NANO
                 && block.reader.may_contain(tenant, id)
             {
@@ -137,7 +171,9 @@ impl BlockViews {
             }
             stays
         });
-        next.live.extend(add);
+        next.recent
+            .merged(remove, add.iter().map(|block| block.entry.id));
+        next.add(add);
         self.current.store(Arc::new(next));
     }
 
