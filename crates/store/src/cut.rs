@@ -15,6 +15,9 @@ use crate::partition::Bounds;
 use crate::snapshot::LiveBlock;
 use crate::store::Store;
 
+/// Spans of a row group of a first block: a merge reads whole groups, each for two slices or three.
+const GROUP_SPANS_MAX: usize = 32_768;
+
 impl Store {
     /// Cuts the oldest frozen generation. False if there is none.
     pub async fn cut_next(&self) -> StoreResult<bool> {
@@ -107,7 +110,7 @@ impl Store {
             inputs: Vec::new(),
         })?;
         // The head gives the newest group first, a block begins with the oldest.
-        let groups = snapshot.sorted_groups(core.config.group_spans);
+        let groups = snapshot.sorted_groups(core.config.group_spans.min(GROUP_SPANS_MAX));
         for group in groups.into_iter().rev() {
             let table = snapshot.table(&group.rows);
             let order: Vec<u32> = (0..table.n_spans() as u32).collect();

@@ -153,7 +153,7 @@ impl StoreConfig {
             max_block_duration: Duration::from_secs(120),
             clock_bounds: ClockBounds::default(),
             merge: MergePolicy::new(limits.merge_bytes(), 1),
-            group_spans: 200_000,
+            group_spans: 65_536,
             wal: WalOptions::new(data_dir.join("wal"), random),
             limits,
             data_dir,
