@@ -4,6 +4,7 @@
 //! logic of the product: what a request means is decided below it. Start at [`arguments`] for what
 //! there is to call, at [`serve`] for how the rooms are put together.
 
+mod allocator;
 mod arguments;
 mod bench;
 mod block;
@@ -26,13 +27,11 @@ use arguments::{Arguments, Command, ConfigCommand};
 use config::load::{Loaded, Source};
 use config::{keys, reference};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Wrong arguments or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::set_up();
     let arguments = Arguments::parse_from(legacy_flags::rewrite(std::env::args()));
     match run(arguments) {
         Ok(code) => code,
