@@ -149,6 +149,9 @@ impl TableReader {
         let failed = || BlockError::parquet(self.table.name());
         let start = self.meta.bytes.saturating_sub(self.meta.footer_bytes);
         let bytes = self.range(start..self.meta.bytes, ctx).await?;
+        if !holds_footer(&bytes) {
+            return Err(self.malformed("footer is longer than the meta says"));
+        }
         let mut decoder = ParquetMetaDataPushDecoder::try_new(self.meta.bytes)
             .map_err(failed())?
             .with_page_index_policy(PageIndexPolicy::Optional);
@@ -393,4 +396,27 @@ fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 /// A selection of ascending ranges that do not overlap.
 pub(super) fn selection(ranges: &[Range<usize>], n_rows: usize) -> RowSelection {
     RowSelection::from_consecutive_ranges(ranges.iter().cloned(), n_rows)
+}
+
+/// Whether the end of a file holds all of the footer whose length it states. The decoder of `parquet`
+/// takes the length for granted and counts back beyond the start of the file.
+fn holds_footer(end: &[u8]) -> bool {
+    let Some((rest, [a, b, c, d, ..])) = end.split_last_chunk::<8>() else {
+        return false;
+    };
+    u32::from_le_bytes([*a, *b, *c, *d]) as usize <= rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_longer_than_the_file_is_seen() {
+        let end = |n: u32| [b"footer".as_slice(), &n.to_le_bytes(), b"PAR1"].concat();
+        assert!(holds_footer(&end(6)));
+        assert!(!holds_footer(&end(7)));
+        assert!(!holds_footer(&end(u32::MAX)));
+        assert!(!holds_footer(b"PAR1"));
+    }
 }
