@@ -345,14 +345,15 @@ impl BlockReader {
         let tenants = Texts::of(&batch, "tenant")?;
         let mut next = 0u32;
         for row in 0..batch.num_rows() {
-            let (from, n) = (firsts.value(row) as u32, counts.value(row) as u32);
-            if from != next || n == 0 {
+            let end = firsts.value(row).checked_add(counts.value(row));
+            let (from, end) = (firsts.value(row) as u32, end.unwrap_or(0) as u32);
+            if from != next || end <= from || counts.value(row) <= 0 {
                 return Err(BlockError::malformed(
                     "traces",
                     "runs of rows do not follow each other",
                 ));
             }
-            next = from + n;
+            next = end;
             traces.runs.push(TraceRun {
                 trace_id: TraceId(id16(ids.value(row))),
                 from,
