@@ -358,13 +358,12 @@ impl<'a> GroupColumns<'a> {
             return Ok(None);
         };
         let n_owners = match group.row_group(owner.table()) {
-            Some(row_group) => self
-                .reader
-                .table(owner.table())
-                .metadata(self.ctx)
-                .await?
-                .row_group(row_group)
-                .num_rows(),
+            Some(row_group) => {
+                self.reader
+                    .table(owner.table())
+                    .n_rows(row_group, self.ctx)
+                    .await?
+            }
             None => 0,
         };
         let owners = [(owner, (0..n_owners as u32).collect::<Vec<u32>>())];

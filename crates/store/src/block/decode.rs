@@ -217,12 +217,7 @@ impl BlockReader {
                     |bounds: &ColumnIndexMetaData, page: usize| page_has(bounds, page, rows);
                 let reader = self.table(table);
                 let pages = reader.pages(row_group, "row", ctx, &mut hit).await?;
-                let n_rows = reader
-                    .metadata(ctx)
-                    .await?
-                    .row_group(row_group)
-                    .num_rows()
-                    .unsigned_abs() as usize;
+                let n_rows = reader.n_rows(row_group, ctx).await?;
                 let near = reader
                     .columns(row_group, &["row"], Some(selection(&pages, n_rows)), ctx)
                     .await?;
@@ -545,14 +540,14 @@ fn fixed_columns(
             spans.trace_id.push(run.trace_id);
             spans.span_id.push(SpanId(id8(span_ids.value(at))));
             let parent = if parent_indexes.is_valid(at) {
-                let parent = first + parent_indexes.value(at) as usize;
-                if parent >= first + run.range().len() {
+                let parent = usize::try_from(parent_indexes.value(at)).unwrap_or(usize::MAX);
+                if parent >= run.range().len() {
                     return Err(BlockError::malformed(
                         "spans",
                         "parent lies outside of its trace",
                     ));
                 }
-                Some(SpanId(id8(span_ids.value(parent))))
+                Some(SpanId(id8(span_ids.value(first + parent))))
             } else if parent_ids.is_valid(at) {
                 Some(SpanId(id8(parent_ids.value(at))))
             } else {

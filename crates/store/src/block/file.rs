@@ -193,6 +193,19 @@ impl TableReader {
         Ok(Arc::clone(&self.footer(ctx).await?.metadata))
     }
 
+    /// Rows of a row group that the meta names; the file may not have it, or state rows without end.
+    pub(super) async fn n_rows(&self, row_group: usize, ctx: &QueryContext) -> BlockResult<usize> {
+        let metadata = self.metadata(ctx).await?;
+        let group = metadata
+            .row_groups()
+            .get(row_group)
+            .ok_or_else(|| self.malformed("lacks a row group"))?;
+        usize::try_from(group.num_rows())
+            .ok()
+            .filter(|n_rows| *n_rows as u64 <= self.meta.rows)
+            .ok_or_else(|| self.malformed("a row group has more rows than the meta says"))
+    }
+
     /// Reads columns of a row group, all rows or the selected ones. Columns that the file does not
     /// have are left out of the answer.
     pub(super) async fn columns(
@@ -213,11 +226,7 @@ impl TableReader {
             .iter()
             .filter_map(|name| fields.iter().position(|field| field.name() == *name));
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-        let n_rows = footer
-            .metadata
-            .row_group(row_group)
-            .num_rows()
-            .unsigned_abs() as usize;
+        let n_rows = self.n_rows(row_group, ctx).await?;
         let n_selected = selection.as_ref().map_or(n_rows, RowSelection::row_count);
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
             .with_row_groups(vec![row_group])

@@ -62,12 +62,7 @@ pub(super) async fn read_rest_rows(
     ctx: &QueryContext,
 ) -> BlockResult<Rest> {
     let table = reader.table(Table::Attributes);
-    let n_rows = table
-        .metadata(ctx)
-        .await?
-        .row_group(row_group)
-        .num_rows()
-        .unsigned_abs() as usize;
+    let n_rows = table.n_rows(row_group, ctx).await?;
     let mut has_key = |bounds: &ColumnIndexMetaData, page: usize| {
         keys.iter()
             .any(|(_, key)| page_has_text(bounds, page, key.as_bytes()))

@@ -211,6 +211,33 @@ async fn golden_blocks_of_version_1_are_read() {
     }
 }
 
+/// A description whose sum is right and that names row groups which the files do not have: an
+/// error for whoever reads, not a panic.
+#[tokio::test]
+async fn row_groups_that_are_not_there_are_named() {
+    let store = memory();
+    write(&store, ID, 1, &golden_spans(0)).await;
+    let path = Path::from("blocks").join(ID.to_string()).join("meta.json");
+    let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+    let whole = String::from_utf8(bytes.to_vec()).unwrap();
+    let (_, members) = whole.split_once('\n').unwrap();
+    for table in ["spans", "traces", "events", "links", "attributes"] {
+        let changed = members.replace(&format!("\"{table}\":0"), &format!("\"{table}\":5"));
+        assert_ne!(changed, members, "{table}");
+        let sum = crc32c::crc32c(changed.as_bytes());
+        let changed = format!("{{\"crc32c\":\"{sum:08x}\",\n{changed}");
+        store.put(&path, changed.into()).await.unwrap();
+        let block = open(&store, ID).await;
+        let mut builder = DictionaryBuilder::new();
+        let ctx = QueryContext::unlimited();
+        for only in [None, Some(&[0, 1, 2, 3, 4, 5][..])] {
+            let error = block.read_group(0, only, &mut builder, &ctx).await;
+            assert!(error.unwrap_err().is_damage(), "{table}");
+        }
+        assert!(!block.verify().await.damage.is_empty(), "{table}");
+    }
+}
+
 /// What a query reads of a block agrees with the spans that went in.
 #[tokio::test]
 async fn a_block_answers_as_its_spans_do() {
