@@ -8,8 +8,8 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 
 use super::error::{BlockError, BlockResult};
 
-/// Every part but the last has this size: above every store's minimum of 5 MiB.
-pub(super) const PART_BYTES: usize = 8 << 20;
+/// Every part but the last has this size: every store's minimum.
+pub(super) const PART_BYTES: usize = 5 << 20;
 
 #[derive(Debug)]
 pub(super) struct Upload {
@@ -32,6 +32,8 @@ impl Upload {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> BlockResult<()> {
+        // Few large writes: room for twice as much would be a third of a merge's memory.
+        self.buffer.reserve_exact(bytes.len());
         self.buffer.extend_from_slice(bytes);
         while self.buffer.len() >= PART_BYTES {
             let rest = self.buffer.split_off(PART_BYTES);
