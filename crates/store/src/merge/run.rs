@@ -139,7 +139,7 @@ impl Store {
             dictionary: DictionaryBuilder::new(),
             decoded: Vec::new(),
             decoded_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
-            dictionary_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
+            dictionary_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
         };
         let mut counts = Counts::default();
         let pieces = self.pieces(&inputs).await?;
@@ -404,7 +404,7 @@ impl Store {
             inputs: inputs.readers(),
         })?;
         let mut n_spans = 0;
-        for slice in slices(&output.traces, self.slice_spans()) {
+        for slice in slices(&output.traces, pieces, self.slice_spans()) {
             n_spans += self
                 .write_slice(slice, pieces, inputs, &mut *writer, counts)
                 .await?;
@@ -691,16 +691,30 @@ fn traces_of(pieces: &[Piece]) -> Vec<TracePieces> {
     traces
 }
 
-/// Runs of traces of at most so many spans; a larger trace is a slice of its own.
-fn slices(traces: &[TracePieces], n_spans_max: u64) -> Vec<&[TracePieces]> {
+/// Runs of traces of at most so many spans; a larger trace is a slice of its own. A slice that is
+/// nearly full ends where the groups of the inputs change: the next one then begins with a group of
+/// its own, and none is decoded for two slices.
+fn slices<'t>(
+    traces: &'t [TracePieces],
+    pieces: &[Piece],
+    n_spans_max: u64,
+) -> Vec<&'t [TracePieces]> {
+    let group_of = |trace: &TracePieces| {
+        let piece = pieces.get(trace.from as usize);
+        piece.map(|piece| (piece.input, piece.group))
+    };
     let mut slices = Vec::new();
     let (mut from, mut n_spans) = (0, 0u64);
+    let mut last = None;
     for (index, trace) in traces.iter().enumerate() {
-        if n_spans > 0 && n_spans + trace.n_rows > n_spans_max {
+        let group = group_of(trace);
+        let nearly_full = n_spans >= n_spans_max / 4 * 3 && group != last;
+        if n_spans > 0 && (nearly_full || n_spans + trace.n_rows > n_spans_max) {
             slices.extend(traces.get(from..index));
             (from, n_spans) = (index, 0);
         }
         n_spans += trace.n_rows;
+        last = group;
     }
     slices.extend(traces.get(from..).filter(|rest| !rest.is_empty()));
     slices
