@@ -17,6 +17,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(target_env = "gnu")]
 const ARENAS_MAX: i32 = 3;
 
+/// What is as large comes from the kernel and goes back there at once: the columns that a merge holds
+/// for a moment. Left to itself glibc soon keeps up to 32 MB of each arena for such; that took 35 MB
+/// more of 290, and 0.3 s of processor time less for each million spans.
+#[cfg(target_env = "gnu")]
+const MMAP_BYTES_MIN: i32 = 1 << 20;
+
 /// To be called before a second thread is started.
 #[cfg(target_env = "gnu")]
 #[expect(
@@ -28,6 +34,7 @@ pub(crate) fn set_up() {
     // the default stays, which costs memory and nothing else.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_BYTES_MIN);
     }
 }
 
