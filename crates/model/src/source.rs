@@ -98,23 +98,51 @@ pub struct LeafQuery {
     pub window: TimeRange,
     /// Look at these traces alone (sorted), all of their spans, wherever they start.
     pub only: Option<Arc<[TraceId]>>,
+    /// Which traces are reported as shared. Nothing is where `only` is set.
+    pub shared: SharedWanted,
+    /// Whether `LeafBatch::spans` is to be filled.
+    pub spans: bool,
+}
+
+/// Which traces that may have spans in other sources are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedWanted {
+    /// Those with a match here: enough where every source of the snapshot is scanned whole.
+    Matched,
+    /// Those that have a span in the window here, or may have one.
+    InWindow,
 }
 
 /// The matches of one row group (or of a part of the head).
 #[derive(Debug)]
 pub struct LeafBatch {
     /// One row per span with at least one bit, the spans of a trace in one run:
-    /// `trace_id` FixedSizeBinary(16), `span_id` FixedSizeBinary(8), `start_unix_nano` UInt64.
+    /// `trace_id` FixedSizeBinary(16), `span_id` FixedSizeBinary(8), `start_unix_nano` UInt64. Rows
+    /// without columns where they were not asked for.
     pub spans: RecordBatch,
     /// One buffer per filter, as long as `spans`.
     pub bits: Vec<BooleanBuffer>,
     /// For runs of `spans`: start of the trace as far as this source knows it.
     pub traces: Vec<LeafTrace>,
-    /// Traces that may have spans in other sources and have a span in the window here, matching or
-    /// not. Their rows are not in `spans` unless `only` was set: they are to be evaluated whole.
+    /// Traces that may have spans in other sources, as many as [`LeafQuery::shared`] asks for; each
+    /// comes in a batch before or with the last of its rows. What `spans` and `bits` say of them is of
+    /// the fragment in this source alone.
     pub shared: Vec<TraceId>,
     /// No trace that this stream has still to deliver starts later. `None` after the last batch.
     pub unread_start_max: Option<u64>,
+}
+
+impl LeafBatch {
+    /// No matches.
+    pub fn nothing(n_filters: usize, unread_start_max: Option<u64>) -> Self {
+        Self {
+            spans: RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty())),
+            bits: vec![BooleanBuffer::new_unset(0); n_filters],
+            traces: Vec::new(),
+            shared: Vec::new(),
+            unread_start_max,
+        }
+    }
 }
 
 /// One run of rows of a [`LeafBatch`].

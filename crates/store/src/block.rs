@@ -5,6 +5,9 @@
 //! files. It is not a place for manifests (what exists) or merging (what is made of what).
 
 mod arrays;
+mod bits;
+mod bloom;
+mod cache;
 mod checksum;
 mod chunk;
 mod codec;
@@ -18,7 +21,10 @@ mod file;
 mod hybrid;
 pub mod inspect;
 pub mod keys;
+mod leaves;
 pub mod meta;
+mod page;
+mod prune;
 mod read;
 mod rest;
 mod rows;
@@ -33,9 +39,9 @@ mod upload;
 mod value;
 mod write;
 
+pub use cache::{BlockCache, CacheStatus};
 pub use codec::ParquetFormat;
 pub use error::{BlockError, BlockResult};
-pub use file::RangeCache;
 pub use inspect::{BlockInspection, BlockVerification};
 pub use keys::{KeyCounts, Promotion};
 pub use meta::BlockMeta;

@@ -4,7 +4,7 @@
 //! A *unit* is some spans with what belongs to them: one batch of the head, one row group of a block.
 //! It implements [`Columns`]: for each [`Column`] of a filter it yields [`Piece`]s, Arrow arrays over
 //! the rows of the column's level. [`evaluate()`] turns a `Filter` and those pieces into one bit per
-//! span; [`eligible`] and [`assemble()`] turn bits into a `LeafBatch` where the spans of a trace lie in
+//! span; [`hit_runs`] and [`assemble()`] turn bits into a `LeafBatch` where the spans of a trace lie in
 //! a run.
 //!
 //! It reads no files, decides no budgets and knows no comparison rules: those are the units', the
@@ -20,12 +20,13 @@ pub(crate) mod tests;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tracewell_model::column::{ColumnLevel, Intrinsic};
 use tracewell_model::source::SourceResult;
-use tracewell_model::{AttributeValue, Column, Predicate};
+use tracewell_model::{AttributeValue, Column, Leaf, Predicate};
 
-pub use assemble::{Eligible, RunColumns, TraceRun, assemble, eligible, leaf_batch};
+pub use assemble::{RunColumns, TraceRun, assemble, hit_runs, leaf_batch, union};
 pub use distinct::Distinct;
 pub use evaluate::evaluate;
 pub use selection::Selection;
@@ -51,6 +52,16 @@ pub trait Columns: Send + Sync {
 
     /// The values of a column. An unknown key has no pieces.
     fn column<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, SourceResult<Vec<Piece>>>;
+
+    /// The bits of a condition on a column of the span or above it, meaningful within the selection,
+    /// where the unit has a shorter way to them than values; `None` where it has none.
+    fn span_bits<'a>(
+        &'a self,
+        _leaf: &'a Leaf,
+        _within: &'a Selection,
+    ) -> BoxFuture<'a, SourceResult<Option<BooleanBuffer>>> {
+        std::future::ready(Ok(None)).boxed()
+    }
 
     /// What the column costs to read, in any unit: cheap conditions are evaluated first. Override it
     /// where more is known, for example that a key does not occur.

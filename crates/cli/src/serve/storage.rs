@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::Clock;
-use tracewell_store::block::ParquetFormat;
+use tracewell_store::block::{BlockCache, ParquetFormat};
 use tracewell_store::codec::BlockFormat;
 use tracewell_store::disk::{Disk, DiskLock, LocalDisk};
 use tracewell_store::merge::plan::MergePolicy;
@@ -49,7 +49,10 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     let objects = DiskObjects::open(Arc::clone(&disk), &blocks)
         .with_context(|| format!("opening {}, see storage.path", blocks.display()))?;
     let objects: Arc<dyn ObjectStore> = Arc::new(objects);
-    let format: Arc<dyn BlockFormat> = Arc::new(ParquetFormat { cache: None });
+    let cache = Arc::new(BlockCache::new(config.limits.cache_bytes()));
+    let format: Arc<dyn BlockFormat> = Arc::new(ParquetFormat {
+        cache: Some(Arc::clone(&cache)),
+    });
     let random = SmallRng::try_from_os_rng()
         .context("asking the system for random numbers")?
         .random();

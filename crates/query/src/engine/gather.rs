@@ -6,7 +6,7 @@ use arrow_buffer::BooleanBuffer;
 use futures::StreamExt;
 use hashbrown::HashMap;
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::{LeafBatch, LeafQuery, TraceRoot, TraceRow};
+use tracewell_model::source::{LeafBatch, LeafQuery, SharedWanted, TraceRoot, TraceRow};
 use tracewell_model::{Filter, Trace, TraceId};
 
 use super::run::Run;
@@ -79,6 +79,8 @@ impl Run {
                 filters: Arc::clone(filters),
                 window: TimeRange::ALL,
                 only: Some(held.into()),
+                shared: SharedWanted::Matched,
+                spans: false,
             };
             let mut batches = source.leaves(query, self.ctx.clone());
             while self.may_go_on()? {

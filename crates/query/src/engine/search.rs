@@ -1,19 +1,21 @@
 //! Search: the newest traces that match, from any number of sources.
 //!
 //! Every source delivers its matches newest first and says how new what is left can be. A trace
-//! that lies in one source is a candidate as it comes; one that may lie in several is evaluated
-//! over all of them. A candidate newer than everything unread is settled, and is then read whole,
+//! that lies in one source is a candidate as it comes. Of one that may lie in several the bits of all
+//! fragments are added up where the window covers every source; else it is evaluated over all of them
+//! when its turn comes. A candidate newer than everything unread is settled, and is then read whole,
 //! deduplicated and evaluated again on plain spans, which decides. So what a source answers must
 //! hold every match, and may hold more.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use foldhash::HashSet;
+use foldhash::{HashMap, HashSet};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::{LeafBatch, LeafQuery, SourceResult, SpanSource};
+use tracewell_model::column::ColumnLevel;
+use tracewell_model::source::{LeafBatch, LeafQuery, SharedWanted, SourceResult, SpanSource};
 use tracewell_model::{Filter, Trace, TraceId};
 
 use super::Engine;
@@ -55,6 +57,7 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
     let mut traces = Vec::new();
     if request.limit > 0 && !question.plan().is_empty() {
         let sources = run.sources.clone();
+        let adds_fragments = adds_fragments(question.plan(), &sources, request.window);
         let n_max = engine.limits.query_memory_bytes_max / CANDIDATE_BYTES;
         let n_max = usize::try_from(n_max).unwrap_or(usize::MAX).max(2);
         let mut search = Search {
@@ -66,8 +69,9 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             spans_per_spanset: request.spans_per_spanset,
             trace_spans_max: engine.limits.trace_spans_max,
             candidates: Candidates::new(request.limit, n_max),
-            shared: HashSet::default(),
+            shared: HashMap::default(),
             shared_max: n_max,
+            adds_fragments,
             pending: Vec::new(),
             n_open: request
                 .limit
@@ -99,9 +103,12 @@ struct Search<'s> {
     spans_per_spanset: usize,
     trace_spans_max: usize,
     candidates: Candidates,
-    /// Every shared trace that was seen.
-    shared: HashSet<TraceId>,
+    /// Every shared trace that was seen, with one bit for each filter that a fragment satisfies.
+    shared: HashMap<TraceId, u64>,
     shared_max: usize,
+    /// True if every fragment of a shared trace is delivered by the scan, so that adding up their bits
+    /// decides; else shared traces are evaluated one by one over all sources.
+    adds_fragments: bool,
     /// Shared traces whose start is not known yet.
     pending: Vec<TraceId>,
     /// Open candidates to evaluate in the next step.
@@ -149,6 +156,22 @@ impl Question {
             .combine
             .holds(&|index| index < 64 && filters >> index & 1 == 1)
     }
+}
+
+/// True if a scan of the window delivers every fragment of every trace, and its filters mean the same
+/// on a fragment as on a whole trace.
+fn adds_fragments(plan: &Plan, sources: &[Arc<dyn SpanSource>], window: TimeRange) -> bool {
+    let is_covered = sources.iter().all(|source| {
+        let summary = source.summary();
+        window.covers(summary.span_start_min, summary.span_start_max)
+    });
+    let mut asks_of_trace = false;
+    for filter in plan.scan_filters().iter() {
+        filter.for_each_column(&mut |column| {
+            asks_of_trace |= column.level() == ColumnLevel::Trace;
+        });
+    }
+    is_covered && !asks_of_trace
 }
 
 impl Search<'_> {
@@ -204,6 +227,11 @@ impl Search<'_> {
                     filters: Arc::clone(&filters),
                     window: self.window,
                     only: None,
+                    shared: match self.adds_fragments {
+                        true => SharedWanted::Matched,
+                        false => SharedWanted::InWindow,
+                    },
+                    spans: false,
                 };
                 Reading {
                     source: &**source,
@@ -216,15 +244,6 @@ impl Search<'_> {
     }
 
     fn take(&mut self, batch: &LeafBatch) {
-        let plan = self.question.plan();
-        let standing = self.question.standing(plan.scan_is_exact());
-        for (id, trace) in trace_bits(batch) {
-            self.run.inspected_traces += 1;
-            // A trace that another source calls shared is evaluated over all of them.
-            if self.question.holds(trace.filters) && !self.shared.contains(&id) {
-                self.candidates.insert(trace.start_unix_nano, id, standing);
-            }
-        }
         for id in &batch.shared {
             if self.shared.len() >= self.shared_max {
                 self.run.miss(
@@ -232,8 +251,32 @@ impl Search<'_> {
                 );
                 break;
             }
-            if self.shared.insert(*id) {
+            let n_before = self.shared.len();
+            self.shared.entry(*id).or_insert(0);
+            let is_new = self.shared.len() > n_before;
+            if is_new && !self.adds_fragments {
                 self.pending.push(*id);
+            }
+        }
+        let plan = self.question.plan();
+        let standing = self.question.standing(plan.scan_is_exact());
+        for (id, trace) in trace_bits(batch) {
+            self.run.inspected_traces += 1;
+            match self.shared.get_mut(&id) {
+                None => {
+                    if self.question.holds(trace.filters) {
+                        self.candidates.insert(trace.start_unix_nano, id, standing);
+                    }
+                }
+                Some(known) if self.adds_fragments => {
+                    let before = *known;
+                    *known |= trace.filters;
+                    if !self.question.holds(before) && self.question.holds(*known) {
+                        self.pending.push(id);
+                    }
+                }
+                // Is evaluated over all sources when its turn comes.
+                Some(_) => {}
             }
         }
     }
@@ -260,14 +303,17 @@ impl Search<'_> {
 
     /// Reads when the shared traces of the last batches start, from all sources.
     async fn place_pending(&mut self) -> Result<()> {
+        let standing = match self.adds_fragments {
+            true => self.question.standing(self.question.plan().scan_is_exact()),
+            false => Standing::Open,
+        };
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_unstable();
         for ids in pending.chunks(ROWS_AT_ONCE) {
             let rows = self.run.rows(ids).await?;
             self.run.inspected_traces += ids.len() as u64;
             for (id, row) in rows {
-                self.candidates
-                    .insert(row.start_unix_nano, id, Standing::Open);
+                self.candidates.insert(row.start_unix_nano, id, standing);
             }
         }
         Ok(())

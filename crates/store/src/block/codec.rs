@@ -17,8 +17,8 @@ use tracewell_model::source::{
 };
 use tracewell_model::{TenantId, Trace, TraceId};
 
+use super::cache::BlockCache;
 use super::error::BlockError;
-use super::file::RangeCache;
 use super::keys::KeyCounts;
 use super::read::BlockReader as Reader;
 use super::schema::VERSION;
@@ -34,7 +34,7 @@ use crate::table::{DictionaryBuilder, SpanTable};
 /// The block format of docs/format/block.md.
 #[derive(Debug, Default)]
 pub struct ParquetFormat {
-    pub cache: Option<Arc<dyn RangeCache>>,
+    pub cache: Option<Arc<BlockCache>>,
 }
 
 struct OneBlock {
@@ -247,27 +247,22 @@ impl BlockReader for OpenBlock {
             let ctx = QueryContext::unlimited();
             let traces = reader.traces_of(group, &ctx).await;
             let traces = traces.map_err(failed(self.id))?;
-            let names: Vec<TenantId> = traces
-                .tenant_names
-                .iter()
-                .map(|name| TenantId::new(name))
-                .collect::<Result<_, _>>()
-                .map_err(|error| StoreError::Block {
+            let mut rows = Vec::with_capacity(traces.runs.len());
+            for (name, range) in traces.by_tenant() {
+                let tenant = TenantId::new(name).map_err(|error| StoreError::Block {
                     id: self.id,
                     reason: error.to_string(),
                 })?;
-            let runs = traces.runs.iter().zip(&traces.tenants);
-            Ok(runs
-                .filter_map(|(run, tenant)| {
-                    Some(GroupTrace {
-                        tenant: names.get(usize::from(*tenant))?.clone(),
-                        trace_id: run.trace_id,
-                        start_unix_nano: run.start_unix_nano,
-                        first_row: run.from,
-                        n_rows: run.to - run.from,
-                    })
-                })
-                .collect())
+                let runs = traces.runs.get(range).unwrap_or_default();
+                rows.extend(runs.iter().map(|run| GroupTrace {
+                    tenant: tenant.clone(),
+                    trace_id: run.trace_id,
+                    start_unix_nano: run.start_unix_nano,
+                    first_row: run.from,
+                    n_rows: run.to - run.from,
+                }));
+            }
+            Ok(rows)
         };
         read.boxed()
     }

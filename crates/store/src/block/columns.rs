@@ -12,38 +12,44 @@ use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
 };
-use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, ScalarBuffer};
 use foldhash::fast::FixedState;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hashbrown::HashMap;
-use parquet::file::statistics::Statistics;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use tokio::sync::OnceCell;
 use tracewell_model::column::{ColumnLevel, Intrinsic};
-use tracewell_model::predicate::Bounds;
+use tracewell_model::predicate::ArrayKind;
 use tracewell_model::source::{QueryContext, SourceResult};
 use tracewell_model::span::duration_nano;
 use tracewell_model::value::AttributeType;
-use tracewell_model::{AttributeScope, AttributeValue, Column, ContentHash, KeyValue, Predicate};
+use tracewell_model::{
+    AttributeScope, AttributeValue, Column, ContentHash, KeyValue, Leaf, Predicate, Value,
+};
 
 use super::arrays::{Texts, named};
 use super::decode::hashes_of;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
-use super::read::{BlockReader, GroupTraces, Shapes, id8};
+use super::meta::GroupMeta;
+use super::page::CodeTable;
+use super::prune::{page_bounds, text_test};
+use super::read::{BlockReader, GroupTraces, Shapes, id8, id16};
 use super::rest::read_rest_rows;
 use super::rows::consecutive;
-use super::schema::{Owner, Table};
+use super::schema::{Owner, PromotedKey, Table};
 use crate::scan::{Ask, Columns, LevelRows, Piece, Selection, Values};
 use crate::table::{DictionaryBuilder, ResourceEntry, ScopeEntry, SpanTable};
 
 /// Where less than one row in so many is selected, only the pages of those are read.
-const SPARSE_ONE_IN: usize = 64;
+const DENSE_ONE_IN: usize = 64;
 
 pub(super) struct GroupColumns<'a> {
     reader: &'a BlockReader,
     group: usize,
     n_spans: usize,
-    pub(super) traces: Arc<GroupTraces>,
+    traces: OnceCell<Arc<GroupTraces>>,
     shapes: Arc<Shapes>,
     resources: Arc<Vec<Arc<ResourceEntry>>>,
     scopes: Arc<Vec<Arc<ScopeEntry>>>,
@@ -60,12 +66,38 @@ impl<'a> GroupColumns<'a> {
             reader,
             group,
             n_spans: reader.group(group)?.spans as usize,
-            traces: Arc::clone(reader.traces_of(group, ctx).await?),
+            traces: OnceCell::new(),
             shapes: Arc::clone(reader.shapes(ctx).await?),
             resources: Arc::clone(reader.resources(ctx).await?),
             scopes: Arc::clone(reader.scopes(ctx).await?),
             ctx,
         })
+    }
+
+    pub(super) fn reader(&self) -> &BlockReader {
+        self.reader
+    }
+
+    pub(super) fn ctx(&self) -> &QueryContext {
+        self.ctx
+    }
+
+    pub(super) fn group(&self) -> BlockResult<&GroupMeta> {
+        self.reader.group(self.group)
+    }
+
+    pub(super) fn resources(&self) -> &[Arc<ResourceEntry>] {
+        &self.resources
+    }
+
+    pub(super) fn scopes(&self) -> &[Arc<ScopeEntry>] {
+        &self.scopes
+    }
+
+    /// The trace rows, read when they are first asked for.
+    pub(super) async fn traces(&self) -> BlockResult<&GroupTraces> {
+        let read = || self.reader.traces_of(self.group, self.ctx);
+        Ok(self.traces.get_or_try_init(read).await?)
     }
 
     pub(super) async fn read(
@@ -85,12 +117,26 @@ impl<'a> GroupColumns<'a> {
         }
     }
 
-    /// A column of the spans: whole, or the selected rows where they are few.
-    async fn span_piece(&self, name: &str, within: &Selection) -> BlockResult<Option<Piece>> {
-        if within.n_selected().saturating_mul(SPARSE_ONE_IN) >= self.n_spans {
+    /// A column of the spans: the bits of the condition if its pages can say them, or its values,
+    /// whole or of the selected rows where they are few.
+    async fn span_piece(&self, name: &str, ask: &Ask<'_>) -> BlockResult<Option<Piece>> {
+        if let Some(predicate) = ask.predicate.filter(|_| !ask.presence) {
+            let kind = ArrayKind::of(ask.column);
+            let bits = self.bits(Table::Spans, name, predicate, (kind, false), ask.within);
+            if let Some(bits) = bits.await? {
+                return Ok(Some(evaluated(bits)));
+            }
+        }
+        let is_signed = *ask.column != Column::Intrinsic(Intrinsic::Start);
+        let within = match ask.predicate.filter(|_| !ask.presence && is_signed) {
+            Some(predicate) => self.narrowed(name, predicate, ask.within).await?,
+            None => ask.within.clone(),
+        };
+        let n_selected = within.n_selected();
+        if n_selected.saturating_mul(DENSE_ONE_IN) >= self.n_spans {
             return Ok(self.array(Table::Spans, name).await?.map(Piece::dense));
         }
-        let mut rows = Vec::with_capacity(within.n_selected());
+        let mut rows = Vec::with_capacity(n_selected);
         within.for_each(|row| rows.push(row));
         let ranges: Vec<Range<usize>> = consecutive(&rows);
         let select = Some(selection(&ranges, self.n_spans));
@@ -104,48 +150,66 @@ impl<'a> GroupColumns<'a> {
         Ok(Some(Piece::sparse(rows, Values::Array(array))))
     }
 
-    /// False only if nothing in the chunk can satisfy the predicate.
-    async fn may_match(
+    /// Without the pages whose bounds exclude a match.
+    async fn narrowed(
+        &self,
+        name: &str,
+        predicate: &Predicate,
+        within: &Selection,
+    ) -> BlockResult<Selection> {
+        let Some(row_group) = self.reader.group(self.group)?.row_group(Table::Spans) else {
+            return Ok(within.clone());
+        };
+        let mut may_match = |bounds: &ColumnIndexMetaData, page: usize| {
+            page_bounds(bounds, page).is_none_or(|bounds| predicate.may_match(bounds))
+        };
+        let table = self.reader.table(Table::Spans);
+        let pages = table.pages(row_group, name, self.ctx, &mut may_match);
+        let pages = pages.await?;
+        if pages.iter().map(ExactSizeIterator::len).sum::<usize>() == self.n_spans {
+            return Ok(within.clone());
+        }
+        let mut bits = BooleanBufferBuilder::new(self.n_spans);
+        for range in pages {
+            bits.append_n(range.start.saturating_sub(bits.len()), false);
+            bits.append_n(range.end.saturating_sub(bits.len()), true);
+        }
+        bits.append_n(self.n_spans.saturating_sub(bits.len()), false);
+        Ok(Selection::of(within.mask(bits.finish())))
+    }
+
+    /// The bits of a condition on a column, one per row of the table, if its pages can say them. What
+    /// the numbers mean, and the bit of a null, come together. `within` is over the spans.
+    pub(super) async fn bits(
         &self,
         table: Table,
         name: &str,
         predicate: &Predicate,
-    ) -> BlockResult<bool> {
+        (kind, when_null): (ArrayKind, bool),
+        within: &Selection,
+    ) -> BlockResult<Option<BooleanBuffer>> {
         let Some(row_group) = self.reader.group(self.group)?.row_group(table) else {
-            return Ok(false);
+            return Ok(None);
         };
         let reader = self.reader.table(table);
-        let Some(chunk) = reader.chunk(row_group, name, self.ctx).await? else {
-            return Ok(false);
+        let Some(chunk) = reader.flat_chunk(row_group, name, self.ctx).await? else {
+            return Ok(None);
         };
-        let bounds = match chunk.statistics() {
-            Some(Statistics::ByteArray(statistics)) => statistics
-                .min_opt()
-                .zip(statistics.max_opt())
-                .map(|(min, max)| Bounds::String {
-                    min: min.data(),
-                    max: max.data(),
-                }),
-            Some(Statistics::Int64(statistics)) => statistics
-                .min_opt()
-                .zip(statistics.max_opt())
-                .map(|(min, max)| Bounds::Int {
-                    min: *min,
-                    max: *max,
-                }),
-            _ => None,
+        let within = match table {
+            Table::Spans if chunk.n_rows() == within.n_rows() => within.clone(),
+            Table::Spans => return Err(BlockError::malformed("spans", "are not as many as said")),
+            _ => Selection::all(chunk.n_rows()),
         };
-        if bounds.is_some_and(|bounds| !predicate.may_match(bounds)) {
-            return Ok(false);
+        if let Some(entries) = reader.dictionary(&chunk, self.ctx).await? {
+            let hits = CodeTable::new(&predicate.evaluate(&entries, kind), when_null);
+            let bits = reader.code_bits(&chunk, &hits, &within, self.ctx);
+            return bits.await.map(Some);
         }
-        match predicate.equal_string() {
-            Some(text) => {
-                reader
-                    .may_hold(row_group, name, text.as_bytes(), self.ctx)
-                    .await
-            }
-            None => Ok(true),
+        if when_null || kind != ArrayKind::Plain {
+            return Ok(None);
         }
+        let mut test = text_test(predicate);
+        reader.text_bits(&chunk, &mut test, &within, self.ctx).await
     }
 
     async fn pieces(&self, ask: Ask<'_>) -> BlockResult<Vec<Piece>> {
@@ -157,12 +221,12 @@ impl<'a> GroupColumns<'a> {
                 AttributeScope::Resource => Ok(owned(
                     self.resources
                         .iter()
-                        .map(|entry| first_value(&entry.resource.attributes, key)),
+                        .map(|entry| first_owned(&entry.resource.attributes, key)),
                 )),
                 AttributeScope::Instrumentation => Ok(owned(
                     self.scopes
                         .iter()
-                        .map(|entry| first_value(&entry.scope.attributes, key)),
+                        .map(|entry| first_owned(&entry.scope.attributes, key)),
                 )),
             },
             Column::Intrinsic(intrinsic) => self.intrinsic(*intrinsic, &ask).await,
@@ -172,11 +236,13 @@ impl<'a> GroupColumns<'a> {
     async fn intrinsic(&self, intrinsic: Intrinsic, ask: &Ask<'_>) -> BlockResult<Vec<Piece>> {
         let dense = |array: Option<ArrayRef>| array.map(Piece::dense).into_iter().collect();
         let text = |text: &str| AttributeValue::String(text.to_owned());
-        let span = |name| self.span_piece(name, ask.within);
+        let span = |name| self.span_piece(name, ask);
         Ok(match intrinsic {
             Intrinsic::Name => {
                 if let Some(predicate) = ask.predicate.filter(|_| !ask.presence)
-                    && !self.may_match(Table::Spans, "name", predicate).await?
+                    && !self
+                        .may_match(Table::Spans, "name", predicate, ArrayKind::Plain)
+                        .await?
                 {
                     return Ok(Vec::new());
                 }
@@ -187,6 +253,14 @@ impl<'a> GroupColumns<'a> {
             Intrinsic::Kind => span("kind").await?.into_iter().collect(),
             Intrinsic::SpanId => span("span_id").await?.into_iter().collect(),
             Intrinsic::Status => {
+                if let Some(predicate) = ask.predicate.filter(|_| !ask.presence) {
+                    let unset = predicate.matches(Value::Status(0));
+                    let how = (ArrayKind::Status, unset);
+                    let bits = self.bits(Table::Spans, "status_code", predicate, how, ask.within);
+                    if let Some(bits) = bits.await? {
+                        return Ok(vec![evaluated(bits)]);
+                    }
+                }
                 let codes = self.array(Table::Spans, "status_code").await?;
                 dense(codes.map(|codes| {
                     let codes = codes
@@ -205,9 +279,10 @@ impl<'a> GroupColumns<'a> {
                 None => Vec::new(),
             },
             Intrinsic::ParentId => dense(self.parents().await?),
-            Intrinsic::TraceId => dense(Some(self.trace_ids()?)),
+            Intrinsic::TraceId => dense(Some(self.trace_ids().await?)),
             Intrinsic::TraceDuration => {
-                let times = self.traces.runs.iter().zip(&self.traces.ends);
+                let traces = self.traces().await?;
+                let times = traces.runs.iter().zip(&traces.ends);
                 let durations = times.map(|(run, end)| duration_nano(run.start_unix_nano, *end));
                 dense(Some(Arc::new(Int64Array::from_iter_values(durations))))
             }
@@ -236,7 +311,7 @@ impl<'a> GroupColumns<'a> {
         let parents = named(&batch, "parent_span_id")?.as_fixed_size_binary();
         let mut bytes = Vec::with_capacity(batch.num_rows() * 8);
         let mut present = Vec::with_capacity(batch.num_rows());
-        for run in &self.traces.runs {
+        for run in &self.traces().await?.runs {
             for row in run.range() {
                 let parent = if indexes.is_valid(row) {
                     let at = run.from as usize + indexes.value(row) as usize;
@@ -259,9 +334,9 @@ impl<'a> GroupColumns<'a> {
         fixed_array(8, bytes, Some(NullBuffer::from(present))).map(Some)
     }
 
-    pub(super) fn trace_ids(&self) -> BlockResult<ArrayRef> {
+    async fn trace_ids(&self) -> BlockResult<ArrayRef> {
         let mut bytes = Vec::with_capacity(self.n_spans * 16);
-        for run in &self.traces.runs {
+        for run in &self.traces().await?.runs {
             run.range()
                 .for_each(|_| bytes.extend_from_slice(&run.trace_id.0));
         }
@@ -288,22 +363,22 @@ impl<'a> GroupColumns<'a> {
         Ok(Some(Arc::new(Int64Array::from_iter_values(since))))
     }
 
-    /// The first occurrences of a key: its columns, then what the attribute table holds of them.
-    async fn attribute(
+    /// The promoted columns of a key in this group.
+    pub(super) fn columns_of(
         &self,
         owner: Owner,
-        key: &Arc<str>,
-        ask: &Ask<'_>,
-    ) -> BlockResult<Vec<Piece>> {
-        let promoted = self.reader.promoted(self.group, owner)?;
-        let columns: Vec<_> = promoted
-            .into_iter()
-            .filter(|(name, _)| name.key == *key)
-            .collect();
+        key: &str,
+    ) -> BlockResult<Vec<(PromotedKey, String)>> {
+        let promoted = self.reader.promoted(self.group, owner)?.into_iter();
+        Ok(promoted.filter(|(name, _)| *name.key == *key).collect())
+    }
+
+    /// The types of first occurrences of a key in the block, and whether it is ever repeated.
+    pub(super) fn types_of(&self, owner: Owner, key: &str) -> (Vec<AttributeType>, bool) {
         let mut types = Vec::new();
         let mut repeats = false;
         for (_, shape, _) in self.shapes.of.iter().filter(|(level, ..)| *level == owner) {
-            for entry in shape.entries.iter().filter(|entry| entry.key == *key) {
+            for entry in shape.entries.iter().filter(|entry| *entry.key == *key) {
                 match entry.first {
                     true => types.push(entry.value_type),
                     false => repeats = true,
@@ -312,6 +387,18 @@ impl<'a> GroupColumns<'a> {
         }
         types.sort_unstable();
         types.dedup();
+        (types, repeats)
+    }
+
+    /// The first occurrences of a key: its columns, then what the attribute table holds of them.
+    async fn attribute(
+        &self,
+        owner: Owner,
+        key: &Arc<str>,
+        ask: &Ask<'_>,
+    ) -> BlockResult<Vec<Piece>> {
+        let columns = self.columns_of(owner, key)?;
+        let (types, repeats) = self.types_of(owner, key);
         let predicate = ask.predicate.filter(|_| !ask.presence);
         let mut pieces = Vec::new();
         for (_, column) in columns
@@ -319,14 +406,27 @@ impl<'a> GroupColumns<'a> {
             .filter(|(name, _)| types.contains(&name.value_type))
         {
             if let Some(predicate) = predicate
-                && !self.may_match(owner.table(), column, predicate).await?
+                && !self
+                    .may_match(owner.table(), column, predicate, ArrayKind::Plain)
+                    .await?
             {
                 continue;
             }
             let piece = match owner {
-                Owner::Span => self.span_piece(column, ask.within).await?,
+                Owner::Span => self.span_piece(column, ask).await?,
                 Owner::Event | Owner::Link => {
-                    self.array(owner.table(), column).await?.map(Piece::dense)
+                    let bits = match predicate {
+                        Some(predicate) => {
+                            let how = (ArrayKind::Plain, false);
+                            let bits = self.bits(owner.table(), column, predicate, how, ask.within);
+                            bits.await?
+                        }
+                        None => None,
+                    };
+                    match bits {
+                        Some(bits) => Some(evaluated(bits)),
+                        None => self.array(owner.table(), column).await?.map(Piece::dense),
+                    }
                 }
             };
             pieces.extend(piece);
@@ -420,12 +520,13 @@ impl<'a> GroupColumns<'a> {
         Ok(match level {
             ColumnLevel::Span => LevelRows::Spans,
             ColumnLevel::Trace => {
+                let traces = self.traces().await?;
                 let mut rows = Vec::with_capacity(self.n_spans);
-                for (number, run) in self.traces.runs.iter().enumerate() {
+                for (number, run) in traces.runs.iter().enumerate() {
                     rows.extend(std::iter::repeat_n(number as u32, run.range().len()));
                 }
                 LevelRows::Shared {
-                    n: self.traces.runs.len(),
+                    n: traces.runs.len(),
                     rows: rows.into(),
                 }
             }
@@ -465,22 +566,20 @@ impl<'a> GroupColumns<'a> {
         hashes: impl Iterator<Item = ContentHash>,
     ) -> BlockResult<LevelRows> {
         let numbers: HashMap<ContentHash, u32, FixedState> = hashes.zip(0u32..).collect();
+        let unlisted = || BlockError::malformed(name, "is named and not listed");
+        let number = |hash: &[u8]| numbers.get(&ContentHash(id16(hash))).copied();
         let mut rows = Vec::with_capacity(self.n_spans);
-        if let Some(array) = self.array(Table::Spans, name).await? {
-            let array = array.as_fixed_size_binary();
-            let mut last: Option<(&[u8], u32)> = None;
-            for row in 0..array.len() {
-                let hash = array.value(row);
-                let number = match last {
-                    Some((same, number)) if same == hash => number,
-                    _ => {
-                        let found = numbers.get(&ContentHash(super::read::id16(hash)));
-                        *found
-                            .ok_or_else(|| BlockError::malformed(name, "is named and not listed"))?
-                    }
-                };
-                last = Some((hash, number));
-                rows.push(number);
+        if let Some((chunk, entries)) = self.hashes(name).await? {
+            let of_code: Vec<Option<u32>> = entries.iter().flatten().map(number).collect();
+            let all = Selection::all(self.n_spans);
+            let table = self.reader.table(Table::Spans);
+            for code in table.codes(&chunk, &all, self.ctx).await? {
+                let number = of_code.get(code as usize).copied().flatten();
+                rows.push(number.ok_or_else(unlisted)?);
+            }
+        } else if let Some(array) = self.array(Table::Spans, name).await? {
+            for hash in array.as_fixed_size_binary().iter() {
+                rows.push(hash.and_then(number).ok_or_else(unlisted)?);
             }
         }
         Ok(LevelRows::Shared {
@@ -493,6 +592,19 @@ impl<'a> GroupColumns<'a> {
 impl Columns for GroupColumns<'_> {
     fn n_spans(&self) -> usize {
         self.n_spans
+    }
+
+    fn span_bits<'b>(
+        &'b self,
+        leaf: &'b Leaf,
+        within: &'b Selection,
+    ) -> BoxFuture<'b, SourceResult<Option<BooleanBuffer>>> {
+        async move {
+            self.entity_bits(leaf, within)
+                .await
+                .map_err(|error| self.reader.source_error(error))
+        }
+        .boxed()
     }
 
     fn level(&self, level: ColumnLevel) -> BoxFuture<'_, SourceResult<LevelRows>> {
@@ -522,7 +634,19 @@ fn owned(values: impl Iterator<Item = AttributeValue>) -> Vec<Piece> {
     }]
 }
 
-fn first_value(list: &[KeyValue], key: &str) -> AttributeValue {
+fn evaluated(bits: BooleanBuffer) -> Piece {
+    Piece {
+        rows: crate::scan::PieceRows::Dense,
+        values: Values::Evaluated(bits),
+    }
+}
+
+pub(super) fn first_value<'v>(list: &'v [KeyValue], key: &str) -> Value<'v> {
+    let found = list.iter().find(|attribute| attribute.key == key);
+    found.map_or(Value::Nil, |attribute| attribute.value.as_value())
+}
+
+fn first_owned(list: &[KeyValue], key: &str) -> AttributeValue {
     let found = list.iter().find(|attribute| attribute.key == key);
     found
         .map(|attribute| attribute.value.clone())

@@ -104,7 +104,7 @@ impl BlockReader {
         dictionary: &mut DictionaryBuilder,
         ctx: &QueryContext,
     ) -> BlockResult<SpanTable> {
-        let traces = Arc::clone(self.traces_of(group, ctx).await?);
+        let traces = self.traces_of(group, ctx).await?;
         let shapes = Arc::clone(self.shapes(ctx).await?);
         for entry in self.resources(ctx).await?.iter() {
             dictionary.resource(entry);
@@ -524,16 +524,16 @@ fn fixed_columns(
     let parent_indexes = named(batch, "parent_index")?.as_primitive::<Int32Type>();
     let parent_ids = named(batch, "parent_span_id")?.as_fixed_size_binary();
     let mut at = 0;
+    let mut tenants: Vec<(u16, Range<usize>)> = Vec::new();
+    for (name, range) in traces.by_tenant() {
+        tenants.push((tenant_number(dictionary, name)?, range));
+    }
     for trace in wanted {
-        let (Some(run), Some(tenant)) = (traces.runs.get(*trace), traces.tenants.get(*trace))
-        else {
+        let of = tenants.iter().find(|(_, range)| range.contains(trace));
+        let (Some(run), Some((tenant, _))) = (traces.runs.get(*trace), of) else {
             return Err(BlockError::malformed("traces", "lacks a row"));
         };
-        let name = traces
-            .tenant_names
-            .get(usize::from(*tenant))
-            .map_or("", String::as_str);
-        let tenant = tenant_number(dictionary, name)?;
+        let tenant = *tenant;
         let first = at;
         for _ in run.range() {
             spans.tenant.push(tenant);

@@ -1,13 +1,15 @@
 //! One Parquet file of a block, read by ranges of whole, verified segments.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -24,16 +26,12 @@ use tokio::sync::OnceCell;
 use tracewell_model::source::QueryContext;
 
 use super::arrays::checked;
+use super::bloom;
+use super::cache::{BlockCache, CacheKey, Kept, Part};
 use super::checksum::Segments;
 use super::error::{BlockError, BlockResult};
 use super::meta::TableMeta;
 use super::schema::Table;
-
-/// Keeps verified ranges of files in memory; a file is never changed, so nothing is invalidated.
-pub trait RangeCache: Send + Sync + std::fmt::Debug {
-    fn get(&self, path: &str, range: &Range<u64>) -> Option<Bytes>;
-    fn put(&self, path: &str, range: &Range<u64>, bytes: Bytes);
-}
 
 #[derive(Debug)]
 pub(super) struct TableReader {
@@ -42,8 +40,20 @@ pub(super) struct TableReader {
     pub(super) table: Table,
     pub(super) meta: TableMeta,
     segments: Segments,
-    cache: Option<Arc<dyn RangeCache>>,
+    cache: Option<Arc<BlockCache>>,
+    /// Names the file in the cache.
+    pub(super) number: u64,
     footer: OnceCell<Footer>,
+}
+
+/// Numbers of files, one for each time that one is opened.
+static N_OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether what is read is small and likely to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Yes,
+    No,
 }
 
 /// The footer, read once.
@@ -54,8 +64,8 @@ struct Footer {
     metadata: Arc<ParquetMetaData>,
 }
 
-/// Ranges that lie closer are read in one request: a request costs more than 64 KiB.
-const GAP_BYTES: u64 = 64 << 10;
+/// A read of pages up to this size is kept.
+const KEPT_BYTES_MAX: u64 = 64 << 10;
 
 // === impl TableReader ===
 
@@ -66,7 +76,7 @@ impl TableReader {
         table: Table,
         meta: TableMeta,
         segments: Segments,
-        cache: Option<Arc<dyn RangeCache>>,
+        cache: Option<Arc<BlockCache>>,
     ) -> Self {
         Self {
             store,
@@ -75,56 +85,128 @@ impl TableReader {
             meta,
             segments,
             cache,
+            number: N_OPENED.fetch_add(1, Ordering::Relaxed),
             footer: OnceCell::new(),
         }
     }
 
     /// The bytes of a range; every segment that holds a part of it was checked.
-    pub(super) async fn range(&self, range: Range<u64>, ctx: &QueryContext) -> BlockResult<Bytes> {
-        let (around, first) = self.segments.around(&range);
-        if around.end < range.end {
-            return Err(self.malformed("reads beyond its end"));
-        }
-        let bytes = self.verified(around.clone(), first, ctx).await?;
-        let from = (range.start - around.start) as usize;
-        Ok(bytes.slice(from..from + (range.end - range.start) as usize))
-    }
-
-    async fn verified(
+    pub(super) async fn range(
         &self,
-        around: Range<u64>,
-        first: usize,
+        range: Range<u64>,
+        keep: Keep,
         ctx: &QueryContext,
     ) -> BlockResult<Bytes> {
-        if let Some(cache) = &self.cache
-            && let Some(bytes) = cache.get(self.path.as_ref(), &around)
-        {
-            ctx.check()?;
-            return Ok(bytes);
+        let found = self.ranges(std::slice::from_ref(&range), keep, ctx).await?;
+        let bytes = found.into_iter().next();
+        bytes.ok_or_else(|| self.malformed("was not read"))
+    }
+
+    /// The bytes of ranges, read together.
+    pub(super) async fn ranges(
+        &self,
+        ranges: &[Range<u64>],
+        keep: Keep,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<Bytes>> {
+        ctx.check()?;
+        let mut found: Vec<(Range<u64>, Bytes)> = Vec::with_capacity(ranges.len());
+        let mut missing: Vec<(Range<u64>, usize)> = Vec::new();
+        for range in ranges {
+            let (around, first) = self.segments.around(range);
+            if around.end < range.end {
+                return Err(self.malformed("reads beyond its end"));
+            }
+            let kept = match keep {
+                Keep::Yes => self.kept::<Bytes>(Part::Bytes, around.start),
+                Keep::No => None,
+            };
+            match kept.filter(|bytes| bytes.len() as u64 == around.end - around.start) {
+                Some(bytes) => found.push((around, Bytes::clone(&bytes))),
+                None => missing.push((around, first)),
+            }
         }
-        ctx.read_bytes(around.end - around.start)?;
-        let read = self.store.get_range(&self.path, around.clone()).await;
+        let joined = joined(missing.clone());
+        let wanted: Vec<Range<u64>> = joined.iter().map(|(around, _)| around.clone()).collect();
+        for ((around, first), bytes) in joined.into_iter().zip(self.read(&wanted, ctx).await?) {
+            self.check(&around, first, &bytes)?;
+            found.push((around, bytes));
+        }
+        if keep == Keep::Yes {
+            missing
+                .iter()
+                .for_each(|(around, _)| self.keep_part(around, &found));
+        }
+        let pieces = ranges.iter().map(|range| {
+            let (around, bytes) = found
+                .iter()
+                .find(|(around, _)| around.start <= range.start && range.end <= around.end)
+                .ok_or_else(|| self.malformed("was not read"))?;
+            let from = (range.start - around.start) as usize;
+            Ok(bytes.slice(from..from + (range.end - range.start) as usize))
+        });
+        pieces.collect()
+    }
+
+    /// Keeps a range alone, not the bytes around it that were read together with it.
+    fn keep_part(&self, around: &Range<u64>, found: &[(Range<u64>, Bytes)]) {
+        let holds = |(range, _): &&(Range<u64>, Bytes)| {
+            range.start <= around.start && around.end <= range.end
+        };
+        if let Some((range, bytes)) = found.iter().find(holds) {
+            let from = (around.start - range.start) as usize;
+            let part = bytes.slice(from..from + (around.end - around.start) as usize);
+            let part = match range == around {
+                true => part,
+                false => Bytes::copy_from_slice(&part),
+            };
+            let n_bytes = part.len() as u64;
+            self.keep(Part::Bytes, around.start, Arc::new(part), n_bytes);
+        }
+    }
+
+    async fn read(&self, ranges: &[Range<u64>], ctx: &QueryContext) -> BlockResult<Vec<Bytes>> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        ctx.read_bytes(ranges.iter().map(|range| range.end - range.start).sum())?;
+        let read = self.store.get_ranges(&self.path, ranges).await;
         let bytes = read.map_err(|source| BlockError::Object {
             action: "read",
             path: self.path.to_string(),
             source,
         })?;
+        if bytes.len() != ranges.len() {
+            return Err(self.malformed("is shorter than it was"));
+        }
+        Ok(bytes)
+    }
+
+    fn check(&self, around: &Range<u64>, first: usize, bytes: &Bytes) -> BlockResult<()> {
         if bytes.len() as u64 != around.end - around.start {
             return Err(self.malformed("is shorter than it was"));
         }
         self.segments
-            .check(first, &bytes)
+            .check(first, bytes)
             .map_err(|(offset, len, expected, seen)| BlockError::Damaged {
                 path: self.path.to_string(),
                 offset,
                 len,
                 expected,
                 seen,
-            })?;
+            })
+    }
+
+    pub(super) fn kept<T: Any + Send + Sync>(&self, part: Part, at: u64) -> Option<Arc<T>> {
+        let file = self.number;
+        self.cache.as_ref()?.get(CacheKey { file, part, at })
+    }
+
+    pub(super) fn keep(&self, part: Part, at: u64, value: Kept, bytes: u64) {
+        let file = self.number;
         if let Some(cache) = &self.cache {
-            cache.put(self.path.as_ref(), &around, bytes.clone());
+            cache.put(CacheKey { file, part, at }, value, bytes);
         }
-        Ok(bytes)
     }
 
     /// Reads and checks every segment; the error names the first that fails.
@@ -133,9 +215,13 @@ impl TableReader {
         let mut errors = Vec::new();
         let mut from = 0;
         for (number, end) in self.segments.ends.iter().enumerate() {
-            if let Err(error) = self.verified(from..*end, number, &ctx).await {
-                errors.push(error);
-            }
+            let around = from..*end;
+            let read = self.read(std::slice::from_ref(&around), &ctx).await;
+            let checked = read.and_then(|bytes| {
+                let bytes = bytes.into_iter().next().unwrap_or_default();
+                self.check(&around, number, &bytes)
+            });
+            errors.extend(checked.err());
             from = *end;
         }
         errors
@@ -148,7 +234,7 @@ impl TableReader {
     async fn read_footer(&self, ctx: &QueryContext) -> BlockResult<Footer> {
         let failed = || BlockError::parquet(self.table.name());
         let start = self.meta.bytes.saturating_sub(self.meta.footer_bytes);
-        let bytes = self.range(start..self.meta.bytes, ctx).await?;
+        let bytes = self.range(start..self.meta.bytes, Keep::No, ctx).await?;
         if !holds_footer(&bytes) {
             return Err(self.malformed("footer is longer than the meta says"));
         }
@@ -228,6 +314,7 @@ impl TableReader {
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let n_rows = self.n_rows(row_group, ctx).await?;
         let n_selected = selection.as_ref().map_or(n_rows, RowSelection::row_count);
+        let is_selected = selection.is_some();
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
             .with_row_groups(vec![row_group])
             .with_projection(mask)
@@ -242,19 +329,12 @@ impl TableReader {
         loop {
             match decoder.try_decode().map_err(failed())? {
                 DecodeResult::NeedsData(ranges) => {
-                    let mut buffers = Vec::with_capacity(ranges.len());
-                    for read in joined(&ranges) {
-                        let bytes = self.range(read.clone(), ctx).await?;
-                        buffers.push((read, bytes));
-                    }
-                    let pieces = ranges.iter().filter_map(|range| {
-                        let (read, bytes) = buffers
-                            .iter()
-                            .find(|(read, _)| read.contains(&range.start))?;
-                        let from = (range.start - read.start) as usize;
-                        Some(bytes.slice(from..from + (range.end - range.start) as usize))
-                    });
-                    let pieces = pieces.collect();
+                    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+                    let keep = match is_selected && bytes <= KEPT_BYTES_MAX * ranges.len() as u64 {
+                        true => Keep::Yes,
+                        false => Keep::No,
+                    };
+                    let pieces = self.ranges(&ranges, keep, ctx).await?;
                     decoder.push_ranges(ranges, pieces).map_err(failed())?;
                 }
                 DecodeResult::Data(batch) => batches.push(batch),
@@ -305,18 +385,20 @@ impl TableReader {
         value: &[u8],
         ctx: &QueryContext,
     ) -> BlockResult<bool> {
-        let Some(filter) = self.bloom(row_group, name, ctx).await? else {
-            return Ok(true);
-        };
-        Ok(filter.check::<[u8]>(value))
+        match self.bloom_bytes(row_group, name, ctx).await? {
+            Some(filter) => {
+                bloom::may_hold(&filter, value).ok_or_else(|| self.malformed("a filter is not one"))
+            }
+            None => Ok(true),
+        }
     }
 
-    pub(super) async fn bloom(
+    async fn bloom_bytes(
         &self,
         row_group: usize,
         name: &str,
         ctx: &QueryContext,
-    ) -> BlockResult<Option<Sbbf>> {
+    ) -> BlockResult<Option<Bytes>> {
         let Some(chunk) = self.chunk(row_group, name, ctx).await? else {
             return Ok(None);
         };
@@ -325,11 +407,21 @@ impl TableReader {
             return Ok(None);
         };
         let start = offset.unsigned_abs();
-        let bytes = self
-            .range(start..start + u64::from(len.unsigned_abs()), ctx)
-            .await?;
-        Sbbf::from_bytes(&bytes)
-            .map(Some)
+        let range = start..start + u64::from(len.unsigned_abs());
+        self.range(range, Keep::Yes, ctx).await.map(Some)
+    }
+
+    /// A filter that its owner keeps.
+    pub(super) async fn bloom(
+        &self,
+        row_group: usize,
+        name: &str,
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<Sbbf>> {
+        let bytes = self.bloom_bytes(row_group, name, ctx).await?;
+        bytes
+            .map(|bytes| Sbbf::from_bytes(&bytes))
+            .transpose()
             .map_err(BlockError::parquet(self.table.name()))
     }
 
@@ -381,22 +473,22 @@ impl TableReader {
 }
 
 /// True for a chunk whose data pages all hold codes.
-fn is_coded(column: &ColumnChunkMetaData) -> bool {
+pub(super) fn is_coded(column: &ColumnChunkMetaData) -> bool {
     column.dictionary_page_offset().is_some()
         && column
             .page_encoding_stats_mask()
             .is_none_or(|mask| mask.is_only(Encoding::RLE_DICTIONARY))
 }
 
-/// Ranges put together where they lie close.
-fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted = ranges.to_vec();
-    sorted.sort_unstable_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in sorted {
+/// Ranges (each with its first segment) put together where they touch. How far apart two may lie to be
+/// cheaper as one, the object store knows.
+fn joined(mut ranges: Vec<(Range<u64>, usize)>) -> Vec<(Range<u64>, usize)> {
+    ranges.sort_unstable_by_key(|(range, _)| range.start);
+    let mut joined: Vec<(Range<u64>, usize)> = Vec::new();
+    for (range, first) in ranges {
         match joined.last_mut() {
-            Some(last) if range.start <= last.end + GAP_BYTES => last.end = last.end.max(range.end),
-            _ => joined.push(range),
+            Some((last, _)) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push((range, first)),
         }
     }
     joined

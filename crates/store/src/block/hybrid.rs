@@ -1,7 +1,7 @@
 //! Parquet's RLE / bit-packing hybrid, the encoding of dictionary codes and definition levels.
 //!
-//! Only the writing half: reading is the parquet crate's. A run of eight or more equal values is a
-//! run; all else is packed in groups of eight.
+//! A run of eight or more equal values is written as a run; all else is packed in groups of eight.
+//! Reading yields the runs as they lie: what to make of them, a scan knows best.
 
 /// Bits that hold every code up to `max`; at least one, which every reader accepts.
 pub(super) fn width_of(max: u32) -> u8 {
@@ -60,4 +60,99 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// One stretch of an encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Run<'a> {
+    Same {
+        value: u32,
+        n: usize,
+    },
+    /// `n` values, packed by eight; the last group may be filled up.
+    Packed {
+        bytes: &'a [u8],
+        n: usize,
+    },
+}
+
+/// The stretches of `n_left` values. An item is `None`, and the last one, where the bytes are no such
+/// encoding.
+#[derive(Debug)]
+pub(super) struct Runs<'a> {
+    bytes: &'a [u8],
+    width: u8,
+    n_left: usize,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn new(bytes: &'a [u8], width: u8, n_values: usize) -> Self {
+        Self {
+            bytes,
+            width,
+            n_left: n_values,
+        }
+    }
+
+    fn read(&mut self) -> Option<Run<'a>> {
+        if self.width > 32 {
+            return None;
+        }
+        let width = usize::from(self.width);
+        if width == 0 {
+            // The only value there is.
+            let n = self.n_left;
+            return Some(Run::Same { value: 0, n });
+        }
+        let head = self.varint()?;
+        let n = usize::try_from(head >> 1).ok()?;
+        if head & 1 == 0 {
+            let (value, rest) = self.bytes.split_at_checked(width.div_ceil(8))?;
+            self.bytes = rest;
+            let mut word = [0; 4];
+            word.iter_mut()
+                .zip(value)
+                .for_each(|(to, from)| *to = *from);
+            let value = u32::from_le_bytes(word);
+            let n = n.min(self.n_left);
+            return Some(Run::Same { value, n });
+        }
+        // The last group may be cut short by writers that save bytes.
+        let len = n.checked_mul(width)?.min(self.bytes.len());
+        let (bytes, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        let n = n.checked_mul(8)?.min(self.n_left);
+        Some(Run::Packed { bytes, n })
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.bytes.split_first()?;
+            self.bytes = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = Option<Run<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.n_left == 0 {
+            return None;
+        }
+        let run = self.read().filter(|run| match run {
+            Run::Same { n, .. } | Run::Packed { n, .. } => *n > 0,
+        });
+        self.n_left = match run {
+            Some(Run::Same { n, .. } | Run::Packed { n, .. }) => self.n_left - n,
+            None => 0,
+        };
+        Some(run)
+    }
 }

@@ -1,5 +1,7 @@
 //! A block opened for reading: its meta, its files, and its small tables once they are asked for.
 
+use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,12 +16,13 @@ use parquet::bloom_filter::Sbbf;
 use tokio::sync::OnceCell;
 use tracewell_model::source::QueryContext;
 use tracewell_model::value::AttributeType;
-use tracewell_model::{ContentHash, TraceId};
+use tracewell_model::{ContentHash, TenantId, TraceId};
 
 use super::arrays::{Texts, named};
+use super::cache::{BlockCache, Part};
 use super::checksum::{Segments, decode_checksums, decode_shared};
 use super::error::{BlockError, BlockResult};
-use super::file::{RangeCache, TableReader};
+use super::file::TableReader;
 use super::meta::{BlockMeta, GroupMeta, META_BYTES_MAX};
 use super::schema::{CHECKSUMS_FILE, META_FILE, Owner, SHARED_FILE, Table};
 use super::shape::Shape;
@@ -37,7 +40,7 @@ pub struct BlockReader {
     shapes: OnceCell<Arc<Shapes>>,
     /// Bloom filters of trace ids, by group; 10 bits a trace.
     filters: Vec<OnceCell<Option<Sbbf>>>,
-    runs: Vec<OnceCell<Arc<GroupTraces>>>,
+    cache: Option<Arc<BlockCache>>,
 }
 
 /// The distinct shapes of a block.
@@ -48,14 +51,13 @@ pub(super) struct Shapes {
     pub(super) of: Vec<(Owner, Arc<Shape>, u64)>,
 }
 
-/// The trace rows of one group as far as every scan needs them: 45 bytes a trace.
+/// The trace rows of one group as far as a scan needs them: 40 bytes a trace.
 #[derive(Debug, Default)]
 pub(super) struct GroupTraces {
     pub(super) runs: Vec<TraceRun>,
     pub(super) ends: Vec<u64>,
-    /// Tenant of each run, as an index in the group's tenants.
-    pub(super) tenants: Vec<u16>,
-    pub(super) tenant_names: Vec<String>,
+    /// First run of each tenant, in order.
+    pub(super) tenants: Vec<(String, usize)>,
 }
 
 // === impl BlockReader ===
@@ -66,7 +68,7 @@ impl BlockReader {
         store: Arc<dyn ObjectStore>,
         root: &Path,
         id: BlockId,
-        cache: Option<Arc<dyn RangeCache>>,
+        cache: Option<Arc<BlockCache>>,
     ) -> BlockResult<Self> {
         let folder = root.clone().join(id.to_string());
         let meta = BlockMeta::decode(&read(&store, &folder, META_FILE).await?)?;
@@ -113,7 +115,7 @@ impl BlockReader {
             scopes: OnceCell::new(),
             shapes: OnceCell::new(),
             filters: (0..n_groups).map(|_| OnceCell::new()).collect(),
-            runs: (0..n_groups).map(|_| OnceCell::new()).collect(),
+            cache,
         })
     }
 
@@ -314,12 +316,15 @@ impl BlockReader {
         &self,
         group: usize,
         ctx: &QueryContext,
-    ) -> BlockResult<&Arc<GroupTraces>> {
-        let cell = self
-            .runs
-            .get(group)
-            .ok_or_else(|| BlockError::malformed(META_FILE, "lacks a group"))?;
-        cell.get_or_try_init(|| self.read_traces(group, ctx)).await
+    ) -> BlockResult<Arc<GroupTraces>> {
+        let table = self.table(Table::Traces);
+        if let Some(kept) = table.kept::<GroupTraces>(Part::Traces, group as u64) {
+            return Ok(kept);
+        }
+        let traces = self.read_traces(group, ctx).await?;
+        let kept: Arc<dyn Any + Send + Sync> = Arc::<GroupTraces>::clone(&traces);
+        table.keep(Part::Traces, group as u64, kept, traces.bytes());
+        Ok(traces)
     }
 
     async fn read_traces(&self, group: usize, ctx: &QueryContext) -> BlockResult<Arc<GroupTraces>> {
@@ -354,17 +359,22 @@ impl BlockReader {
                 ));
             }
             next = end;
+            let trace_id = TraceId(id16(ids.value(row)));
+            let tenant = tenants.get(row).unwrap_or_default();
+            let is_new = traces.tenants.last().is_none_or(|(last, _)| last != tenant);
+            let last = traces.runs.last().filter(|_| !is_new);
+            if last.is_some_and(|last| last.trace_id >= trace_id) {
+                return Err(BlockError::malformed("traces", "are not in order"));
+            }
+            if is_new {
+                traces.tenants.push((tenant.to_owned(), row));
+            }
             traces.runs.push(TraceRun {
-                trace_id: TraceId(id16(ids.value(row))),
+                trace_id,
                 from,
                 to: next,
                 start_unix_nano: starts.value(row),
             });
-            let tenant = tenants.get(row).unwrap_or_default();
-            if traces.tenant_names.last().is_none_or(|last| last != tenant) {
-                traces.tenant_names.push(tenant.to_owned());
-            }
-            traces.tenants.push(traces.tenant_names.len() as u16 - 1);
         }
         if u64::from(next) != self.group(group)?.spans {
             return Err(BlockError::malformed(
@@ -377,6 +387,53 @@ impl BlockReader {
             .values()
             .to_vec();
         Ok(Arc::new(traces))
+    }
+}
+
+// === impl GroupTraces ===
+
+impl GroupTraces {
+    fn bytes(&self) -> u64 {
+        let run_bytes = size_of::<TraceRun>() + size_of::<u64>();
+        (self.runs.len() * run_bytes + self.tenants.len() * 64) as u64
+    }
+
+    /// Tenants and the numbers of their runs.
+    pub(super) fn by_tenant(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        let ends = self.tenants.iter().skip(1).map(|(_, first)| *first);
+        let tenants = self.tenants.iter().zip(ends.chain([self.runs.len()]));
+        tenants.map(|((name, first), end)| (name.as_str(), *first..end))
+    }
+
+    /// The numbers of the runs of one tenant.
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> Range<usize> {
+        let found = self.by_tenant().find(|(name, _)| *name == tenant.as_str());
+        found.map_or(0..0, |(_, range)| range)
+    }
+
+    /// The numbers of the runs of these ids (sorted) of a tenant. Runs are in the order of ids too.
+    pub(super) fn find(&self, tenant: &TenantId, ids: &[TraceId]) -> Vec<usize> {
+        let range = self.of_tenant(tenant);
+        let runs = self.runs.get(range.clone()).unwrap_or_default();
+        let mut found = Vec::new();
+        let mut from = 0;
+        for id in ids {
+            let rest = runs.get(from..).unwrap_or_default();
+            from += rest.partition_point(|run| run.trace_id < *id);
+            if runs.get(from).is_some_and(|run| run.trace_id == *id) {
+                found.push(range.start + from);
+            }
+        }
+        found
+    }
+}
+
+impl Drop for BlockReader {
+    fn drop(&mut self) {
+        if let Some(cache) = &self.cache {
+            let files: Vec<u64> = self.tables.iter().map(|table| table.number).collect();
+            cache.forget(&files);
+        }
     }
 }
 

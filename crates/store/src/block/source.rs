@@ -22,13 +22,11 @@ use super::columns::GroupColumns;
 use super::decode::hashes_of;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
-use super::read::{BlockReader, GroupTraces, id8};
+use super::leaves::GroupScan;
+use super::read::{BlockReader, id8};
 use super::rows::consecutive;
 use super::schema::{Owner, Table};
-use crate::scan::Columns;
-use crate::scan::{
-    Distinct, Eligible, LevelRows, RunColumns, Selection, TraceRun, assemble, eligible, evaluate,
-};
+use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
 use crate::shared::SharedTraces;
 use crate::table::DictionaryBuilder;
 
@@ -94,13 +92,7 @@ impl BlockSource {
                 None => query
                     .window
                     .intersects(meta.span_start_min, meta.span_start_max),
-                Some(ids) => {
-                    let mut found = false;
-                    for id in ids.iter() {
-                        found = found || self.reader.may_hold_trace(group, *id, ctx).await?;
-                    }
-                    found
-                }
+                Some(ids) => self.may_match(query, ids, group, ctx).await?,
             };
             if takes_part {
                 order.push((group, meta.trace_start_max));
@@ -120,6 +112,29 @@ impl BlockSource {
             .collect())
     }
 
+    /// False only if the group holds none of these traces, or no span that satisfies a filter.
+    async fn may_match(
+        &self,
+        query: &LeafQuery,
+        ids: &[TraceId],
+        group: usize,
+        ctx: &QueryContext,
+    ) -> BlockResult<bool> {
+        let unit = GroupColumns::open(&self.reader, group, ctx).await?;
+        for filter in query.filters.iter() {
+            if !unit.may_hold(filter).await? {
+                continue;
+            }
+            for id in ids {
+                if self.reader.may_hold_trace(group, *id, ctx).await? {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        }
+        Ok(false)
+    }
+
     async fn scan(
         &self,
         query: &LeafQuery,
@@ -127,64 +142,14 @@ impl BlockSource {
         next: Option<u64>,
         ctx: &QueryContext,
     ) -> SourceResult<LeafBatch> {
-        ctx.check()?;
-        let fail = |error| self.failed(error);
-        let unit = GroupColumns::open(&self.reader, group, ctx)
-            .await
-            .map_err(fail)?;
-        let runs = runs_of(&unit.traces, &query.tenant);
-        let batch = unit
-            .read(Table::Spans, &["span_id", "start_unix_nano"])
-            .await
-            .map_err(fail)?;
-        let batch =
-            batch.ok_or_else(|| fail(BlockError::malformed("spans", "lacks a row group")))?;
-        let starts = named(&batch, "start_unix_nano")
-            .map_err(fail)?
-            .as_primitive::<UInt64Type>();
-        let Eligible { within, shared } = match &query.only {
-            Some(ids) => {
-                let mut bits = BooleanBufferBuilder::new(unit.n_spans());
-                for run in runs
-                    .iter()
-                    .filter(|run| ids.binary_search(&run.trace_id).is_ok())
-                {
-                    bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
-                    bits.append_n((run.to - run.from) as usize, true);
-                }
-                bits.append_n(unit.n_spans().saturating_sub(bits.len()), false);
-                Eligible {
-                    within: Selection::of(bits.finish()),
-                    shared: Vec::new(),
-                }
-            }
-            None => {
-                let ids = self.shared.ids();
-                eligible(&runs, starts.values(), query.window, |id| ids.contains(id))
-            }
+        let scan = GroupScan {
+            reader: &self.reader,
+            query,
+            shared: &self.shared.ids(),
+            group,
+            ctx,
         };
-        ctx.add_inspected_spans(within.n_selected() as u64);
-        let mut bits = Vec::with_capacity(query.filters.len());
-        for filter in query.filters.iter() {
-            bits.push(match within.is_empty() {
-                true => BooleanBuffer::new_unset(unit.n_spans()),
-                false => evaluate(&unit, filter, &within).await?,
-            });
-        }
-        let columns = RunColumns {
-            trace_id: unit
-                .trace_ids()
-                .map_err(fail)?
-                .as_fixed_size_binary()
-                .clone(),
-            span_id: named(&batch, "span_id")
-                .map_err(fail)?
-                .as_fixed_size_binary()
-                .clone(),
-            start_unix_nano: starts.clone(),
-        };
-        assemble(&columns, &runs, &bits, shared, next)
-            .map_err(|error| fail(BlockError::malformed("spans", error.to_string())))
+        scan.run(next).await
     }
 
     /// Per group, the numbers of the trace rows of these ids.
@@ -209,13 +174,7 @@ impl BlockSource {
                 continue;
             }
             let traces = self.reader.traces_of(group, ctx).await?;
-            let rows = traces.runs.iter().zip(&traces.tenants).enumerate();
-            let numbers: Vec<usize> = rows
-                .filter(|(_, (run, of))| {
-                    is_tenant(traces, **of, tenant) && likely.binary_search(&run.trace_id).is_ok()
-                })
-                .map(|(number, _)| number)
-                .collect();
+            let numbers = traces.find(tenant, &likely);
             if !numbers.is_empty() {
                 found.push((group, numbers));
             }
@@ -239,7 +198,7 @@ impl BlockSource {
         ];
         let mut found = Vec::new();
         for (group, numbers) in self.locate(tenant, ids, ctx).await? {
-            let traces = Arc::clone(self.reader.traces_of(group, ctx).await?);
+            let traces = self.reader.traces_of(group, ctx).await?;
             let select = Some(selection(&consecutive(&numbers), traces.runs.len()));
             let Some(batch) = self
                 .reader
@@ -393,13 +352,16 @@ impl BlockSource {
             .as_primitive::<UInt64Type>()
             .values();
         let mut bits = BooleanBufferBuilder::new(starts.len());
-        for (run, of) in unit.traces.runs.iter().zip(&unit.traces.tenants) {
-            let mine = is_tenant(&unit.traces, *of, &query.tenant);
+        let traces = unit.traces().await?;
+        let range = traces.of_tenant(&query.tenant);
+        for run in traces.runs.get(range).unwrap_or_default() {
+            bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
             let starts = starts.get(run.range()).unwrap_or_default();
             starts
                 .iter()
-                .for_each(|start| bits.append(mine && query.window.contains(*start)));
+                .for_each(|start| bits.append(query.window.contains(*start)));
         }
+        bits.append_n(starts.len().saturating_sub(bits.len()), false);
         Ok(Selection::of(bits.finish()))
     }
 
@@ -579,23 +541,4 @@ impl BlockReader {
             },
         }
     }
-}
-
-fn is_tenant(traces: &GroupTraces, number: u16, tenant: &TenantId) -> bool {
-    traces
-        .tenant_names
-        .get(usize::from(number))
-        .is_some_and(|name| name == tenant.as_str())
-}
-
-fn runs_of(traces: &GroupTraces, tenant: &TenantId) -> Vec<TraceRun> {
-    let runs = traces.runs.iter().zip(&traces.tenants);
-    runs.filter(|(_, of)| is_tenant(traces, **of, tenant))
-        .map(|(run, _)| TraceRun {
-            trace_id: run.trace_id,
-            from: run.from,
-            to: run.to,
-            start_unix_nano: run.start_unix_nano,
-        })
-        .collect()
 }

@@ -243,7 +243,7 @@ async fn row_groups_that_are_not_there_are_named() {
 async fn a_block_answers_as_its_spans_do() {
     use futures::TryStreamExt;
     use tracewell_model::predicate::Operand;
-    use tracewell_model::source::{LeafQuery, SpanSource};
+    use tracewell_model::source::{LeafQuery, SharedWanted, SpanSource};
     use tracewell_model::{
         AttributeScope, AttributeValue, Column, CompareOp, Filter, Leaf, Predicate,
     };
@@ -291,6 +291,8 @@ async fn a_block_answers_as_its_spans_do() {
                     filters: Arc::from([Filter::Leaf(leaf.clone())]),
                     window: tracewell_model::TimeRange::ALL,
                     only: None,
+                    shared: SharedWanted::InWindow,
+                    spans: true,
                 };
                 let batches: Vec<_> = source.leaves(query, ctx()).try_collect().await.unwrap();
                 let found: usize = batches

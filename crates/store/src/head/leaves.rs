@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use tracewell_model::TraceId;
-use tracewell_model::source::{LeafBatch, LeafQuery, LeafTrace, QueryContext, SourceResult};
+use tracewell_model::source::{
+    LeafBatch, LeafQuery, LeafTrace, QueryContext, SharedWanted, SourceResult,
+};
 
 use super::columns::{BatchColumns, Memo};
 use super::snapshot::GenerationSnapshot;
 use super::traces::TraceTable;
-use crate::scan::{Selection, evaluate, leaf_batch};
+use crate::scan::{Selection, evaluate, leaf_batch, union};
 use crate::table::RowAddress;
 
 /// Rows of one answer batch, more or less: a trace is never cut.
@@ -26,7 +30,7 @@ struct Matched {
     address: RowAddress,
 }
 
-/// Which traces are looked at here, and which somebody else has to finish.
+/// Which traces are looked at here, and which may lie in other sources too.
 struct Candidates {
     eligible: Vec<bool>,
     all: bool,
@@ -69,7 +73,13 @@ impl GenerationSnapshot {
             bits.push(per_filter);
         }
         let order = rank(&mut matched, table);
-        self.answer(query, &order, &matched, &bits, candidates.shared)
+        let mut shared = candidates.shared;
+        if query.shared == SharedWanted::Matched {
+            let matched: HashSet<TraceId, FixedState> =
+                order.iter().map(|trace| trace.trace_id).collect();
+            shared.retain(|id| matched.contains(id));
+        }
+        self.answer(query, &order, &matched, &bits, shared)
     }
 
     /// The named traces, all of their spans.
@@ -87,7 +97,7 @@ impl GenerationSnapshot {
         }
     }
 
-    /// The tenant's traces with a span that starts in the window; the shared ones apart.
+    /// The tenant's traces with a span that starts in the window, and the shared ones among them.
     fn in_window(&self, query: &LeafQuery, table: &TraceTable) -> Candidates {
         let n = table.id.len();
         let tenants = &self.dictionary.tenants;
@@ -119,13 +129,9 @@ impl GenerationSnapshot {
             }
         }
         let ids = self.core.shared().ids();
-        let mut shared = Vec::new();
-        for (eligible, id) in eligible.iter_mut().zip(&table.id) {
-            if *eligible && ids.contains(*id) {
-                *eligible = false;
-                shared.push(*id);
-            }
-        }
+        let shared = eligible.iter().zip(&table.id);
+        let shared = shared.filter(|(eligible, id)| **eligible && ids.contains(**id));
+        let shared = shared.map(|(_, id)| *id).collect();
         let all = eligible.iter().all(|eligible| *eligible);
         Candidates {
             eligible,
@@ -172,7 +178,8 @@ impl GenerationSnapshot {
                 BooleanBuffer::collect_bool(rows.len(), |i| bit(rows, bits, i, filter))
             };
             let batch = leaf_batch(
-                self.arrays(rows),
+                query.spans.then(|| self.arrays(rows)),
+                rows.len(),
                 (0..query.filters.len()).map(of_filter).collect(),
                 traces,
                 shared.take().unwrap_or_default(),
@@ -221,11 +228,6 @@ impl Candidates {
                 .is_some_and(|eligible| *eligible)
         }))
     }
-}
-
-fn union(bits: &[BooleanBuffer]) -> Option<BooleanBuffer> {
-    let (first, rest) = bits.split_first()?;
-    Some(rest.iter().fold(first.clone(), |any, bits| &any | bits))
 }
 
 fn start_of(snapshot: &GenerationSnapshot, batch: usize, row: usize) -> u64 {

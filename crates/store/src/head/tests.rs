@@ -8,7 +8,9 @@ use hashbrown::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::{KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SpanSource};
+use tracewell_model::source::{
+    KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SharedWanted, SpanSource,
+};
 use tracewell_model::{
     AttributeScope, AttributeValue, Column, Filter, Intrinsic, Span, SpanId, Trace,
 };
@@ -196,16 +198,18 @@ fn naive_answer(
         if !takes_part {
             continue;
         }
-        if query.only.is_none() && shared_ids.contains(*id) {
-            shared.insert(*id);
-            continue;
-        }
+        let mut has_match = false;
         for span in &trace.spans {
             let place = Place::new(span, &trace.spans);
             let bits: Vec<bool> = query.filters.iter().map(|f| place.holds(f)).collect();
             if bits.contains(&true) {
                 matched.insert((*id, span.span_id), bits);
+                has_match = true;
             }
+        }
+        let is_wanted = has_match || query.shared == SharedWanted::InWindow;
+        if query.only.is_none() && is_wanted && shared_ids.contains(*id) {
+            shared.insert(*id);
         }
     }
     (matched, shared)
@@ -255,6 +259,11 @@ fn check_leaves(seed: u64) {
             filters: filters.into(),
             window,
             only,
+            shared: match rng.random() {
+                true => SharedWanted::Matched,
+                false => SharedWanted::InWindow,
+            },
+            spans: true,
         };
         let batches = leaves(&snapshots[0], query.clone());
         let (matched, shared) = answer_of(&batches, &starts);
@@ -279,6 +288,8 @@ fn large_answers_come_in_batches_of_whole_traces() {
         filters: [Filter::Constant(true)].into(),
         window: TimeRange::ALL,
         only: None,
+        shared: SharedWanted::InWindow,
+        spans: true,
     };
     let (snapshots, ()) = head.pin_with(|| ());
     let batches = leaves(&snapshots[0], query);
@@ -546,6 +557,8 @@ fn all_span_ids(snapshots: &[Arc<GenerationSnapshot>]) -> Vec<SpanId> {
         filters: [Filter::Constant(true)].into(),
         window: TimeRange::ALL,
         only: Some(ids.into()),
+        shared: SharedWanted::InWindow,
+        spans: true,
     };
     let mut seen = Vec::new();
     for snapshot in snapshots {

@@ -1,15 +1,13 @@
 //! From bits to a [`LeafBatch`], for units in which the spans of a trace lie in a run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, FixedSizeBinaryArray, RecordBatch, UInt64Array};
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use tracewell_model::TraceId;
-use tracewell_model::clock::TimeRange;
 use tracewell_model::source::{LeafBatch, LeafTrace};
-
-use super::Selection;
 
 /// A trace in a unit: the spans `from..to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +19,7 @@ pub struct TraceRun {
     pub start_unix_nano: u64,
 }
 
-/// What a `LeafBatch` carries of each span of a unit.
+/// What a `LeafBatch` carries of each matching span, in the order of the runs.
 #[derive(Debug, Clone)]
 pub struct RunColumns {
     pub trace_id: FixedSizeBinaryArray,
@@ -29,115 +27,107 @@ pub struct RunColumns {
     pub start_unix_nano: UInt64Array,
 }
 
-/// The spans to be evaluated, and the traces that somebody else has to finish.
-#[derive(Debug, Clone)]
-pub struct Eligible {
-    pub within: Selection,
-    pub shared: Vec<TraceId>,
+/// The spans with at least one bit; `None` without filters.
+pub fn union(bits: &[BooleanBuffer]) -> Option<BooleanBuffer> {
+    let (first, rest) = bits.split_first()?;
+    Some(rest.iter().fold(first.clone(), |any, bits| &any | bits))
 }
 
-/// Picks the runs that take part in a windowed scan: those with a span that starts in the window.
-/// The shared ones among them are reported and not selected. A run that is only a part of its trace
-/// must be reported as shared, or the other part would be missed.
-pub fn eligible(
-    runs: &[TraceRun],
-    starts: &[u64],
-    window: TimeRange,
-    is_shared: impl Fn(TraceId) -> bool,
-) -> Eligible {
-    let mut bits = BooleanBufferBuilder::new(starts.len());
-    let mut shared = Vec::new();
-    let mut n_selected = 0;
-    for run in runs {
-        let (from, to) = (run.from as usize, run.to as usize);
-        let in_window = starts
-            .get(from..to)
-            .is_some_and(|starts| starts.iter().any(|start| window.contains(*start)));
-        // Runs are in order; spans between them belong to no candidate.
-        bits.append_n(from.saturating_sub(bits.len()), false);
-        let selected = in_window && !is_shared(run.trace_id);
-        if in_window && !selected {
-            shared.push(run.trace_id);
+/// The numbers of the runs (ascending, without overlap) with a set bit.
+pub fn hit_runs(runs: impl Iterator<Item = Range<usize>>, bits: &BooleanBuffer) -> Vec<usize> {
+    let mut hits = Vec::new();
+    let mut set = bits.set_indices();
+    let mut next = set.next();
+    for (number, run) in runs.enumerate() {
+        while next.is_some_and(|row| row < run.start) {
+            next = set.next();
         }
-        let n = to.saturating_sub(bits.len());
-        bits.append_n(n, selected);
-        n_selected += if selected { n } else { 0 };
+        match next {
+            None => break,
+            Some(row) if row < run.end => hits.push(number),
+            Some(_) => {}
+        }
     }
-    bits.append_n(starts.len().saturating_sub(bits.len()), false);
-    let within = if n_selected == starts.len() {
-        Selection::all(starts.len())
-    } else {
-        Selection::of(bits.finish())
-    };
-    Eligible { within, shared }
+    hits
 }
 
-/// Keeps the spans with at least one bit. `bits` must already be masked by what was eligible.
+/// Keeps the spans of these runs (ascending) with at least one bit.
 pub fn assemble(
-    columns: &RunColumns,
+    columns: Option<&RunColumns>,
     runs: &[TraceRun],
     bits: &[BooleanBuffer],
     shared: Vec<TraceId>,
     unread_start_max: Option<u64>,
 ) -> Result<LeafBatch, ArrowError> {
-    let any = bits
-        .iter()
-        .fold(None, |any: Option<BooleanBuffer>, bits| {
-            Some(any.map_or_else(|| bits.clone(), |any| &any | bits))
-        })
-        .unwrap_or_else(|| BooleanBuffer::new_unset(columns.start_unix_nano.len()));
-    let mut traces = Vec::new();
+    let any = union(bits).unwrap_or_else(|| BooleanBuffer::new_unset(0));
+    let mut kept: Vec<BooleanBufferBuilder> = Vec::with_capacity(bits.len());
+    kept.resize_with(bits.len(), || BooleanBufferBuilder::new(0));
+    let mut traces = Vec::with_capacity(runs.len());
     let mut n_kept = 0u32;
     for run in runs {
         let (from, len) = (run.from as usize, run.to.saturating_sub(run.from) as usize);
         if from + len > any.len() {
             break;
         }
-        let n = u32::try_from(any.slice(from, len).count_set_bits()).unwrap_or(u32::MAX);
-        if n > 0 {
+        let first = n_kept;
+        for row in any.slice(from, len).set_indices() {
+            n_kept += 1;
+            for (kept, bits) in kept.iter_mut().zip(bits) {
+                kept.append(bits.value(from + row));
+            }
+        }
+        if n_kept > first {
             traces.push(LeafTrace {
                 trace_id: run.trace_id,
-                from: n_kept,
-                to: n_kept + n,
+                from: first,
+                to: n_kept,
                 start_unix_nano: run.start_unix_nano,
             });
-            n_kept += n;
         }
     }
-    let keep = BooleanArray::new(any, None);
-    let kept = |array: &dyn arrow_array::Array| arrow_select::filter::filter(array, &keep);
-    let arrays = [
-        kept(&columns.trace_id)?,
-        kept(&columns.span_id)?,
-        kept(&columns.start_unix_nano)?,
-    ];
-    let bits = bits
-        .iter()
-        .map(|bits| Ok(mask_of(&kept(&BooleanArray::new(bits.clone(), None))?)))
-        .collect::<Result<_, ArrowError>>()?;
-    leaf_batch(arrays, bits, traces, shared, unread_start_max)
-}
-
-fn mask_of(array: &ArrayRef) -> BooleanBuffer {
-    use arrow_array::cast::AsArray;
-    array.as_boolean().values().clone()
+    let arrays = columns.map(|columns| -> [ArrayRef; 3] {
+        [
+            Arc::new(columns.trace_id.clone()),
+            Arc::new(columns.span_id.clone()),
+            Arc::new(columns.start_unix_nano.clone()),
+        ]
+    });
+    let bits = kept.iter_mut().map(BooleanBufferBuilder::finish).collect();
+    leaf_batch(
+        arrays,
+        n_kept as usize,
+        bits,
+        traces,
+        shared,
+        unread_start_max,
+    )
 }
 
 /// Puts the parts of a `LeafBatch` together; arrays are trace id, span id and start.
 pub fn leaf_batch(
-    arrays: [ArrayRef; 3],
+    arrays: Option<[ArrayRef; 3]>,
+    n_rows: usize,
     bits: Vec<BooleanBuffer>,
     traces: Vec<LeafTrace>,
     shared: Vec<TraceId>,
     unread_start_max: Option<u64>,
 ) -> Result<LeafBatch, ArrowError> {
-    let schema = Schema::new(vec![
-        Field::new("trace_id", DataType::FixedSizeBinary(16), false),
-        Field::new("span_id", DataType::FixedSizeBinary(8), false),
-        Field::new("start_unix_nano", DataType::UInt64, false),
-    ]);
+    let spans = match arrays {
+        Some(arrays) => {
+            let schema = Schema::new(vec![
+                Field::new("trace_id", DataType::FixedSizeBinary(16), false),
+                Field::new("span_id", DataType::FixedSizeBinary(8), false),
+                Field::new("start_unix_nano", DataType::UInt64, false),
+            ]);
+            RecordBatch::try_new(Arc::new(schema), arrays.into())?
+        }
+        None => {
+            let options = RecordBatchOptions::new().with_row_count(Some(n_rows));
+            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?
+        }
+    };
     Ok(LeafBatch {
-        spans: RecordBatch::try_new(Arc::new(schema), arrays.into())?,
+        spans,
         bits,
         traces,
         shared,

@@ -156,6 +156,9 @@ impl<'u> Evaluation<'u> {
 
     /// A leaf on a column of the span or above it, over spans.
     async fn span_leaf(&self, leaf: &Leaf, within: &Selection) -> SourceResult<BooleanBuffer> {
+        if let Some(bits) = self.unit.span_bits(leaf, within).await? {
+            return Ok(bits);
+        }
         let pieces = self.pieces(leaf, within).await?;
         if pieces.is_empty() {
             return Ok(constant(leaf.when_absent, within.n_rows()));

@@ -49,6 +49,16 @@ impl Selection {
         row < self.n_rows && self.bits.as_ref().is_none_or(|bits| bits.value(row))
     }
 
+    /// True if one of these rows is selected.
+    pub fn has_any(&self, rows: std::ops::Range<usize>) -> bool {
+        let end = rows.end.min(self.n_rows);
+        if rows.start >= end {
+            return false;
+        }
+        let bits = self.bits.as_ref();
+        bits.is_none_or(|bits| bits.slice(rows.start, end - rows.start).has_true())
+    }
+
     /// The selected rows among those whose bit is set.
     pub fn mask(&self, bits: BooleanBuffer) -> BooleanBuffer {
         match &self.bits {

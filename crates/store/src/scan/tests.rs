@@ -12,7 +12,6 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracewell_model::clock::TimeRange;
 use tracewell_model::column::{ColumnLevel, Intrinsic};
 use tracewell_model::source::SourceResult;
 use tracewell_model::value::AttributeType;
@@ -334,22 +333,18 @@ fn the_evaluator_agrees_with_a_naive_one() {
 }
 
 #[test]
-fn runs_in_the_window_are_eligible_unless_shared() {
-    let run = |n: u64, from, to| TraceRun {
-        trace_id: random::trace_id(n),
-        from,
-        to,
-        start_unix_nano: 0,
+fn runs_with_a_set_bit_are_hit() {
+    let runs = [0..2, 2..3, 3..6, 9..12];
+    let hits = |rows: &[usize]| {
+        let bits = BooleanBuffer::collect_bool(12, |row| rows.contains(&row));
+        hit_runs(runs.iter().cloned(), &bits)
     };
-    let runs = [run(0, 0, 2), run(1, 2, 3), run(2, 3, 6)];
-    let starts = [5, 10, 3, 12, 20, 11];
-    let window = TimeRange { start: 10, end: 12 };
-    let picked = eligible(&runs, &starts, window, |id| id == random::trace_id(2));
-    assert_eq!(picked.shared, [random::trace_id(2)]);
-    let bits: Vec<bool> = picked.within.to_bits().iter().collect();
-    assert_eq!(bits, [true, true, false, false, false, false]);
-    let all = eligible(&runs, &starts, TimeRange::ALL, |_| false);
-    assert!(all.within.bits().is_none());
+    assert!(hits(&[]).is_empty());
+    assert_eq!(hits(&[1, 3, 5]), [0, 2]);
+    assert_eq!(hits(&[2, 7, 8, 11]), [1, 3]);
+    assert!(hits(&[6, 7]).is_empty());
+    let rows: Vec<usize> = (0..12).collect();
+    assert_eq!(hits(&rows), [0, 1, 2, 3]);
 }
 
 #[test]
@@ -364,11 +359,12 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
         let ids = ids.into_iter().map(Some);
         FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, size).unwrap()
     };
+    let kept: Vec<usize> = (0..30).filter(|row| row % 3 == 0 || row % 5 == 0).collect();
+    let matching = || kept.iter().map(|row| &unit[*row]);
     let columns = RunColumns {
-        trace_id: fixed(unit.iter().map(|s| s.trace_id.0.to_vec()).collect(), 16),
-        span_id: fixed(unit.iter().map(|s| s.span_id.0.to_vec()).collect(), 8),
-        start_unix_nano: unit
-            .iter()
+        trace_id: fixed(matching().map(|s| s.trace_id.0.to_vec()).collect(), 16),
+        span_id: fixed(matching().map(|s| s.span_id.0.to_vec()).collect(), 8),
+        start_unix_nano: matching()
             .map(|s| s.start_unix_nano)
             .collect::<Vec<_>>()
             .into(),
@@ -389,8 +385,7 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
         (0..30).map(|row| row % 3 == 0).collect(),
         (0..30).map(|row| row % 5 == 0).collect(),
     ];
-    let batch = assemble(&columns, &runs, &bits, Vec::new(), Some(9)).unwrap();
-    let kept: Vec<usize> = (0..30).filter(|row| row % 3 == 0 || row % 5 == 0).collect();
+    let batch = assemble(Some(&columns), &runs, &bits, Vec::new(), Some(9)).unwrap();
     assert_eq!(batch.spans.num_rows(), kept.len());
     assert_eq!(batch.unread_start_max, Some(9));
     for (i, row) in kept.iter().enumerate() {
@@ -402,6 +397,6 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
         assert!(of.next().is_none());
     }
     let nothing: [BooleanBuffer; 1] = [BooleanBuffer::new_unset(30)];
-    let batch = assemble(&columns, &runs, &nothing, Vec::new(), None).unwrap();
+    let batch = assemble(None, &runs, &nothing, Vec::new(), None).unwrap();
     assert_eq!((batch.spans.num_rows(), batch.traces.len()), (0, 0));
 }

@@ -249,6 +249,8 @@ impl Plant {
                 filters: filters().into(),
                 window: TimeRange::ALL,
                 only: Some(ids.into()),
+                shared: tracewell_model::source::SharedWanted::InWindow,
+                spans: true,
             };
             let leaves: SourceResult<Vec<LeafBatch>> =
                 source.leaves(query, ctx()).try_collect().await;

@@ -1,0 +1,293 @@
+//! Conditions on one column chunk as bits, straight from its pages.
+//!
+//! A chunk of codes is decided by its dictionary: nothing of it is read if no entry matches. Of a
+//! chunk of plain strings every page with a row that matters is looked at. What does not lie in these
+//! forms is `None` here, and its values are read as arrays.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
+use parquet::basic::{LogicalType, Type as PhysicalType};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use tracewell_model::source::QueryContext;
+
+use super::cache::Part;
+use super::error::{BlockError, BlockResult};
+use super::file::{Keep, TableReader, is_coded};
+use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, Page, text};
+use crate::scan::Selection;
+
+/// A flat column chunk and where its pages lie.
+pub(super) struct FlatChunk {
+    metadata: Arc<ParquetMetaData>,
+    row_group: usize,
+    column: usize,
+    optional: bool,
+    n_rows: usize,
+    /// Place and first row of each data page, in order.
+    pages: Vec<(Range<u64>, usize)>,
+}
+
+/// The dictionary of a chunk.
+#[derive(Debug)]
+struct Entries(ArrayRef);
+
+/// Appends the bits of one page and its rows.
+type AppendPage<'p> =
+    dyn FnMut(&Page, Range<usize>, &mut BooleanBufferBuilder) -> BlockResult<()> + Send + 'p;
+
+// === impl FlatChunk ===
+
+impl FlatChunk {
+    fn new(
+        metadata: Arc<ParquetMetaData>,
+        row_group: usize,
+        name: &str,
+        n_rows: usize,
+    ) -> Option<Self> {
+        let group = metadata.row_groups().get(row_group)?;
+        let column = group.columns().iter().position(|column| {
+            let parts = column.column_path().parts();
+            parts.len() == 1 && parts.first().is_some_and(|part| part == name)
+        })?;
+        let described = group.columns().get(column)?.column_descr();
+        if described.max_rep_level() > 0 || described.max_def_level() > 1 {
+            return None;
+        }
+        let optional = described.max_def_level() == 1;
+        let index = metadata.offset_index()?.get(row_group)?.get(column)?;
+        let mut pages = Vec::with_capacity(index.page_locations.len());
+        for page in &index.page_locations {
+            let start = u64::try_from(page.offset).ok()?;
+            let len = u64::try_from(page.compressed_page_size).ok()?;
+            let first_row = usize::try_from(page.first_row_index).ok()?;
+            pages.push((start..start.checked_add(len)?, first_row));
+        }
+        Some(Self {
+            row_group,
+            column,
+            optional,
+            n_rows,
+            pages,
+            metadata,
+        })
+    }
+
+    fn meta(&self) -> BlockResult<&ColumnChunkMetaData> {
+        let group = self.metadata.row_groups().get(self.row_group);
+        group
+            .and_then(|group| group.columns().get(self.column))
+            .ok_or_else(|| BlockError::malformed("footer", "lacks a column"))
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Number and rows of the pages in which a row is selected.
+    fn wanted(&self, within: &Selection) -> Vec<(usize, Range<usize>)> {
+        let ends = self.pages.iter().skip(1).map(|(_, first)| *first);
+        let ends = ends.chain([self.n_rows]);
+        let rows = self.pages.iter().zip(ends);
+        let rows = rows.map(|((_, first), end)| *first..end.max(*first));
+        rows.enumerate()
+            .filter(|(_, rows)| within.has_any(rows.clone()))
+            .collect()
+    }
+}
+
+// === impl TableReader ===
+
+impl TableReader {
+    /// A chunk that the functions here can read.
+    pub(super) async fn flat_chunk(
+        &self,
+        row_group: usize,
+        name: &str,
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<FlatChunk>> {
+        let metadata = self.metadata(ctx).await?;
+        let n_rows = self.n_rows(row_group, ctx).await?;
+        Ok(FlatChunk::new(metadata, row_group, name, n_rows))
+    }
+
+    /// The distinct values of a chunk of codes, in the order of the codes. `None` for other chunks.
+    pub(super) async fn dictionary(
+        &self,
+        chunk: &FlatChunk,
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<ArrayRef>> {
+        let meta = chunk.meta()?;
+        let (Some(start), Some((first, _))) = (meta.dictionary_page_offset(), chunk.pages.first())
+        else {
+            return Ok(None);
+        };
+        let start = start.unsigned_abs();
+        if !is_coded(meta) || first.start <= start {
+            return Ok(None);
+        }
+        if let Some(kept) = self.kept::<Entries>(Part::Dictionary, start) {
+            return Ok(Some(Arc::clone(&kept.0)));
+        }
+        let bytes = self.range(start..first.start, Keep::No, ctx).await?;
+        let page = Page::decode(&bytes, meta.compression())?;
+        let is_sound = page.header.page_type == DICTIONARY_PAGE
+            && (page.header.encoding == PLAIN || page.header.encoding == 2);
+        if !is_sound {
+            return Err(BlockError::malformed("a dictionary", "is of another kind"));
+        }
+        let Some(entries) = entries_of(meta, &page)? else {
+            return Ok(None);
+        };
+        let n_bytes = entries.get_array_memory_size() as u64;
+        let kept: Arc<dyn Any + Send + Sync> = Arc::new(Entries(Arc::clone(&entries)));
+        self.keep(Part::Dictionary, start, kept, n_bytes);
+        Ok(Some(entries))
+    }
+
+    /// One bit per row: that of the row's code. Rows outside of `within` may have any.
+    pub(super) async fn code_bits(
+        &self,
+        chunk: &FlatChunk,
+        hits: &CodeTable,
+        within: &Selection,
+        ctx: &QueryContext,
+    ) -> BlockResult<BooleanBuffer> {
+        let mut bits = BooleanBufferBuilder::new(chunk.n_rows);
+        if !hits.is_empty {
+            let mut append = |page: &Page, _: Range<usize>, bits: &mut BooleanBufferBuilder| {
+                page.code_bits(chunk.optional, hits, bits)
+            };
+            self.each_page(chunk, within, &mut bits, &mut append, ctx)
+                .await?;
+        }
+        bits.append_n(chunk.n_rows.saturating_sub(bits.len()), false);
+        Ok(bits.finish())
+    }
+
+    /// One bit per row of a chunk of plain strings; null rows have none. `None` for other chunks.
+    pub(super) async fn text_bits(
+        &self,
+        chunk: &FlatChunk,
+        test: &mut (dyn FnMut(&[u8]) -> bool + Send),
+        within: &Selection,
+        ctx: &QueryContext,
+    ) -> BlockResult<Option<BooleanBuffer>> {
+        let meta = chunk.meta()?;
+        let is_text = meta.column_descr().physical_type() == PhysicalType::BYTE_ARRAY;
+        if !is_text || meta.dictionary_page_offset().is_some() {
+            return Ok(None);
+        }
+        let mut bits = BooleanBufferBuilder::new(chunk.n_rows);
+        let mut append = |page: &Page, _: Range<usize>, bits: &mut BooleanBufferBuilder| {
+            page.text_bits(chunk.optional, test, bits)
+        };
+        self.each_page(chunk, within, &mut bits, &mut append, ctx)
+            .await?;
+        bits.append_n(chunk.n_rows.saturating_sub(bits.len()), false);
+        Ok(Some(bits.finish()))
+    }
+
+    /// The code of each row; `u32::MAX` where null, and outside of the pages that matter.
+    pub(super) async fn codes(
+        &self,
+        chunk: &FlatChunk,
+        within: &Selection,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<u32>> {
+        let mut codes = Vec::with_capacity(chunk.n_rows);
+        let mut unused = BooleanBufferBuilder::new(0);
+        let mut append = |page: &Page, rows: Range<usize>, _: &mut BooleanBufferBuilder| {
+            codes.resize(rows.start, u32::MAX);
+            page.codes(chunk.optional, &mut codes)?;
+            codes.resize(rows.end, u32::MAX);
+            Ok(())
+        };
+        self.each_page(chunk, within, &mut unused, &mut append, ctx)
+            .await?;
+        codes.resize(chunk.n_rows, u32::MAX);
+        Ok(codes)
+    }
+
+    /// Reads the pages with a selected row and has the bits of each appended; rows before it that were
+    /// not read get none.
+    async fn each_page(
+        &self,
+        chunk: &FlatChunk,
+        within: &Selection,
+        bits: &mut BooleanBufferBuilder,
+        append: &mut AppendPage<'_>,
+        ctx: &QueryContext,
+    ) -> BlockResult<()> {
+        let meta = chunk.meta()?;
+        let (codec, is_coded) = (meta.compression(), meta.dictionary_page_offset().is_some());
+        let wanted = chunk.wanted(within);
+        let places = wanted.iter().filter_map(|(page, _)| chunk.pages.get(*page));
+        let places: Vec<Range<u64>> = places.map(|(place, _)| place.clone()).collect();
+        let keep = match wanted.len() * 4 < chunk.pages.len() {
+            true => Keep::Yes,
+            false => Keep::No,
+        };
+        let pages = self.ranges(&places, keep, ctx).await?;
+        for ((_, rows), bytes) in wanted.into_iter().zip(&pages) {
+            ctx.check()?;
+            let page = Page::decode(bytes, codec)?;
+            if !page.is_flat(is_coded) || page.header.n_values != rows.len() {
+                return Err(BlockError::malformed("a page", "is of another kind"));
+            }
+            let n_between = rows.start.checked_sub(bits.len());
+            let n_between =
+                n_between.ok_or_else(|| BlockError::malformed("a page", "begins in another"))?;
+            bits.append_n(n_between, false);
+            append(&page, rows, bits)?;
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a dictionary page as an array; `None` for types that are not decided by codes.
+fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult<Option<ArrayRef>> {
+    let described = meta.column_descr();
+    let n = page.header.n_values;
+    let short = || BlockError::malformed("a dictionary", "is shorter than it says");
+    let bytes: &[u8] = &page.bytes;
+    Ok(Some(match described.physical_type() {
+        PhysicalType::BYTE_ARRAY => {
+            if !matches!(described.logical_type_ref(), Some(LogicalType::String)) {
+                return Ok(None);
+            }
+            let mut rest = bytes;
+            let mut values = Vec::new();
+            for _ in 0..n {
+                let (value, behind) = text(rest).ok_or_else(short)?;
+                let value = std::str::from_utf8(value);
+                values.push(value.map_err(|_| BlockError::malformed("a dictionary", "utf-8"))?);
+                rest = behind;
+            }
+            Arc::new(StringArray::from(values))
+        }
+        PhysicalType::INT32 => {
+            let (values, _) = bytes.as_chunks::<4>();
+            let values = values.get(..n).ok_or_else(short)?;
+            let values = values.iter().map(|value| i32::from_le_bytes(*value));
+            Arc::new(Int32Array::from_iter_values(values))
+        }
+        PhysicalType::INT64 if described.logical_type_ref().is_none() => {
+            let (values, _) = bytes.as_chunks::<8>();
+            let values = values.get(..n).ok_or_else(short)?;
+            let values = values.iter().map(|value| i64::from_le_bytes(*value));
+            Arc::new(Int64Array::from_iter_values(values))
+        }
+        PhysicalType::FIXED_LEN_BYTE_ARRAY => {
+            let width = described.type_length();
+            let n_bytes = usize::try_from(width).ok().and_then(|w| w.checked_mul(n));
+            let values = n_bytes.and_then(|n| bytes.get(..n)).ok_or_else(short)?;
+            let array = FixedSizeBinaryArray::try_new(width, Buffer::from(values), None);
+            Arc::new(array.map_err(|error| BlockError::malformed("ids", error.to_string()))?)
+        }
+        _ => return Ok(None),
+    }))
+}

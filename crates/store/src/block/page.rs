@@ -1,0 +1,469 @@
+//! Pages of one column chunk, and what can be said of their rows without building arrays.
+//!
+//! A page of dictionary codes is turned into bits by looking each code up in a table of one bit per
+//! entry, and a page of plain strings by looking at its bytes, so that nothing is allocated per value.
+//! Version 1 data pages of flat columns alone: what this program writes. For all else (delta-coded
+//! numbers, lists) the parquet crate makes arrays. All bytes were checked against their sums, and are
+//! still treated as if anybody could have written them.
+
+use std::cell::RefCell;
+
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use bytes::Bytes;
+use parquet::basic::Compression;
+
+use super::error::{BlockError, BlockResult};
+use super::hybrid::{Run, Runs};
+
+/// A page after decompression, and the rows that it is of.
+#[derive(Debug, Clone)]
+pub(super) struct Page {
+    pub(super) header: PageHeader,
+    pub(super) bytes: Bytes,
+}
+
+/// What a page says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PageHeader {
+    pub(super) page_type: i64,
+    uncompressed_bytes: i64,
+    compressed_bytes: i64,
+    /// Values, those that are null included; entries of a dictionary.
+    pub(super) n_values: usize,
+    pub(super) encoding: i64,
+    definition_encoding: i64,
+}
+
+pub(super) const DATA_PAGE: i64 = 0;
+pub(super) const DICTIONARY_PAGE: i64 = 2;
+pub(super) const PLAIN: i64 = 0;
+const PLAIN_DICTIONARY: i64 = 2;
+const RLE: i64 = 3;
+const RLE_DICTIONARY: i64 = 8;
+/// A page larger than this is none of ours: one value of a string is 1 MiB at most, a dictionary
+/// 8,192 values of pages of 32 KiB.
+const PAGE_BYTES_MAX: i64 = 64 << 20;
+/// Levels of structures in a header that are passed over.
+const DEPTH_MAX: usize = 8;
+
+thread_local! {
+    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn malformed(reason: &str) -> BlockError {
+    BlockError::malformed("a page", reason)
+}
+
+// === impl Page ===
+
+impl Page {
+    /// Reads one page from bytes that hold its header and content.
+    pub(super) fn decode(bytes: &Bytes, codec: Compression) -> BlockResult<Self> {
+        let mut reader = Compact { bytes, at: 0 };
+        let header = reader.page_header().ok_or_else(|| malformed("header"))?;
+        let sizes = 0..=PAGE_BYTES_MAX;
+        if !sizes.contains(&header.compressed_bytes) || !sizes.contains(&header.uncompressed_bytes)
+        {
+            return Err(malformed("size"));
+        }
+        let end = reader.at + header.compressed_bytes as usize;
+        if end > bytes.len() {
+            return Err(malformed("is longer than its place"));
+        }
+        let body = bytes.slice(reader.at..end);
+        let n_bytes = header.uncompressed_bytes as usize;
+        let plain = match codec {
+            Compression::UNCOMPRESSED => body,
+            Compression::ZSTD(_) => Bytes::from(unzstd(&body, n_bytes)?),
+            Compression::LZ4_RAW => Bytes::from(
+                lz4_flex::block::decompress(&body, n_bytes).map_err(|_| malformed("lz4"))?,
+            ),
+            _ => return Err(malformed("codec is not one of the format")),
+        };
+        if plain.len() != n_bytes {
+            return Err(malformed("is not as long as it says"));
+        }
+        Ok(Self {
+            header,
+            bytes: plain,
+        })
+    }
+
+    /// True for a data page that the functions here understand: of codes, or of plain values.
+    pub(super) fn is_flat(&self, of_codes: bool) -> bool {
+        let holds_codes = matches!(self.header.encoding, RLE_DICTIONARY | PLAIN_DICTIONARY);
+        self.header.page_type == DATA_PAGE
+            && self.header.definition_encoding == RLE
+            && holds_codes == of_codes
+            && (of_codes || self.header.encoding == PLAIN)
+    }
+
+    /// Splits levels and values. The levels are empty for a column without nulls.
+    fn parts(&self, optional: bool) -> BlockResult<(&[u8], &[u8])> {
+        if !optional {
+            return Ok((&[], &self.bytes));
+        }
+        let (len, rest) = self
+            .bytes
+            .split_first_chunk::<4>()
+            .ok_or_else(|| malformed("levels"))?;
+        rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+            .ok_or_else(|| malformed("levels"))
+    }
+
+    /// Appends a bit per row: that of its code, `when_null` where it has none.
+    pub(super) fn code_bits(
+        &self,
+        optional: bool,
+        hits: &CodeTable,
+        bits: &mut BooleanBufferBuilder,
+    ) -> BlockResult<()> {
+        let n_rows = self.header.n_values;
+        let (levels, values) = self.parts(optional)?;
+        let (width, codes) = values.split_first().unwrap_or((&0, &[]));
+        let n_values = n_present(optional, levels, n_rows)?;
+        if n_values == n_rows {
+            return hits.append(codes, *width, n_values, bits);
+        }
+        let mut of_values = BooleanBufferBuilder::new(n_values);
+        hits.append(codes, *width, n_values, &mut of_values)?;
+        spread(levels, n_rows, &of_values.finish(), hits.when_null, bits)
+    }
+
+    /// Appends a bit per row of a page of plain strings; false where null.
+    pub(super) fn text_bits(
+        &self,
+        optional: bool,
+        test: &mut (dyn FnMut(&[u8]) -> bool + Send),
+        bits: &mut BooleanBufferBuilder,
+    ) -> BlockResult<()> {
+        let n_rows = self.header.n_values;
+        let (levels, mut values) = self.parts(optional)?;
+        let n_values = n_present(optional, levels, n_rows)?;
+        let mut of_values = BooleanBufferBuilder::new(n_values);
+        for _ in 0..n_values {
+            let (value, rest) = text(values).ok_or_else(|| malformed("strings"))?;
+            of_values.append(test(value));
+            values = rest;
+        }
+        let of_values = of_values.finish();
+        if n_values == n_rows {
+            bits.append_buffer(&of_values);
+            return Ok(());
+        }
+        spread(levels, n_rows, &of_values, false, bits)
+    }
+
+    /// The code of each row, `u32::MAX` where null.
+    pub(super) fn codes(&self, optional: bool, out: &mut Vec<u32>) -> BlockResult<()> {
+        let n_rows = self.header.n_values;
+        let (levels, values) = self.parts(optional)?;
+        let (width, codes) = values.split_first().unwrap_or((&0, &[]));
+        let n_values = n_present(optional, levels, n_rows)?;
+        let first = out.len();
+        decode_codes(codes, *width, n_values, out)?;
+        if n_values == n_rows {
+            return Ok(());
+        }
+        let values = out.split_off(first);
+        let mut values = values.into_iter();
+        for run in Runs::new(levels, 1, n_rows) {
+            match run.ok_or_else(|| malformed("levels"))? {
+                Run::Same { value: 0, n } => out.extend(std::iter::repeat_n(u32::MAX, n)),
+                Run::Same { n, .. } => out.extend(values.by_ref().take(n)),
+                Run::Packed { bytes, n } => {
+                    for row in 0..n {
+                        let is_set = bytes.get(row / 8).is_some_and(|b| b >> (row % 8) & 1 == 1);
+                        let value = if is_set { values.next() } else { None };
+                        out.push(value.unwrap_or(u32::MAX));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first of some plain strings, and those behind it.
+pub(super) fn text(values: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = values.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+}
+
+fn unzstd(body: &[u8], n_bytes: usize) -> BlockResult<Vec<u8>> {
+    ZSTD.with_borrow_mut(|decompressor| {
+        if decompressor.is_none() {
+            *decompressor = zstd::bulk::Decompressor::new().ok();
+        }
+        decompressor
+            .as_mut()
+            .and_then(|decompressor| decompressor.decompress(body, n_bytes).ok())
+            .ok_or_else(|| malformed("zstd"))
+    })
+}
+
+fn n_present(optional: bool, levels: &[u8], n_rows: usize) -> BlockResult<usize> {
+    if !optional {
+        return Ok(n_rows);
+    }
+    let mut n_values = 0;
+    for run in Runs::new(levels, 1, n_rows) {
+        n_values += match run.ok_or_else(|| malformed("levels"))? {
+            Run::Same { value, n } => n * usize::from(value != 0),
+            Run::Packed { bytes, n } => (0..n.div_ceil(8))
+                .map(|at| {
+                    let left = n - at * 8;
+                    let mask = if left < 8 { (1u8 << left) - 1 } else { u8::MAX };
+                    bytes.get(at).map_or(0, |byte| (byte & mask).count_ones()) as usize
+                })
+                .sum(),
+        };
+    }
+    Ok(n_values)
+}
+
+/// Appends the bits of values at the rows that have one.
+fn spread(
+    levels: &[u8],
+    n_rows: usize,
+    of_values: &BooleanBuffer,
+    when_null: bool,
+    bits: &mut BooleanBufferBuilder,
+) -> BlockResult<()> {
+    let mut at = 0;
+    for run in Runs::new(levels, 1, n_rows) {
+        match run.ok_or_else(|| malformed("levels"))? {
+            Run::Same { value: 0, n } => bits.append_n(n, when_null),
+            Run::Same { n, .. } => {
+                if at + n > of_values.len() {
+                    return Err(malformed("levels"));
+                }
+                bits.append_buffer(&of_values.slice(at, n));
+                at += n;
+            }
+            Run::Packed { bytes, n } => {
+                for row in 0..n {
+                    let is_set = bytes.get(row / 8).is_some_and(|b| b >> (row % 8) & 1 == 1);
+                    bits.append(match is_set {
+                        true => at < of_values.len() && of_values.value(at),
+                        false => when_null,
+                    });
+                    at += usize::from(is_set);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One bit per dictionary entry, made to be looked up fast.
+#[derive(Debug)]
+pub(super) struct CodeTable {
+    /// A byte per code, as many as a power of two.
+    hits: Vec<u8>,
+    pub(super) when_null: bool,
+    /// True if no row can have its bit set.
+    pub(super) is_empty: bool,
+}
+
+// === impl CodeTable ===
+
+impl CodeTable {
+    pub(super) fn new(hits: &BooleanBuffer, when_null: bool) -> Self {
+        let mut table: Vec<u8> = hits.iter().map(u8::from).collect();
+        table.resize(table.len().next_power_of_two().max(1), 0);
+        Self {
+            hits: table,
+            when_null,
+            is_empty: !hits.has_true() && !when_null,
+        }
+    }
+
+    /// A code beyond the dictionary has no bit: it is never written.
+    fn hit(&self, code: u32) -> u8 {
+        self.hits.get(code as usize).copied().unwrap_or(0)
+    }
+
+    fn append(
+        &self,
+        codes: &[u8],
+        width: u8,
+        n: usize,
+        bits: &mut BooleanBufferBuilder,
+    ) -> BlockResult<()> {
+        for run in Runs::new(codes, width, n) {
+            match run.ok_or_else(|| malformed("codes"))? {
+                Run::Same { value, n } => bits.append_n(n, self.hit(value) == 1),
+                Run::Packed { bytes, n } => {
+                    let mut packed = Vec::with_capacity(n.div_ceil(8));
+                    for_each_eight(bytes, width, |codes| {
+                        let mut byte = 0;
+                        for (i, code) in codes.iter().enumerate() {
+                            byte |= self.hit(*code) << i;
+                        }
+                        packed.push(byte);
+                    });
+                    packed.resize(n.div_ceil(8), 0);
+                    bits.append_packed_range(0..n, &packed);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode_codes(codes: &[u8], width: u8, n: usize, out: &mut Vec<u32>) -> BlockResult<()> {
+    let first = out.len();
+    for run in Runs::new(codes, width, n) {
+        match run.ok_or_else(|| malformed("codes"))? {
+            Run::Same { value, n } => out.extend(std::iter::repeat_n(value, n)),
+            Run::Packed { bytes, n } => {
+                let end = out.len() + n;
+                for_each_eight(bytes, width, |codes| out.extend_from_slice(codes));
+                out.resize(end, u32::MAX);
+            }
+        }
+    }
+    out.truncate(first + n);
+    Ok(())
+}
+
+/// Unpacks eight codes at a time, which take as many bytes as a code has bits.
+fn for_each_eight(bytes: &[u8], width: u8, mut visit: impl FnMut(&[u32; 8])) {
+    let width = usize::from(width);
+    let mask = if width >= 32 {
+        u64::from(u32::MAX)
+    } else {
+        (1u64 << width) - 1
+    };
+    let mut codes = [0u32; 8];
+    for eight in bytes.chunks_exact(width.max(1)) {
+        if width <= 8 {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(eight) {
+                *to = *from;
+            }
+            let word = u64::from_le_bytes(word);
+            for (i, code) in codes.iter_mut().enumerate() {
+                *code = (word >> (i * width) & mask) as u32;
+            }
+        } else {
+            let (mut word, mut n_bits) = (0u64, 0);
+            let mut rest = eight.iter();
+            for code in &mut codes {
+                while n_bits < width {
+                    word |= u64::from(rest.next().copied().unwrap_or(0)) << n_bits;
+                    n_bits += 8;
+                }
+                *code = (word & mask) as u32;
+                word >>= width;
+                n_bits -= width;
+            }
+        }
+        visit(&codes);
+    }
+}
+
+/// Thrift's compact protocol, as far as a page header needs it.
+struct Compact<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Compact<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn int(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// Number and type of the next field; `None` inside for the end of the structure.
+    fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
+        let head = self.byte()?;
+        if head == 0 {
+            return Some(None);
+        }
+        *last = match head >> 4 {
+            0 => self.int()?,
+            delta => *last + i64::from(delta),
+        };
+        Some(Some((*last, head & 15)))
+    }
+
+    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        match kind {
+            1 | 2 => {}
+            3 => {
+                self.byte()?;
+            }
+            4..=6 => {
+                self.varint()?;
+            }
+            7 => self.at = self.at.checked_add(8)?,
+            8 => {
+                let len = usize::try_from(self.varint()?).ok()?;
+                self.at = self
+                    .at
+                    .checked_add(len)
+                    .filter(|at| *at <= self.bytes.len())?;
+            }
+            12 => {
+                let mut last = 0;
+                while let Some((_, kind)) = self.field(&mut last)? {
+                    self.skip(kind, depth + 1)?;
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn page_header(&mut self) -> Option<PageHeader> {
+        let mut header = PageHeader::default();
+        let mut last = 0;
+        while let Some((field, kind)) = self.field(&mut last)? {
+            match (field, kind) {
+                (1, 5) => header.page_type = self.int()?,
+                (2, 5) => header.uncompressed_bytes = self.int()?,
+                (3, 5) => header.compressed_bytes = self.int()?,
+                (5 | 7, 12) => self.inner_header(&mut header)?,
+                _ => self.skip(kind, 0)?,
+            }
+        }
+        Some(header)
+    }
+
+    /// Of a data page or of a dictionary: the fields that matter have the same numbers.
+    fn inner_header(&mut self, header: &mut PageHeader) -> Option<()> {
+        let mut last = 0;
+        while let Some((field, kind)) = self.field(&mut last)? {
+            match (field, kind) {
+                (1, 5) => header.n_values = usize::try_from(self.int()?).ok()?,
+                (2, 5) => header.encoding = self.int()?,
+                (3, 5) => header.definition_encoding = self.int()?,
+                _ => self.skip(kind, 0)?,
+            }
+        }
+        Some(())
+    }
+}
