@@ -57,6 +57,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     let storage::Opened {
         store,
         workers,
+        cache,
         locks: _locks,
     } = opened.context("opening the store")?;
     let workers = workers
@@ -64,7 +65,12 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         .context("starting the workers of the store")?;
     let stop = CancellationToken::new();
     let addresses = ports.addresses();
-    let process = Process::new(Arc::clone(&store), loaded, &addresses, stop.clone());
+    let process = Process::new(
+        (Arc::clone(&store), cache),
+        loaded,
+        &addresses,
+        stop.clone(),
+    );
     watch_status(&ingest_runtime, &process, &stop);
     let serving = start_serving(
         config,

@@ -181,7 +181,12 @@ impl Predicate {
                 .map_err(Box::new)
         };
         compile(pattern).map_err(regex_error)?;
-        let regex = compile(&format!("^(?:{pattern})$")).map_err(regex_error)?;
+        // To search for what stands between two `.*` is the same and costs a fraction.
+        let searched = searched_for(pattern).and_then(|inner| compile(inner).ok());
+        let regex = match searched {
+            Some(regex) => regex,
+            None => compile(&format!("^(?:{pattern})$")).map_err(regex_error)?,
+        };
         Ok(Self::Regex {
             regex: Arc::new(regex),
             pattern: Arc::from(pattern),
@@ -257,6 +262,17 @@ fn within(op: CompareOp, min: Ordering, max: Ordering) -> bool {
         CompareOp::Greater => max == Ordering::Greater,
         CompareOp::GreaterOrEqual => max != Ordering::Less,
     }
+}
+
+/// What must occur somewhere in a text that matches `.*inner.*`. Only where that is plain to see: with
+/// an alternation, a group or a flag the two `.*` may belong to a part of the pattern.
+fn searched_for(pattern: &str) -> Option<&str> {
+    let inner = pattern.strip_prefix(".*")?.strip_suffix(".*")?;
+    let is_plain = !inner.contains(['|', '(', ')'])
+        // These would change the first `.*`, or the dot of the second.
+        && !inner.starts_with(['?', '*', '+', '{'])
+        && !inner.ends_with('\\');
+    is_plain.then_some(inner)
 }
 
 fn regex_matches(regex: &Regex, negated: bool, value: Value<'_>) -> bool {

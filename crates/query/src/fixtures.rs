@@ -16,8 +16,8 @@ use rand::{Rng, SeedableRng};
 use tracewell_model::clock::TimeRange;
 use tracewell_model::source::{
     KeyAnswer, KeyInfo, KeyQuery, KeyValueInfo, KeyWhat, LeafBatch, LeafQuery, LeafTrace,
-    QueryContext, Snapshot, Snapshots, SourceError, SourceResult, SourceSummary, SpanSource,
-    TraceRoot, TraceRow,
+    QueryContext, SharedWanted, Snapshot, Snapshots, SourceError, SourceResult, SourceSummary,
+    SpanSource, TraceRoot, TraceRow,
 };
 use tracewell_model::{
     AttributeScope, AttributeValue, Clock, Column, Event, Filter, KeyValue, Link, Resource, Scope,
@@ -414,12 +414,6 @@ impl PlainSource {
         let mut bits: Vec<Vec<bool>> = vec![Vec::new(); query.filters.len()];
         let mut traces = Vec::new();
         for (id, spans) in chunk {
-            if self.shared.contains(id) {
-                shared.push(*id);
-                if query.only.is_none() {
-                    continue;
-                }
-            }
             let from = rows.len() as u32;
             let facts = TraceFacts::of(spans);
             for span in spans.iter() {
@@ -432,7 +426,11 @@ impl PlainSource {
                     }
                 }
             }
-            if rows.len() as u32 > from {
+            let has_match = rows.len() as u32 > from;
+            if self.shared.contains(id) && (has_match || query.shared == SharedWanted::InWindow) {
+                shared.push(*id);
+            }
+            if has_match {
                 traces.push(LeafTrace {
                     trace_id: *id,
                     from,

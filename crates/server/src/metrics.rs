@@ -115,6 +115,11 @@ metrics! {
         ["tempo_live_store_live_trace_bytes"];
     TracesCreated = "head_traces_created", Counter, "Traces begun in the head, by tenant",
         ["tempo_ingester_traces_created_total", "tempo_live_store_traces_created_total"];
+    // What queries keep of blocks.
+    CacheHits = "block_cache_hits", Counter, "Reads of blocks answered from memory", [];
+    CacheMisses = "block_cache_misses", Counter, "Reads of blocks not found in memory", [];
+    CacheBytes = "block_cache_bytes", Gauge, "Bytes of blocks in memory", [];
+    CacheBytesMax = "block_cache_bytes_max", Gauge, "Bytes of blocks that may be in memory", [];
     // Blocks.
     Blocks = "blocks", Gauge, "Live blocks, by level", [];
     BlocklistLength = "blocklist_length", Gauge, "Live blocks, by tenant",

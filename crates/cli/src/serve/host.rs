@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracewell_server::metrics::{Metric, Samples};
 use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, ServiceState};
 use tracewell_store::Store;
+use tracewell_store::block::BlockCache;
 use tracewell_store::status::StoreStatus;
 
 use super::ports::Addresses;
@@ -19,6 +20,7 @@ use crate::config::{Config, reference};
 #[derive(Debug)]
 pub(super) struct Process {
     store: Arc<Store>,
+    cache: Arc<BlockCache>,
     loaded: Loaded,
     addresses: Addresses,
     stop: CancellationToken,
@@ -31,13 +33,14 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(
-        store: Arc<Store>,
+        (store, cache): (Arc<Store>, Arc<BlockCache>),
         loaded: &Loaded,
         addresses: &Addresses,
         stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
+            cache,
             loaded: loaded.clone(),
             addresses: addresses.clone(),
             stop,
@@ -215,6 +218,11 @@ impl Host for Process {
                 samples.add(metric, Vec::new(), value);
             }
         }
+        let cache = self.cache.status();
+        samples.add(Metric::CacheHits, Vec::new(), cache.hits);
+        samples.add(Metric::CacheMisses, Vec::new(), cache.misses);
+        samples.add(Metric::CacheBytes, Vec::new(), cache.bytes);
+        samples.add(Metric::CacheBytesMax, Vec::new(), cache.bytes_max);
         let Some(status) = self.status() else {
             return;
         };

@@ -26,6 +26,8 @@ const LOCK: &str = "lock";
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
     pub(super) workers: Workers,
+    /// What queries keep of blocks.
+    pub(super) cache: Arc<BlockCache>,
     pub(super) locks: Vec<Box<dyn DiskLock>>,
 }
 
@@ -74,6 +76,7 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     Ok(Opened {
         store,
         workers,
+        cache,
         locks,
     })
 }

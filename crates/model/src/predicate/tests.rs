@@ -126,3 +126,52 @@ fn bounds_exclude_only_what_cannot_match() {
     let differs = compare(CompareOp::NotEqual, Operand::Int(5));
     assert!(!differs.may_match(Bounds::Int { min: 5, max: 5 }));
 }
+
+#[test]
+fn what_is_searched_for_matches_as_the_whole_pattern_does() {
+    let texts = [
+        "", "a", "b", "ab", "xaby", "a.b", "a\nb", "x\nab\ny", "aab", "a*", "[a]", "\\", "ba",
+        "a|b",
+    ];
+    let patterns = [
+        ".*a.*",
+        ".*ab.*",
+        ".*a.b.*",
+        ".*a|b.*",
+        ".*(a|b).*",
+        ".*?ab.*",
+        ".*ab.*?",
+        ".**a.*",
+        ".*^a.*",
+        ".*b$.*",
+        ".*[ab].*",
+        ".*\\.*",
+        ".*\\\\.*",
+        ".*.*",
+        ".*",
+        ".*\\ba.*",
+        ".*a+.*",
+        ".*a{2}.*",
+        ".*(?i)A.*",
+        ".*(?-s).b.*",
+        ".*a\\.b.*",
+        ".*[.].*",
+        ".*(?x) a .*",
+        ".*\\z.*",
+        ".*\\Aa.*",
+    ];
+    for pattern in patterns {
+        let Ok(predicate) = Predicate::regex(pattern, false, 1 << 20) else {
+            continue;
+        };
+        let syntax = regex_automata::util::syntax::Config::new().dot_matches_new_line(true);
+        let whole = regex_automata::meta::Regex::builder()
+            .syntax(syntax)
+            .build(&format!("^(?:{pattern})$"))
+            .unwrap();
+        for text in texts {
+            let found = predicate.matches(Value::String(text));
+            assert_eq!(found, whole.is_match(text), "{pattern:?} on {text:?}");
+        }
+    }
+}

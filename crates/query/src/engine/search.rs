@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::BoxStream;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
@@ -35,6 +36,8 @@ const ROWS_AT_ONCE: usize = 4_096;
 /// Shared traces that are evaluated at once: at first as many as the answer may need, then twice as
 /// many each time, since a rare match is best looked for in few large steps.
 const OPEN_AT_ONCE: std::ops::RangeInclusive<usize> = 32..=4_096;
+/// Sources that are read at the same time, once the newest was not enough.
+const SOURCES_AT_ONCE: usize = 2;
 /// Spans that are fetched at once: about 1.3 KB each as plain spans is 16 MB.
 const SPANS_AT_ONCE: u64 = 12_000;
 
@@ -128,6 +131,7 @@ struct Reading<'a> {
     batches: BoxStream<'a, SourceResult<LeafBatch>>,
     /// No trace that is left starts later.
     unread_start_max: u64,
+    is_done: bool,
 }
 
 impl Question {
@@ -177,33 +181,33 @@ fn adds_fragments(plan: &Plan, sources: &[Arc<dyn SpanSource>], window: TimeRang
 impl Search<'_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let mut readings = self.open(sources);
+        let mut n_at_once = 1;
         loop {
             // The newest first: what it delivers settles most.
-            let newest = readings
-                .iter_mut()
-                .enumerate()
-                .max_by_key(|(index, reading)| (reading.unread_start_max, Reverse(*index)));
-            let unread = newest.as_ref().map(|(_, reading)| reading.unread_start_max);
+            readings.sort_by_key(|reading| Reverse(reading.unread_start_max));
+            let unread = readings.first().map(|reading| reading.unread_start_max);
             self.settle(unread).await?;
-            if self.traces.len() >= self.limit || !self.run.may_go_on()? {
+            if self.traces.len() >= self.limit || !self.run.may_go_on()? || readings.is_empty() {
                 return Ok(());
             }
-            let Some((index, reading)) = newest else {
-                return Ok(());
-            };
-            let answer = reading.batches.next().await;
-            let batch = match answer {
-                None => None,
-                Some(answer) => self.run.note(reading.source, answer)?,
-            };
-            let left = batch.and_then(|batch| {
-                self.take(&batch);
-                batch.unread_start_max
-            });
-            match left {
-                Some(left) => reading.unread_start_max = left.min(reading.unread_start_max),
-                None => drop(readings.swap_remove(index)),
+            let newest = readings.iter_mut().take(n_at_once);
+            let answers = join_all(newest.map(|reading| reading.batches.next())).await;
+            for (reading, answer) in readings.iter_mut().zip(answers) {
+                let batch = match answer {
+                    None => None,
+                    Some(answer) => self.run.note(reading.source, answer)?,
+                };
+                let left = batch.and_then(|batch| {
+                    self.take(&batch);
+                    batch.unread_start_max
+                });
+                match left {
+                    Some(left) => reading.unread_start_max = left.min(reading.unread_start_max),
+                    None => reading.is_done = true,
+                }
             }
+            readings.retain(|reading| !reading.is_done);
+            n_at_once = SOURCES_AT_ONCE;
             if !self.candidates.cut() {
                 self.run
                     .miss("more traces may match than the memory of a query holds".to_owned());
@@ -238,6 +242,7 @@ impl Search<'_> {
                     batches: source.leaves(query, self.run.ctx.clone()),
                     // A trace with a span in the window starts before its end.
                     unread_start_max: source.summary().trace_start_max.min(self.window.end),
+                    is_done: false,
                 }
             })
             .collect()
@@ -343,6 +348,8 @@ impl Search<'_> {
     async fn verify(&mut self, places: Vec<Place>) -> Result<()> {
         let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
         ids.sort_unstable();
+        // A trace has two places if sources did not agree that it is shared.
+        ids.dedup();
         let rows = self.run.rows(&ids).await?;
         let mut chunk = Vec::new();
         let mut n_spans = 0;

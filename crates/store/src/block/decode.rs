@@ -72,15 +72,17 @@ fn codes(strings: &mut Interner, texts: &Texts, n: usize) -> Vec<StringCode> {
     let empty = strings.intern(b"");
     match texts {
         Texts::Codes(keys, values) => {
-            let codes: Vec<StringCode> = (0..values.len())
-                .map(|at| strings.intern(values.value(at).as_bytes()))
-                .collect();
+            // Of a dictionary a few rows use a few entries.
+            let mut codes: Vec<Option<StringCode>> = vec![None; values.len()];
+            let mut code =
+                |key: i32| {
+                    let code = codes.get_mut(key as usize)?;
+                    Some(*code.get_or_insert_with(|| {
+                        strings.intern(values.value(key as usize).as_bytes())
+                    }))
+                };
             keys.iter()
-                .map(|key| {
-                    key.and_then(|key| codes.get(key as usize))
-                        .copied()
-                        .unwrap_or(empty)
-                })
+                .map(|key| key.and_then(&mut code).unwrap_or(empty))
                 .collect()
         }
         Texts::Plain(_) => (0..n)

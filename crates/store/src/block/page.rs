@@ -230,6 +230,10 @@ fn spread(
     when_null: bool,
     bits: &mut BooleanBufferBuilder,
 ) -> BlockResult<()> {
+    if !when_null && !of_values.has_true() {
+        bits.append_n(n_rows, false);
+        return Ok(());
+    }
     let mut at = 0;
     for run in Runs::new(levels, 1, n_rows) {
         match run.ok_or_else(|| malformed("levels"))? {

@@ -422,6 +422,7 @@ impl GroupTraces {
             from += rest.partition_point(|run| run.trace_id < *id);
             if runs.get(from).is_some_and(|run| run.trace_id == *id) {
                 found.push(range.start + from);
+                from += 1;
             }
         }
         found

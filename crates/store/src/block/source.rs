@@ -30,6 +30,10 @@ use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
 use crate::shared::SharedTraces;
 use crate::table::DictionaryBuilder;
 
+/// Groups of a block that one query scans at the same time. Each holds the pages of a column: 8 MB for
+/// 200,000 strings of 40 bytes.
+const GROUPS_AT_ONCE: usize = 2;
+
 #[derive(Debug)]
 pub struct BlockSource {
     reader: Arc<BlockReader>,
@@ -135,21 +139,27 @@ impl BlockSource {
         Ok(false)
     }
 
-    async fn scan(
+    /// Scans one group; where there is a runtime, as a task of its own.
+    fn scan(
         &self,
-        query: &LeafQuery,
-        group: usize,
-        next: Option<u64>,
+        query: &Arc<LeafQuery>,
+        (group, next): (usize, Option<u64>),
         ctx: &QueryContext,
-    ) -> SourceResult<LeafBatch> {
-        let scan = GroupScan {
-            reader: &self.reader,
-            query,
-            shared: &self.shared.ids(),
-            group,
-            ctx,
+    ) -> impl Future<Output = SourceResult<LeafBatch>> + Send + use<> {
+        let (reader, shared) = (Arc::clone(&self.reader), Arc::clone(&self.shared));
+        let (query, ctx) = (Arc::clone(query), ctx.clone());
+        let name = self.summary.name.clone();
+        let scan = async move {
+            let scan = GroupScan {
+                reader: &reader,
+                query: &query,
+                shared: &shared.ids(),
+                group,
+                ctx: &ctx,
+            };
+            scan.run(next).await
         };
-        scan.run(next).await
+        beside(scan, name)
     }
 
     /// Per group, the numbers of the trace rows of these ids.
@@ -475,12 +485,18 @@ impl SpanSource for BlockSource {
         plan.into_stream()
             .flat_map(move |(order, query, ctx)| match order {
                 Err(error) => futures::stream::iter([Err(error)]).boxed(),
-                Ok(order) => futures::stream::iter(order)
-                    .then(move |(group, next)| {
+                Ok(mut order) => {
+                    // The newest group is often all that an answer needs.
+                    let rest = order.split_off(order.len().min(1));
+                    let first = futures::stream::iter(order);
+                    let first = {
                         let (query, ctx) = (Arc::clone(&query), ctx.clone());
-                        async move { self.scan(&query, group, next, &ctx).await }
-                    })
-                    .boxed(),
+                        first.then(move |place| self.scan(&query, place, &ctx))
+                    };
+                    let rest = futures::stream::iter(rest);
+                    let rest = rest.map(move |place| self.scan(&query, place, &ctx));
+                    first.chain(rest.buffered(GROUPS_AT_ONCE)).boxed()
+                }
             })
             .boxed()
     }
@@ -523,6 +539,27 @@ impl SpanSource for BlockSource {
 
     fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
         self.reader.may_contain(id)
+    }
+}
+
+/// Runs work as a task of the current runtime, so that several go on at the same time, or here if there
+/// is none. The task ends with the future.
+async fn beside<T: Send + 'static>(
+    work: impl Future<Output = SourceResult<T>> + Send + 'static,
+    source_name: String,
+) -> SourceResult<T> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return work.await;
+    };
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn_on(work, &runtime);
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Some(Err(_)) | None => Err(SourceError::Io {
+            source_name,
+            reason: "the scan was ended".to_owned(),
+        }),
     }
 }
 

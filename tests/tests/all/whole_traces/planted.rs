@@ -242,8 +242,11 @@ struct Faulty {
 impl Faulty {
     fn spoil_batch(&self, batch: &mut LeafBatch, whole: bool) {
         match self.bug {
-            Bug::SharedTracesLeftOut => batch.shared.clear(),
-            Bug::AndPerSource if whole => {
+            Bug::SharedTracesLeftOut => {
+                let shared = std::mem::take(&mut batch.shared);
+                batch.traces.retain(|run| !shared.contains(&run.trace_id));
+            }
+            Bug::AndPerSource => {
                 let bits = &batch.bits;
                 batch.traces.retain(|run| {
                     let (from, n) = (run.from as usize, (run.to - run.from) as usize);
