@@ -205,6 +205,7 @@ impl Parts {
         let blocks = open_blocks(&self.config, &self.format, &self.objects, &manifest).await;
         let mut wal_options = self.config.wal.clone();
         wal_options.durability = self.config.durability;
+        wal_options.reserve_bytes = self.config.limits.disk_reserve_bytes;
         let covered_max = manifest.covered.iter().map(|range| range.to).max();
         wal_options.next_at_least = LogPosition(covered_max.unwrap_or(0));
         // The head begins where the manifest ends, which is known once the log has told its id.
@@ -240,6 +241,7 @@ impl Parts {
             arrivals: Mutex::default(),
             in_flight_bytes: AtomicU64::new(0),
             disk_is_low: AtomicBool::new(false),
+            unchecked_bytes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             poisoned: Mutex::default(),
             writing: Mutex::default(),

@@ -28,7 +28,7 @@ use tracewell_model::{Clock, Limits, SpanBatch};
 
 use crate::codec::{BlockFormat, BlockReader};
 use crate::dedup::{RequestKey, Requests, Ticket, Turn};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskSpace};
 use crate::error::{StoreError, StoreResult};
 use crate::head::{Generation, Head, Reservation};
 use crate::manifest::ledger::Ledger;
@@ -105,6 +105,8 @@ pub(crate) struct Core {
     pub(crate) arrivals: Mutex<Arrivals>,
     pub(crate) in_flight_bytes: AtomicU64,
     pub(crate) disk_is_low: AtomicBool,
+    /// Admitted since the space was looked at.
+    pub(crate) unchecked_bytes: AtomicU64,
     pub(crate) stopping: AtomicBool,
     pub(crate) poisoned: Mutex<Option<String>>,
     /// Blocks that are being written: no manifest names them yet, and the sweep leaves them alone.
@@ -139,6 +141,11 @@ struct Room {
     _head: Reservation,
 }
 
+/// A file of the log holds some hundred small requests at least.
+const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+/// Admitted before the space of the volume is looked at again.
+const SPACE_CHECK_BYTES_MIN: u64 = 64 << 10;
+
 // === impl StoreConfig ===
 
 impl StoreConfig {
@@ -163,6 +170,19 @@ impl StoreConfig {
 }
 
 impl StoreConfig {
+    /// Takes in what is meant for large volumes, so that a small one is not filled by what is
+    /// kept ready or written twice for a moment: of a volume, the reserve is a tenth at most, a file of
+    /// the log a 64th, and the blocks of one merge together a 16th. So with blocks and log at the
+    /// 80 % of the default, a merge, a spare and the reserve fit into the rest.
+    pub fn fit(&mut self, volume: DiskSpace) {
+        let reserve = &mut self.limits.disk_reserve_bytes;
+        *reserve = (*reserve).min(volume.total / 10);
+        let segment = &mut self.wal.segment_bytes;
+        *segment = (*segment).min((volume.total / 64).max(SEGMENT_BYTES_MIN));
+        let merged = &mut self.merge.bytes_max;
+        *merged = (*merged).min(volume.total / 16);
+    }
+
     /// Where the objects of a block lie.
     pub fn block_folder(&self, id: BlockId) -> Path {
         self.blocks_folder().join(id.to_string())
@@ -254,6 +274,11 @@ impl Store {
                 seen: bytes,
                 max,
             });
+        }
+        // In the second between two rounds of upkeep more can be written than the reserve holds.
+        let n = core.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if n > core.config.limits.disk_reserve_bytes / 8 + SPACE_CHECK_BYTES_MIN {
+            self.check_space();
         }
         if core.disk_is_low.load(Ordering::Relaxed) {
             return Err(busy("limits.disk_reserve_bytes", RETRY_AFTER));

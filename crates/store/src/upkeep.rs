@@ -11,6 +11,9 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
+use tracewell_model::sink::LogPosition;
+
+use crate::disk::DiskSpace;
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockId, Change};
 use crate::metrics::StoreMetrics;
@@ -29,13 +32,15 @@ impl Store {
         let settled = self.settle(false).await;
         let deleted = self.delete_retired().await;
         let swept = self.sweep_if_due().await;
+        self.expire_log().await;
         retained.and(settled).and(deleted).and(swept)
     }
 
     /// Looks at the free space of the volume and says whether ingest may go on.
     pub fn check_space(&self) {
         let core = &self.core;
-        match core.disk.space(&core.config.data_dir) {
+        core.unchecked_bytes.store(0, Ordering::Relaxed);
+        match self.space() {
             Ok(space) => {
                 let is_low = space.free < core.config.limits.disk_reserve_bytes;
                 if core.disk_is_low.swap(is_low, Ordering::Relaxed) != is_low {
@@ -51,6 +56,22 @@ impl Store {
         }
     }
 
+    /// Lets files of the log go that hold old records, which all lie in blocks.
+    async fn expire_log(&self) {
+        if self.wal.expire() {
+            let covered = self.ledger.lock().await.forgettable_to();
+            self.wal.forget(LogPosition(covered));
+        }
+    }
+
+    /// The space of the volume, or of that of two that has less: the log may lie on its own.
+    fn space(&self) -> std::io::Result<DiskSpace> {
+        let core = &self.core;
+        let data = core.disk.space(&core.config.data_dir)?;
+        let log = core.disk.space(&core.config.wal.dir)?;
+        Ok(if log.free < data.free { log } else { data })
+    }
+
     /// Drops the blocks that have expired.
     pub async fn retain(&self) -> StoreResult<()> {
         // A merge that runs must not bring back what expires.
@@ -60,7 +81,11 @@ impl Store {
         let blocks = core.blocks.load();
         let live = blocks.live.iter().map(|block| &block.entry);
         let missing = blocks.missing.iter().map(|block| &block.entry);
-        let expired = self.retention.expired(live.chain(missing), now);
+        // The policy is about all that is kept, and the log keeps spans too.
+        let mut retention = self.retention;
+        let log_bytes = self.wal.stats().log_bytes;
+        retention.bytes_max = retention.bytes_max.saturating_sub(log_bytes);
+        let expired = retention.expired(live.chain(missing), now);
         if expired.is_empty() {
             return Ok(());
         }

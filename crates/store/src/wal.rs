@@ -93,6 +93,12 @@ pub struct WalOptions {
     pub queue_bytes_max: u64,
     /// All segments with records: sixteen times the head.
     pub log_bytes_max: u64,
+    /// A file holds nothing older: it is written from its beginning again, and when that was so long
+    /// ago the log goes on in another one. With the time of two restarts in between it is gone
+    /// within a day, as retention promises.
+    pub file_age_max: Duration,
+    /// Free space that files are not filled into beforehand.
+    pub reserve_bytes: u64,
     /// Segments filled beforehand. One lasts for a second at 64 MB/s, which is as long as filling takes.
     pub n_spares: usize,
 }
@@ -185,6 +191,8 @@ struct Queue<P> {
     requests: VecDeque<Request<P>>,
     bytes: u64,
     stopping: bool,
+    /// The log is to go on in another segment.
+    roll: bool,
     /// Why nothing is taken any more.
     stopped_for: Option<String>,
 }
@@ -213,6 +221,8 @@ impl WalOptions {
             record_bytes_max: 64 * MIB,
             queue_bytes_max: 32 * MIB,
             log_bytes_max: 2_048 * MIB,
+            file_age_max: Duration::from_secs(6 * 3_600),
+            reserve_bytes: 0,
             n_spares: 1,
         }
     }
@@ -235,7 +245,7 @@ impl<P: Send + 'static> Wal<P> {
     ) -> Result<Self, WalError> {
         let dir = &options.dir;
         create_dir_durably(&*disk, dir).map_err(WalError::io("create", dir))?;
-        let found = Found::scan(&*disk, dir)?;
+        let found = Found::scan(&*disk, dir, &*clock)?;
         let log_id = found.log_id.unwrap_or(options.new_log_id);
         let next = found.next.max(options.next_at_least.0);
         let shared = Arc::new(Shared {
@@ -246,6 +256,7 @@ impl<P: Send + 'static> Wal<P> {
             segments: Mutex::new(found.segments),
             spares: Spares::new(
                 Arc::clone(&disk),
+                Arc::clone(&clock),
                 options.clone(),
                 log_id,
                 found.counter,
@@ -319,10 +330,10 @@ impl<P: Send + 'static> Wal<P> {
     }
 
     /// Everything before the position may go: files that hold nothing else are used again. Returns at
-    /// once. The last segment with a record stays, so that numbers outlive records.
+    /// once. The last segment with a durable header stays, so that numbers outlive records.
     pub fn forget(&self, up_to: LogPosition) {
         let mut segments = self.shared.segments.lock();
-        let Some(last) = segments.iter().rposition(|segment| segment.holds_records()) else {
+        let Some(last) = segments.iter().rposition(|segment| segment.holds_place()) else {
             return;
         };
         let n_old = segments
@@ -335,6 +346,24 @@ impl<P: Send + 'static> Wal<P> {
         for segment in old {
             self.shared.spares.recycle(segment);
         }
+    }
+
+    /// Sees to it that no file holds what was written longer ago than `file_age_max`, as far as it may
+    /// be forgotten. To be called now and then; returns at once. True if there are old segments that
+    /// [`Wal::forget`] has yet to let go.
+    pub fn expire(&self) -> bool {
+        let shared = &self.shared;
+        shared.spares.expire();
+        let segments = shared.segments.lock();
+        let is_old = |segment: &Arc<Segment>| shared.spares.is_old(segment.since);
+        let roll = segments.last().is_some_and(is_old);
+        let forget = segments.iter().rev().skip(1).any(is_old);
+        drop(segments);
+        if roll {
+            shared.queue.lock().roll = true;
+            shared.wake.notify_one();
+        }
+        forget
     }
 
     /// The position that the next durable record gets at least.
@@ -504,6 +533,7 @@ impl<P> Default for Queue<P> {
             requests: VecDeque::new(),
             bytes: 0,
             stopping: false,
+            roll: false,
             stopped_for: None,
         }
     }

@@ -70,6 +70,12 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     store.retention_bytes = Some(share(config.retention.disk, &*disk, &blocks)?);
     store.max_block_duration = config.storage.max_block_duration;
     store.merge = MergePolicy::new(config.limits.merge_bytes(), format.version());
+    for folder in [&blocks, &wal] {
+        let volume = disk.space(folder).with_context(|| {
+            format!("asking for the size of the volume of {}", folder.display())
+        })?;
+        store.fit(volume);
+    }
     store.wal.dir = wal;
     let opened = Store::open(store, format, disk, objects, clock, Vec::new()).await;
     let (store, workers) = opened?;

@@ -4,7 +4,10 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use tracewell_model::Clock;
 
 use super::WalError;
 use super::format::{Epoch, PAGE_BYTES, SLOT_BYTES, SegmentHeader, VERSION, round_up};
@@ -33,7 +36,15 @@ pub(super) struct Segment {
     end: AtomicU64,
     /// Bytes in use.
     bytes: AtomicU64,
+    /// Nothing in the file was written before.
+    pub(super) since: Moment,
+    /// Its header is durable: numbers go on from it, whether a record follows or not.
+    begun: AtomicBool,
 }
+
+/// Monotonic time of the log's clock, which for files of an earlier process lies before its zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(pub(super) i128);
 
 /// A file that is ready to become a segment.
 #[derive(Debug)]
@@ -43,6 +54,8 @@ pub(super) struct Spare {
     pub(super) epoch: Epoch,
     /// It may be written up to here without growing.
     pub(super) bytes: u64,
+    /// When the oldest of what it still holds was written; `None` if it holds nothing but zeros.
+    pub(super) since: Option<Moment>,
 }
 
 /// What a directory holds.
@@ -51,7 +64,7 @@ pub(super) struct Found {
     /// In the order of the log.
     pub(super) segments: Vec<Arc<Segment>>,
     /// Files that hold nothing of use and may be used again.
-    pub(super) unused: Vec<PathBuf>,
+    pub(super) unused: Vec<(PathBuf, Moment)>,
     pub(super) log_id: Option<u128>,
     /// The largest counter of an epoch.
     pub(super) counter: u32,
@@ -64,7 +77,7 @@ pub(super) struct Found {
 // === impl Segment ===
 
 impl Segment {
-    pub(super) fn new(spare: Spare, header: SegmentHeader) -> Self {
+    pub(super) fn new(spare: Spare, header: SegmentHeader, now: Moment) -> Self {
         Self {
             path: spare.path,
             file: spare.file,
@@ -73,6 +86,8 @@ impl Segment {
             first: header.first,
             end: AtomicU64::new(header.first),
             bytes: AtomicU64::new(0),
+            since: spare.since.unwrap_or(now),
+            begun: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +101,17 @@ impl Segment {
 
     pub(super) fn holds_records(&self) -> bool {
         self.end() > self.first
+    }
+
+    /// Whether numbers go on from this segment if those before it go.
+    pub(super) fn holds_place(&self) -> bool {
+        self.holds_records() || self.begun.load(Ordering::Acquire)
+    }
+
+    /// Its header is durable, and nothing behind it.
+    pub(super) fn begin(&self) {
+        self.bytes.store(PAGE_BYTES, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Release);
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -103,6 +129,24 @@ impl Segment {
             Some(header) => header.void_from..header.first,
             None => self.first..self.first,
         }
+    }
+}
+
+// === impl Moment ===
+
+impl Moment {
+    pub(super) fn now(clock: &dyn Clock) -> Self {
+        Self(i128::from(clock.monotonic_nano()))
+    }
+
+    /// Of a file that was found: when it was written last. One from the future is from now.
+    fn of_file(disk: &dyn Disk, path: &Path, clock: &dyn Clock) -> io::Result<Self> {
+        let modified = disk.metadata(path)?.modified;
+        let unix = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let unix = unix.map_or(0, |since| since.as_nanos());
+        let age = u128::from(clock.now_unix_nano()).saturating_sub(unix);
+        let age = i128::try_from(age).unwrap_or(i128::MAX);
+        Ok(Self(Self::now(clock).0.saturating_sub(age)))
     }
 }
 
@@ -131,7 +175,7 @@ impl Epoch {
 
 impl Found {
     /// Looks at every file of a log. Deletes what was being filled, cuts off unused ends.
-    pub(super) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Self, WalError> {
+    pub(super) fn scan(disk: &dyn Disk, dir: &Path, clock: &dyn Clock) -> Result<Self, WalError> {
         let mut found = Self::default();
         let entries = disk.list(dir).map_err(WalError::io("list", dir))?;
         for entry in entries {
@@ -140,7 +184,9 @@ impl Found {
                 disk.remove(&path).map_err(WalError::io("remove", &path))?;
             } else if let Some(epoch) = Epoch::of_name(&entry.name, SEGMENT_SUFFIX) {
                 found.counter = found.counter.max(epoch.counter());
-                found.look_at(disk, path, epoch)?;
+                let since =
+                    Moment::of_file(disk, &path, clock).map_err(WalError::io("look at", &path))?;
+                found.look_at(disk, path, epoch, since)?;
             }
         }
         disk.sync_dir(dir).map_err(WalError::io("sync", dir))?;
@@ -150,7 +196,13 @@ impl Found {
         Ok(found)
     }
 
-    fn look_at(&mut self, disk: &dyn Disk, path: PathBuf, epoch: Epoch) -> Result<(), WalError> {
+    fn look_at(
+        &mut self,
+        disk: &dyn Disk,
+        path: PathBuf,
+        epoch: Epoch,
+        since: Moment,
+    ) -> Result<(), WalError> {
         let file = disk.open(&path).map_err(WalError::io("open", &path))?;
         let mut window = Window::over(Arc::clone(&file)).map_err(WalError::io("look at", &path))?;
         let header = read_header(&mut window, Some(epoch));
@@ -164,8 +216,13 @@ impl Found {
             walk.len = walk.len.min(SPARE_LOOK_BYTES);
         }
         let Some(mut step) = walk.next() else {
-            self.unused.push(path);
-            return Ok(());
+            return match header {
+                Some(header) => self.begun(path, file, epoch, header, since),
+                None => {
+                    self.unused.push((path, since));
+                    Ok(())
+                }
+            };
         };
         walk.len = walk.window.len();
         let first = match (&header, &step) {
@@ -199,6 +256,35 @@ impl Found {
             first,
             end: AtomicU64::new(walk.expected),
             bytes: AtomicU64::new(used),
+            since,
+            begun: AtomicBool::new(header.is_some()),
+        }));
+        Ok(())
+    }
+
+    /// A segment in which no record became durable keeps its place: it may be all that is left of a
+    /// log whose records were all forgotten.
+    fn begun(
+        &mut self,
+        path: PathBuf,
+        file: Arc<dyn DiskFile>,
+        epoch: Epoch,
+        header: SegmentHeader,
+        since: Moment,
+    ) -> Result<(), WalError> {
+        file.set_len(PAGE_BYTES)
+            .and_then(|()| file.sync_data())
+            .map_err(WalError::io("cut the unused end off", &path))?;
+        self.segments.push(Arc::new(Segment {
+            path,
+            file,
+            epoch,
+            header: Some(header),
+            first: header.first,
+            end: AtomicU64::new(header.first),
+            bytes: AtomicU64::new(PAGE_BYTES),
+            since,
+            begun: AtomicBool::new(true),
         }));
         Ok(())
     }
@@ -234,6 +320,7 @@ impl Spare {
             path,
             epoch,
             bytes: 0,
+            since: None,
         })
     }
 
@@ -249,7 +336,7 @@ impl Spare {
         let file = disk.create(&filling)?;
         let filled = fill(&*file, 0..bytes, stop);
         if matches!(filled, Ok(true)) {
-            return Self::named(disk, dir, epoch, &filling, file, bytes).map(Some);
+            return Self::named(disk, dir, epoch, &filling, file, bytes, None).map(Some);
         }
         disk.remove(&filling)?;
         filled.map(|_| None)
@@ -261,7 +348,7 @@ impl Spare {
         disk: &dyn Disk,
         dir: &Path,
         epoch: Epoch,
-        old: &Path,
+        (old, since): (&Path, Moment),
         bytes: u64,
         stop: &dyn Fn() -> bool,
     ) -> io::Result<Option<Self>> {
@@ -271,7 +358,8 @@ impl Spare {
         disk.rename(old, &filling)?;
         let filled = fill(&*file, len.min(bytes)..bytes, stop);
         if matches!(filled, Ok(true)) {
-            return Self::named(disk, dir, epoch, &filling, file, len.max(bytes)).map(Some);
+            let bytes = len.max(bytes);
+            return Self::named(disk, dir, epoch, &filling, file, bytes, Some(since)).map(Some);
         }
         disk.remove(&filling)?;
         filled.map(|_| None)
@@ -284,6 +372,7 @@ impl Spare {
         filling: &Path,
         file: Arc<dyn DiskFile>,
         bytes: u64,
+        since: Option<Moment>,
     ) -> io::Result<Self> {
         let path = dir.join(epoch.file_name());
         disk.rename(filling, &path)?;
@@ -293,6 +382,7 @@ impl Spare {
             file,
             epoch,
             bytes,
+            since,
         })
     }
 }

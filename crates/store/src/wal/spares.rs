@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Condvar, Mutex};
+use tracewell_model::Clock;
 
 use super::WalOptions;
 use super::format::Epoch;
-use super::segment::{Segment, Spare};
+use super::segment::{Moment, Segment, Spare};
 use crate::disk::Disk;
 
 /// Spares of one log, and the work that makes them.
 #[derive(Debug)]
 pub(super) struct Spares {
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     options: WalOptions,
     log_id: u128,
     counter: AtomicU32,
@@ -38,7 +40,7 @@ struct State {
 enum Old {
     /// Readers may still hold it.
     Segment(Arc<Segment>),
-    File(PathBuf),
+    File(PathBuf, Moment),
 }
 
 // === impl Spares ===
@@ -46,17 +48,20 @@ enum Old {
 impl Spares {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
         options: WalOptions,
         log_id: u128,
         counter: u32,
-        unused: Vec<PathBuf>,
+        unused: Vec<(PathBuf, Moment)>,
     ) -> Self {
+        let unused = unused.into_iter();
         let state = State {
-            old: unused.into_iter().map(Old::File).collect(),
+            old: unused.map(|(path, since)| Old::File(path, since)).collect(),
             ..State::default()
         };
         Self {
             disk,
+            clock,
             options,
             log_id,
             counter: AtomicU32::new(counter),
@@ -89,6 +94,28 @@ impl Spares {
         state.old.push_back(Old::Segment(segment));
         state.resting = false;
         self.changed.notify_one();
+    }
+
+    /// Has spares deleted that still hold what was written too long ago.
+    pub(super) fn expire(&self) {
+        let mut state = self.state.lock();
+        let is_old = |spare: &Spare| spare.since.is_some_and(|since| self.is_old(since));
+        let (old, ready) = std::mem::take(&mut state.ready)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_old);
+        state.ready = ready.into();
+        for spare in old {
+            let since = spare.since.unwrap_or_else(|| Moment::now(&*self.clock));
+            state.old.push_back(Old::File(spare.path, since));
+            state.resting = false;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether what was written then must go.
+    pub(super) fn is_old(&self, since: Moment) -> bool {
+        let age = Moment::now(&*self.clock).0.saturating_sub(since.0);
+        u128::try_from(age).is_ok_and(|age| age > self.options.file_age_max.as_nanos())
     }
 
     pub(super) fn stop(&self) {
@@ -131,9 +158,14 @@ impl Spares {
         let bytes = self.options.segment_bytes;
         let stop = || self.state.lock().stopping;
         let spare = match old {
-            None => Spare::filled(disk, dir, epoch, bytes, &stop)?,
+            None => {
+                self.check_space(bytes)?;
+                Spare::filled(disk, dir, epoch, bytes, &stop)?
+            }
             Some(old) => match self.reusable(old)? {
-                Some(path) => Spare::recycled(disk, dir, epoch, &path, bytes, &stop)?,
+                Some((path, since)) => {
+                    Spare::recycled(disk, dir, epoch, (&path, since), bytes, &stop)?
+                }
                 None => None,
             },
         };
@@ -141,18 +173,34 @@ impl Spares {
         Ok(())
     }
 
-    /// The path of an old file that is worth keeping; others are removed.
-    fn reusable(&self, old: Old) -> io::Result<Option<PathBuf>> {
-        let (path, is_read) = match old {
-            Old::File(path) => (path, false),
+    /// Filling must not take the space that is kept free.
+    fn check_space(&self, bytes: u64) -> io::Result<()> {
+        let free = self.disk.space(&self.options.dir)?.free;
+        let wanted = self.options.reserve_bytes.saturating_add(bytes);
+        if free < wanted {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("{free} bytes are free, with the reserve {wanted} are wanted"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// An old file that is worth keeping; others are removed.
+    fn reusable(&self, old: Old) -> io::Result<Option<(PathBuf, Moment)>> {
+        let (path, since, is_read) = match old {
+            Old::File(path, since) => (path, since, false),
             // Readers keep what they have open when the name goes, so that they see no new bytes.
-            Old::Segment(segment) => (segment.path.clone(), Arc::strong_count(&segment) > 1),
+            Old::Segment(segment) => {
+                let is_read = Arc::strong_count(&segment) > 1;
+                (segment.path.clone(), segment.since, is_read)
+            }
         };
         let is_wanted = self.state.lock().ready.len() < self.options.n_spares;
         let is_oversized =
             self.disk.metadata(&path)?.len > self.options.segment_bytes.saturating_mul(2);
-        if is_wanted && !is_read && !is_oversized {
-            return Ok(Some(path));
+        if is_wanted && !is_read && !is_oversized && !self.is_old(since) {
+            return Ok(Some((path, since)));
         }
         self.disk.remove(&path)?;
         Ok(None)

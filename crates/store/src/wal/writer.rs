@@ -12,7 +12,7 @@ use tracewell_model::sink::{LogPosition, LogRecord, WriteError};
 use super::format::{
     GroupFooter, PAGE_BYTES, RecordHeader, SLOT_BYTES, SegmentHeader, VERSION, round_up,
 };
-use super::segment::{Segment, Spare};
+use super::segment::{Moment, Segment, Spare};
 use super::{Committed, Durability, Shared, WalState};
 
 /// Two parts of a vectored write for each, and Linux takes 1,024 in one call.
@@ -91,7 +91,11 @@ impl<P: Send + 'static> Writer<P> {
     pub(super) fn run(&mut self) {
         let mut group = VecDeque::new();
         while self.take_group(&mut group) {
-            self.commit(&mut group);
+            if group.is_empty() {
+                self.roll();
+            } else {
+                self.commit(&mut group);
+            }
         }
         self.cut_unused_end();
     }
@@ -110,7 +114,8 @@ impl<P: Send + 'static> Writer<P> {
         }
     }
 
-    /// Waits for records and takes as many as one group may hold. False at the end.
+    /// Waits for records and takes as many as one group may hold; none if the log is to go on in
+    /// another segment. False at the end.
     fn take_group(&self, group: &mut VecDeque<Request<P>>) -> bool {
         let bytes_max = self.shared.options.group_bytes_max;
         let mut bytes = 0;
@@ -118,6 +123,9 @@ impl<P: Send + 'static> Writer<P> {
         while queue.requests.is_empty() {
             if queue.stopping {
                 return false;
+            }
+            if std::mem::take(&mut queue.roll) {
+                return true;
             }
             self.shared.wake.wait(&mut queue);
         }
@@ -157,6 +165,48 @@ impl<P: Send + 'static> Writer<P> {
             // A sender that has gone away is no reason to stop.
             drop(request.ack.send(Ok(position)));
         }
+    }
+
+    /// Goes on in another segment whose header is durable, so that those before it can be forgotten
+    /// although no record comes.
+    fn roll(&mut self) {
+        let is_old = match self.shared.segments.lock().last() {
+            Some(last) => self.shared.spares.is_old(last.since),
+            None => false,
+        };
+        if !is_old || self.shared.state() != WalState::Running {
+            return;
+        }
+        if let Err(error) = self.begin_segment() {
+            tracing::warn!(%error, "the log could not go on in another segment, trying again");
+            if let Some(active) = self.active.take() {
+                self.give_up(&active.segment);
+            }
+        }
+    }
+
+    fn begin_segment(&mut self) -> io::Result<()> {
+        self.active = None;
+        self.next_segment(0)?;
+        let Some(active) = &mut self.active else {
+            return Err(io::Error::other("no active segment"));
+        };
+        let segment = &active.segment;
+        let Some(header) = &segment.header else {
+            return Err(io::Error::other("a new segment has no header"));
+        };
+        self.scratch.clear();
+        header.append_page(&mut self.scratch);
+        segment.file.write_at(&self.scratch, 0)?;
+        if self.shared.options.durability == Durability::Fsync {
+            segment.file.sync_data()?;
+            if active.is_unfilled {
+                self.shared.disk.sync_dir(&self.shared.options.dir)?;
+            }
+        }
+        active.offset = PAGE_BYTES;
+        segment.begin();
+        Ok(())
     }
 
     fn write(&mut self, group: &VecDeque<Request<P>>) -> Result<(), Failure> {
@@ -220,6 +270,10 @@ impl<P: Send + 'static> Writer<P> {
                 return Ok(());
             }
         }
+        self.next_segment(bytes)
+    }
+
+    fn next_segment(&mut self, bytes: u64) -> io::Result<()> {
         let (spare, is_unfilled) = match self.shared.spares.take() {
             Some(spare) => (spare, false),
             None => (self.shared.spares.take_empty()?, true),
@@ -240,7 +294,8 @@ impl<P: Send + 'static> Writer<P> {
             .bytes
             .max(self.shared.options.segment_bytes)
             .max(PAGE_BYTES + bytes);
-        let segment = Arc::new(Segment::new(spare, header));
+        let now = Moment::now(&*self.shared.clock);
+        let segment = Arc::new(Segment::new(spare, header, now));
         self.shared.segments.lock().push(Arc::clone(&segment));
         self.active = Some(Active {
             segment,
@@ -294,7 +349,7 @@ impl<P: Send + 'static> Writer<P> {
 
     /// A segment in which no record is durable leaves the log with its file.
     fn give_up(&self, segment: &Arc<Segment>) {
-        if segment.holds_records() {
+        if segment.holds_place() {
             return;
         }
         self.shared
