@@ -104,12 +104,13 @@ metrics! {
         ["tempo_live_store_bytes_received_total"];
     WalRecords = "wal_records", Counter, "Records appended to the log",
         ["tempo_live_store_records_processed_total"];
-    WalSyncSeconds = "wal_sync_seconds", Histogram, "Duration of one sync of the log", [];
+    WalSyncs = "wal_syncs", Counter, "Syncs of the log", [];
+    WalSyncSeconds = "wal_sync_seconds", Counter, "Time spent in syncs of the log", [];
     WalSyncFailures = "wal_sync_failures", Counter, "Syncs of the log that failed", [];
     WalDamage = "wal_damage", Counter, "Stretches of the log that could not be read", [];
     // Head.
     HeadSpans = "head_spans", Gauge, "Spans in the head", [];
-    HeadTraces = "head_traces", Gauge, "Traces in the head, by tenant",
+    HeadTraces = "head_traces", Gauge, "Traces in the head, by tenant; one in several generations counts in each",
         ["tempo_ingester_live_traces", "tempo_live_store_live_traces"];
     HeadBytes = "head_bytes", Gauge, "Bytes of the head, by tenant",
         ["tempo_live_store_live_trace_bytes"];

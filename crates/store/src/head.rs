@@ -244,6 +244,13 @@ impl Head {
             .sum()
     }
 
+    /// Spans and traces of all generations; a trace counts in each that holds spans of it.
+    pub fn n_spans_and_traces(&self) -> (u64, u64) {
+        let generations = self.generations.lock().clone();
+        let each = generations.iter().map(|it| it.n_spans_and_traces());
+        each.fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1))
+    }
+
     fn filling(&self) -> Option<Arc<Generation>> {
         self.generations.lock().last().map(Arc::clone)
     }

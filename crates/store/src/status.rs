@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tracewell_model::TenantId;
+
 use crate::disk::DiskSpace;
 use crate::manifest::BlockId;
 use crate::recovery::Recovery;
@@ -12,11 +14,16 @@ use crate::wal::WalStats;
 #[derive(Debug, Clone)]
 pub struct StoreStatus {
     pub head_bytes: u64,
+    pub head_spans: u64,
+    /// A trace counts in each generation that holds spans of it.
+    pub head_traces: u64,
     /// Generations that wait for their block.
     pub generations_frozen: usize,
     /// First blocks that wait for a merge.
     pub blocks_waiting: usize,
     pub by_level: BTreeMap<u8, BlockSums>,
+    /// Blocks by tenant. First blocks name none: they count for the one that there is.
+    pub blocks_by_tenant: BTreeMap<TenantId, u64>,
     /// By the text of the partition; first blocks have none.
     pub by_partition: BTreeMap<String, BlockSums>,
     pub blocks_missing: usize,
@@ -51,8 +58,11 @@ impl Store {
         let blocks = core.blocks.load();
         let mut by_level: BTreeMap<u8, BlockSums> = BTreeMap::new();
         let mut by_partition: BTreeMap<String, BlockSums> = BTreeMap::new();
+        let mut blocks_by_tenant: BTreeMap<TenantId, u64> = BTreeMap::new();
         for block in &blocks.live {
             let entry = &block.entry;
+            let tenant = entry.tenant.clone().unwrap_or_else(TenantId::single);
+            *blocks_by_tenant.entry(tenant).or_default() += 1;
             let partition = entry.partition.map(|partition| partition.to_string());
             let sums = partition.map(|partition| by_partition.entry(partition).or_default());
             let level = by_level.entry(entry.level).or_default();
@@ -67,12 +77,16 @@ impl Store {
             let ledger = self.ledger.lock().await;
             (ledger.manifest().number, ledger.manifest().bytes())
         };
+        let (head_spans, head_traces) = core.head.n_spans_and_traces();
         let refused = core.metrics.values().into_iter();
         StoreStatus {
             head_bytes: core.head.n_bytes(),
+            head_spans,
+            head_traces,
             generations_frozen: core.head.frozen().len(),
             blocks_waiting: core.n_waiting(),
             by_level,
+            blocks_by_tenant,
             by_partition,
             blocks_missing: blocks.missing.len(),
             blocks_set_aside: {

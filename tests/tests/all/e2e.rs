@@ -82,6 +82,60 @@ fn the_command_line_asks_the_server() {
     assert!(text.lines().count() >= N_SPANS, "{text}");
 }
 
+/// Every number under its own name and under those that Tempo's dashboards ask for.
+#[test]
+fn own_metrics_say_what_was_done() {
+    let site = Site::new();
+    let server = site.start(&["storage.max_block_duration=1h"]);
+    let sent = 3;
+    for number in 0..sent {
+        let (id, body) = request(5, 0, number);
+        let answer = http::post(site.otlp_http, "/v1/traces", PROTOBUF, &body).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        find(&server, id);
+    }
+    let spans = (sent as usize * N_SPANS) as f64;
+    let tenant = r#"{tenant="single-tenant"}"#;
+    let at_least = |name: &str, labels: &str, wanted: f64| {
+        let name = format!("{name}{labels} ");
+        eventually(&name, || {
+            let text = server.get("/metrics").text();
+            let line = text.lines().find(|line| line.starts_with(&name));
+            let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            match value {
+                Some(value) if value >= wanted => Ok(value),
+                _ => Err(format!("{line:?}, {wanted} or more is wanted")),
+            }
+        })
+    };
+    // Exact while nothing is cut, which takes a generation that is full or an hour old.
+    assert_eq!(at_least("tracewell_head_spans", "", spans), spans);
+    for (name, labels, wanted) in [
+        ("tracewell_wal_syncs_total", "", sent as f64),
+        ("tracewell_wal_records_total", "", sent as f64),
+        ("tracewell_wal_sync_seconds_total", "", f64::MIN_POSITIVE),
+        ("tracewell_head_traces", tenant, sent as f64),
+        ("tempo_live_store_live_traces", tenant, sent as f64),
+        ("tempo_ingester_live_traces", tenant, sent as f64),
+        ("tempo_live_store_live_trace_bytes", tenant, 1.0),
+        ("tempo_distributor_spans_received_total", tenant, spans),
+        ("tempo_live_store_records_processed_total", "", sent as f64),
+        ("tempo_live_store_ready", "", 1.0),
+    ] {
+        at_least(name, labels, wanted);
+    }
+    assert_eq!(server.get("/flush").status / 100, 2);
+    for (name, labels, wanted) in [
+        ("tempodb_blocklist_length", tenant, 1.0),
+        ("tracewell_blocklist_length", tenant, 1.0),
+        ("tempo_live_store_blocks_cut_total", "", 1.0),
+        ("tempo_ingester_blocks_flushed_total", "", 1.0),
+        ("tempodb_retention_marked_for_deletion_total", "", 0.0),
+    ] {
+        at_least(name, labels, wanted);
+    }
+}
+
 fn tracewell(arguments: &[&str]) -> String {
     let output = Command::new(binary()).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,10 +1,12 @@
 //! The process as the operational endpoints see it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use tracewell_model::TenantId;
 use tracewell_server::metrics::{Metric, Samples};
 use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, ServiceState};
 use tracewell_store::Store;
@@ -226,7 +228,22 @@ impl Host for Process {
         let Some(status) = self.status() else {
             return;
         };
-        samples.add(Metric::HeadBytes, Vec::new(), status.head_bytes);
+        let expired = &self.store.metrics();
+        let expired = [
+            &expired.blocks_expired_by_age,
+            &expired.blocks_expired_by_bytes,
+        ];
+        let expired = expired.iter().map(|it| it.load(Ordering::Relaxed)).sum();
+        samples.add(Metric::RetentionMarked, Vec::new(), expired);
+        // One tenant until tenants are switched on; Tempo's dashboards sum and group by the label.
+        let tenant = |tenant: &TenantId| vec![("tenant", tenant.to_string())];
+        let single = || tenant(&TenantId::single());
+        samples.add(Metric::HeadBytes, single(), status.head_bytes);
+        samples.add(Metric::HeadSpans, Vec::new(), status.head_spans);
+        samples.add(Metric::HeadTraces, single(), status.head_traces);
+        for (id, n) in &status.blocks_by_tenant {
+            samples.add(Metric::BlocklistLength, tenant(id), *n);
+        }
         samples.add(
             Metric::MergeWaiting,
             Vec::new(),
@@ -240,6 +257,9 @@ impl Host for Process {
         samples.add(Metric::WalBytes, Vec::new(), status.wal.log_bytes);
         samples.add(Metric::WalWrittenBytes, Vec::new(), status.wal.bytes);
         samples.add(Metric::WalRecords, Vec::new(), status.wal.records);
+        samples.add(Metric::WalSyncs, Vec::new(), status.wal.groups);
+        let seconds = Duration::from_nanos(status.wal.sync_nanos).as_secs_f64();
+        samples.add_float(Metric::WalSyncSeconds, Vec::new(), seconds);
         samples.add(
             Metric::WalSyncFailures,
             Vec::new(),

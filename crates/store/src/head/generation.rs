@@ -141,6 +141,11 @@ impl Generation {
         self.core.n_bytes.load(Ordering::Relaxed)
     }
 
+    pub fn n_spans_and_traces(&self) -> (u64, u64) {
+        let state = self.core.state.lock();
+        (state.n_spans as u64, state.traces.keys.len() as u64)
+    }
+
     pub fn is_empty(&self) -> bool {
         let state = self.core.state.lock();
         state.from == state.to

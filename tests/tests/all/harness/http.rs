@@ -9,6 +9,8 @@ use super::PATIENCE;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The status line and the headers.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -69,6 +71,7 @@ fn request(
     let status = status.ok_or_else(|| format!("{method} {path}: {head}"))?;
     Ok(Answer {
         status,
+        head,
         body: answer.split_off(end + 4),
     })
 }
