@@ -1,4 +1,5 @@
-//! Faults of the real process: kills, and the order of syncs and answers.
+//! Faults of the real process: kills, a small disk, and the order of syncs and answers.
 
 mod kill;
+mod small_disk;
 mod sync_order;

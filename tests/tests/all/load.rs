@@ -11,12 +11,16 @@ pub(crate) const N_SPANS: usize = 20;
 
 /// The id and body of one request. Every span carries the text [`marker`].
 pub(crate) fn request(round: u64, sender: u64, number: u64) -> (TraceId, Vec<u8>) {
-    let id = trace_id(round, sender, number);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_nanos();
-    let start = u64::try_from(now).unwrap();
+    request_at(round, sender, number, u64::try_from(now).unwrap())
+}
+
+/// The same, with spans from then.
+pub(crate) fn request_at(round: u64, sender: u64, number: u64, start: u64) -> (TraceId, Vec<u8>) {
+    let id = trace_id(round, sender, number);
     let resource = Arc::new(Resource {
         present: true,
         attributes: vec![text("service.name", "load")],

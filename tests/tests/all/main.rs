@@ -14,6 +14,7 @@ mod load;
 mod node;
 mod oracle;
 mod python;
+mod retention;
 mod whole_traces;
 
 /// Reading small row groups is allocating for the most part, and this is the faster one at that.
