@@ -248,6 +248,7 @@ impl Parts {
             set_aside: Mutex::default(),
             cut_wanted: Notify::new(),
             merge_wanted: Notify::new(),
+            upkeep_wanted: Notify::new(),
         });
         // Nobody has submitted a record yet, so that none has missed its hook.
         drop(slot.set(Arc::clone(&core)));

@@ -115,6 +115,7 @@ pub(crate) struct Core {
     pub(crate) set_aside: Mutex<BTreeMap<BlockId, String>>,
     pub(crate) cut_wanted: Notify,
     pub(crate) merge_wanted: Notify,
+    pub(crate) upkeep_wanted: Notify,
 }
 
 /// When the requests of generations arrived.
@@ -547,6 +548,8 @@ impl Core {
         let add = block.map(Arc::new).into_iter().collect();
         self.head
             .remove_with(generation.sequence(), || self.blocks.replace(&[], add));
+        // On a small volume a few blocks more are many: retention does not wait for its time.
+        self.upkeep_wanted.notify_one();
     }
 }
 

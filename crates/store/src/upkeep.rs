@@ -50,6 +50,7 @@ impl Store {
                         refusing = is_low,
                         "free space crossed limits.disk_reserve_bytes"
                     );
+                    core.upkeep_wanted.notify_one();
                 }
             }
             Err(error) => tracing::warn!(%error, "the free space is not known"),

@@ -129,7 +129,7 @@ impl Work {
         let wanted = match self {
             Self::Cut => &store.core.cut_wanted,
             Self::Merge => &store.core.merge_wanted,
-            Self::Upkeep => return tokio::time::sleep(REST).await,
+            Self::Upkeep => &store.core.upkeep_wanted,
         };
         // Nobody wakes it for age alone.
         drop(tokio::time::timeout(REST, wanted.notified()).await);
