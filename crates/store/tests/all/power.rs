@@ -55,6 +55,8 @@ fn config(random: u128) -> StoreConfig {
     let mut config = small_config(random);
     config.limits.memory_bytes = 128 << 10;
     config.retention_age = minutes(10);
+    // The log goes on in other files, record or not, every few steps.
+    config.wal.file_age_max = minutes(8);
     config.merge.partition_wait_nano = 0;
     config
 }
