@@ -61,6 +61,8 @@ struct Faults {
     sync_errors: Range<usize>,
     n_syncs: usize,
     write_errors: Range<usize>,
+    /// The write that finds the disk full.
+    full_at: Option<usize>,
     n_writes: usize,
     unreadable: Vec<(Inode, Range<u64>)>,
 }
@@ -106,6 +108,7 @@ impl RecordingDisk {
                     sync_errors: 0..0,
                     n_syncs: 0,
                     write_errors: 0..0,
+                    full_at: None,
                     n_writes: 0,
                     unreadable: Vec::new(),
                 },
@@ -187,7 +190,16 @@ impl RecordingDisk {
 
     /// Writes beyond so many bytes, in all files together, fail as on a full disk.
     pub fn set_capacity(&self, bytes: u64) {
-        self.state.lock().faults.capacity_bytes = bytes;
+        let faults = &mut self.state.lock().faults;
+        faults.capacity_bytes = bytes;
+        faults.full_at = None;
+    }
+
+    /// Lets the disk be full from a write on, after `skip` more that are not: half of its bytes still
+    /// fit. [`Self::set_capacity`] makes room again.
+    pub fn fill_at_write(&self, skip: usize) {
+        let faults = &mut self.state.lock().faults;
+        faults.full_at = Some(faults.n_writes + skip);
     }
 
     /// Reads that touch the range fail.
@@ -422,10 +434,16 @@ impl File {
             return Err(ErrorKind::PermissionDenied.into());
         }
         let len = state.live.bytes(self.inode).len() as u64;
-        let free = state
-            .faults
-            .capacity_bytes
-            .saturating_sub(state.live.used_bytes());
+        let used = state.live.used_bytes();
+        let faults = &mut state.faults;
+        if faults
+            .full_at
+            .take_if(|at| *at == faults.n_writes)
+            .is_some()
+        {
+            faults.capacity_bytes = used + bytes.len() as u64 / 2;
+        }
+        let free = faults.capacity_bytes.saturating_sub(used);
         let end_max = len.saturating_add(free);
         let fitting = end_max.saturating_sub(offset).min(bytes.len() as u64) as usize;
         let failing = state.faults.writes_fail();

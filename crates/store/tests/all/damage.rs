@@ -1,6 +1,7 @@
 //! Bits flipped in every kind of page of real blocks, before a start and while the store runs, and
 //! files cut short: what is lost is named with its place, the rest is served once, nothing panics.
 
+mod chain;
 mod logged;
 mod places;
 
