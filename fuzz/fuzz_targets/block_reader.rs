@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use tracewell_model::source::{LeafQuery, QueryContext, SpanSource};
+use tracewell_model::source::{LeafQuery, QueryContext, SharedWanted, SpanSource};
 use tracewell_model::{Filter, TenantId, TimeRange, TraceId};
 use tracewell_store::block::{BlockReader, BlockSource};
 use tracewell_store::manifest::BlockId;
@@ -119,7 +119,10 @@ async fn read(files: &[Vec<u8>]) {
     let root = Path::from("blocks");
     for ((name, _), bytes) in FILES.iter().zip(files) {
         let path = root.clone().join(ID.to_string()).join(*name);
-        store.put(&path, bytes.clone().into()).await.expect("memory takes it");
+        store
+            .put(&path, bytes.clone().into())
+            .await
+            .expect("memory takes it");
     }
     let Ok(reader) = BlockReader::open(store, &root, ID, None).await else {
         return;
@@ -135,6 +138,8 @@ async fn read(files: &[Vec<u8>]) {
         filters: Arc::from([Filter::Constant(true)]),
         window: TimeRange::ALL,
         only: None,
+        shared: SharedWanted::InWindow,
+        spans: true,
     };
     let ctx = QueryContext::unlimited();
     let mut ids: Vec<TraceId> = Vec::new();

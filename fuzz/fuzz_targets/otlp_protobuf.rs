@@ -51,7 +51,8 @@ fn check(data: &[u8], limits: &Limits) {
     assert_eq!(spans.len(), batch.n_spans());
     // Bytes, because a NaN does not equal itself.
     let bytes = otlp::encode_spans(&spans);
-    let stored = otlp::decode_stored(TenantId::single(), batch.body).expect("stored bytes are read");
+    let stored =
+        otlp::decode_stored(TenantId::single(), batch.body).expect("stored bytes are read");
     assert!(stored.rejected.is_empty());
     assert_eq!(bytes, otlp::encode_spans(&otlp::spans_of(&stored.batch)));
     let again = otlp::decode_stored(TenantId::single(), Bytes::from(bytes.clone()))

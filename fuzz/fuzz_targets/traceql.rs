@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tracewell_query::Aliases;
 use tracewell_query::plan::{Plan, PlanLimits};
 use tracewell_query::syntax::{SyntaxLimits, parse, parse_attribute_name, parse_lenient};
-use tracewell_query::Aliases;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
