@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use tracewell_model::source::{LeafQuery, QueryContext, SharedWanted, SpanSource};
+use tracewell_model::source::{LeafQuery, QueryContext, SpanSource, TraceSet};
 use tracewell_model::{Filter, TenantId, TimeRange, TraceId};
 use tracewell_store::block::{BlockReader, BlockSource};
 use tracewell_store::manifest::BlockId;
@@ -138,7 +138,8 @@ async fn read(files: &[Vec<u8>]) {
         filters: Arc::from([Filter::Constant(true)]),
         window: TimeRange::ALL,
         only: None,
-        shared: SharedWanted::InWindow,
+        fragment_filters: None,
+ also: TraceSet::none(),
         spans: true,
     };
     let ctx = QueryContext::unlimited();

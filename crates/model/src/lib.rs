@@ -13,6 +13,7 @@ pub mod filter;
 pub mod id;
 pub mod limits;
 pub mod predicate;
+pub mod shared;
 pub mod sink;
 pub mod source;
 pub mod span;

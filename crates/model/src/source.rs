@@ -17,6 +17,7 @@ use crate::clock::TimeRange;
 use crate::column::{AttributeScope, Column};
 use crate::filter::Filter;
 use crate::id::{TenantId, TraceId};
+use crate::shared::SharedIds;
 use crate::span::{Span, Trace};
 use crate::value::{AttributeType, AttributeValue};
 
@@ -54,6 +55,9 @@ pub trait SpanSource: Send + Sync + std::fmt::Debug {
 
     /// False only if the source holds no span of the trace.
     fn may_contain(&self, tenant: &TenantId, id: TraceId) -> bool;
+
+    /// The traces here that may have spans in other sources.
+    fn shared_ids(&self) -> Arc<SharedIds>;
 }
 
 /// Pins what there is to read. Sources keep their files alive for as long as they are held.
@@ -94,23 +98,26 @@ pub struct LeafQuery {
     pub tenant: TenantId,
     /// One bit per filter and span comes back.
     pub filters: Arc<[Filter]>,
-    /// A trace takes part if one of its spans starts in the window. Ignored when `only` is set.
+    /// Asked instead of `filters` of spans whose trace may be [shared](SpanSource::shared_ids), where a
+    /// filter means something else on a part of a trace. As many as `filters`.
+    pub fragment_filters: Option<Arc<[Filter]>>,
+    /// A trace takes part if one of its spans here starts in the window. A shared trace may take part
+    /// wherever its spans here start. Ignored when `only` is set.
     pub window: TimeRange,
+    /// Shared traces that must take part wherever their spans here start. Ignored when `only` is set.
+    pub also: TraceSet,
     /// Look at these traces alone (sorted), all of their spans, wherever they start.
     pub only: Option<Arc<[TraceId]>>,
-    /// Which traces are reported as shared. Nothing is where `only` is set.
-    pub shared: SharedWanted,
     /// Whether `LeafBatch::spans` is to be filled.
     pub spans: bool,
 }
 
-/// Which traces that may have spans in other sources are reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SharedWanted {
-    /// Those with a match here: enough where every source of the snapshot is scanned whole.
-    Matched,
-    /// Those that have a span in the window here, or may have one.
-    InWindow,
+/// Traces by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TraceSet {
+    /// These, sorted.
+    Ids(Arc<[TraceId]>),
+    All,
 }
 
 /// The matches of one row group (or of a part of the head).
@@ -124,12 +131,29 @@ pub struct LeafBatch {
     pub bits: Vec<BooleanBuffer>,
     /// For runs of `spans`: start of the trace as far as this source knows it.
     pub traces: Vec<LeafTrace>,
-    /// Traces that may have spans in other sources, as many as [`LeafQuery::shared`] asks for; each
-    /// comes in a batch before or with the last of its rows. What `spans` and `bits` say of them is of
-    /// the fragment in this source alone.
+    /// Traces with a match that may have spans in other sources; each comes in a batch before or with
+    /// the last of its rows. What `spans` and `bits` say of them is of the fragment in this source
+    /// alone. None where [`LeafQuery::only`] is set.
     pub shared: Vec<TraceId>,
     /// No trace that this stream has still to deliver starts later. `None` after the last batch.
     pub unread_start_max: Option<u64>,
+}
+
+impl TraceSet {
+    pub fn none() -> Self {
+        Self::Ids(Arc::default())
+    }
+
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Ids(ids) if ids.is_empty())
+    }
+
+    pub fn contains(&self, id: TraceId) -> bool {
+        match self {
+            Self::Ids(ids) => ids.binary_search(&id).is_ok(),
+            Self::All => true,
+        }
+    }
 }
 
 impl LeafBatch {
@@ -153,6 +177,9 @@ pub struct LeafTrace {
     pub to: u32,
     /// First span start of this source's fragment.
     pub start_unix_nano: u64,
+    /// True if one of its spans here starts in the window (or there is none, as for
+    /// [`LeafQuery::only`]). Always for a trace that is not shared.
+    pub in_window: bool,
 }
 
 /// The row of a trace, as far as one source holds it.

@@ -14,10 +14,11 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tracewell_model::clock::TimeRange;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyInfo, KeyQuery, KeyValueInfo, KeyWhat, LeafBatch, LeafQuery, LeafTrace,
-    QueryContext, SharedWanted, Snapshot, Snapshots, SourceError, SourceResult, SourceSummary,
-    SpanSource, TraceRoot, TraceRow,
+    QueryContext, Snapshot, Snapshots, SourceError, SourceResult, SourceSummary, SpanSource,
+    TraceRoot, TraceRow,
 };
 use tracewell_model::{
     AttributeScope, AttributeValue, Clock, Column, Event, Filter, KeyValue, Link, Resource, Scope,
@@ -387,7 +388,10 @@ impl PlainSource {
             .iter()
             .filter(|(id, spans)| match &query.only {
                 Some(only) => only.binary_search(id).is_ok(),
-                None => in_window(spans, query.window),
+                None => {
+                    let is_asked = query.also.contains(**id) || id.0[15].is_multiple_of(3);
+                    in_window(spans, query.window) || (self.shared.contains(*id) && is_asked)
+                }
             })
             .map(|(id, spans)| (*id, spans))
             .collect();
@@ -416,9 +420,14 @@ impl PlainSource {
         for (id, spans) in chunk {
             let from = rows.len() as u32;
             let facts = TraceFacts::of(spans);
+            let is_shared = query.only.is_none() && self.shared.contains(id);
+            let filters = match &query.fragment_filters {
+                Some(filters) if is_shared => filters,
+                _ => &query.filters,
+            };
             for span in spans.iter() {
                 let row = Row::new(&facts, span);
-                let hits: Vec<bool> = query.filters.iter().map(|f| row.matches(f)).collect();
+                let hits: Vec<bool> = filters.iter().map(|f| row.matches(f)).collect();
                 if hits.contains(&true) {
                     rows.push(span);
                     for (bits, hit) in bits.iter_mut().zip(hits) {
@@ -427,7 +436,7 @@ impl PlainSource {
                 }
             }
             let has_match = rows.len() as u32 > from;
-            if self.shared.contains(id) && (has_match || query.shared == SharedWanted::InWindow) {
+            if is_shared && has_match {
                 shared.push(*id);
             }
             if has_match {
@@ -436,6 +445,7 @@ impl PlainSource {
                     from,
                     to: rows.len() as u32,
                     start_unix_nano: start(spans),
+                    in_window: query.only.is_some() || in_window(spans, query.window),
                 });
             }
         }
@@ -637,6 +647,14 @@ impl SpanSource for PlainSource {
     fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
         // Some false positives, as a filter has.
         self.traces.contains_key(&id) || id.0[15].is_multiple_of(5)
+    }
+
+    fn shared_ids(&self) -> Arc<SharedIds> {
+        let mut ids: SharedIds = self.shared.iter().copied().collect();
+        if self.n_batch == 1 {
+            ids.set_all();
+        }
+        Arc::new(ids)
     }
 }
 

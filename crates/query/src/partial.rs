@@ -24,6 +24,8 @@ pub struct OpenTrace {
     pub n_matched: u64,
     /// The earliest start seen; of matching fragments only, so that it may be too late.
     pub start_unix_nano: u64,
+    /// True if a matching fragment has a span that starts in the window.
+    pub in_window: bool,
 }
 
 /// Bytes that are no [`OpenTraces`].
@@ -37,9 +39,19 @@ pub enum PartialError {
 }
 
 const VERSION: u8 = 1;
-/// Id, filters, matched, start.
-const TRACE_BYTES: usize = 16 + 8 + 8 + 8;
+/// Id, filters, matched, start, in the window (0 or 1).
+const TRACE_BYTES: usize = 16 + 8 + 8 + 8 + 1;
 const HEAD_BYTES: usize = 1 + 8;
+
+impl OpenTrace {
+    /// Adds what another fragment of the trace knows.
+    pub fn add(&mut self, fragment: Self) {
+        self.filters |= fragment.filters;
+        self.n_matched = self.n_matched.saturating_add(fragment.n_matched);
+        self.start_unix_nano = self.start_unix_nano.min(fragment.start_unix_nano);
+        self.in_window |= fragment.in_window;
+    }
+}
 
 impl OpenTraces {
     /// Adds what another fragment of the trace knows.
@@ -48,12 +60,7 @@ impl OpenTraces {
             Entry::Vacant(entry) => {
                 entry.insert(fragment);
             }
-            Entry::Occupied(mut entry) => {
-                let trace = entry.get_mut();
-                trace.filters |= fragment.filters;
-                trace.n_matched = trace.n_matched.saturating_add(fragment.n_matched);
-                trace.start_unix_nano = trace.start_unix_nano.min(fragment.start_unix_nano);
-            }
+            Entry::Occupied(mut entry) => entry.get_mut().add(fragment),
         }
     }
 
@@ -85,6 +92,7 @@ impl OpenTraces {
             bytes.extend(trace.filters.to_le_bytes());
             bytes.extend(trace.n_matched.to_le_bytes());
             bytes.extend(trace.start_unix_nano.to_le_bytes());
+            bytes.push(u8::from(trace.in_window));
         }
         bytes
     }
@@ -121,8 +129,8 @@ impl OpenTraces {
         for trace in traces {
             let (id, numbers) = trace.split_at(16);
             let id: [u8; 16] = id.try_into().unwrap_or_default();
-            let (numbers, _) = numbers.as_chunks::<8>();
-            let [filters, n_matched, start] = numbers else {
+            let (numbers, in_window) = numbers.as_chunks::<8>();
+            let ([filters, n_matched, start], [in_window]) = (numbers, in_window) else {
                 return Err(wrong_length(HEAD_BYTES));
             };
             all.add(
@@ -131,6 +139,7 @@ impl OpenTraces {
                     filters: u64::from_le_bytes(*filters),
                     n_matched: u64::from_le_bytes(*n_matched),
                     start_unix_nano: u64::from_le_bytes(*start),
+                    in_window: *in_window != 0,
                 },
             );
         }
@@ -147,6 +156,7 @@ mod tests {
             filters,
             n_matched,
             start_unix_nano,
+            in_window: start_unix_nano == 20,
         }
     }
 
@@ -163,6 +173,7 @@ mod tests {
         right.combine(&left);
         assert_eq!(both, right);
         assert_eq!(both.get(&a), Some(&open(7, 3, 20)));
+        assert!(!both.get(&b).unwrap().in_window);
         let bytes = both.to_bytes();
         assert_eq!(OpenTraces::from_bytes(&bytes), Ok(both));
         assert_eq!(bytes[..9], [1, 2, 0, 0, 0, 0, 0, 0, 0]);

@@ -13,7 +13,7 @@ use futures::{FutureExt, TryStreamExt};
 use tracewell_model::clock::TimeRange;
 use tracewell_model::predicate::Operand;
 use tracewell_model::sink::LogPosition;
-use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SharedWanted, SpanSource};
+use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SpanSource, TraceSet};
 use tracewell_model::{
     AttributeScope, AttributeValue, Column, CompareOp, Filter, Intrinsic, KeyValue, Leaf,
     Predicate, Resource, Scope, Span, SpanBatch, SpanId, Status, TenantId, TraceId,
@@ -96,7 +96,8 @@ fn scan(snapshot: &Arc<GenerationSnapshot>, filter: Filter) -> usize {
         filters: [filter].into(),
         window: TimeRange::ALL,
         only: None,
-        shared: SharedWanted::InWindow,
+        fragment_filters: None,
+        also: TraceSet::none(),
         spans: true,
     };
     let batches: Vec<LeafBatch> = snapshot

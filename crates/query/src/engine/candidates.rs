@@ -11,8 +11,6 @@ pub(super) type Place = (Reverse<u64>, TraceId);
 /// What is known of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Shared between sources, start known, filters not evaluated yet.
-    Open,
     /// An upper bound of the filters holds.
     Likely,
     /// The filters hold.
@@ -84,32 +82,10 @@ impl Candidates {
         false
     }
 
-    /// The first candidates that nothing unread can come before, as many as are wanted: those
-    /// before an open one, and the open ones themselves where one stands in the way.
-    pub(super) fn settled(&self, unread_start_max: Option<u64>, n_open: usize) -> Settled {
-        let mut settled = Settled::default();
-        for (place, standing) in &self.by_place {
-            if unread_start_max.is_some_and(|unread| place.0.0 <= unread) {
-                break;
-            }
-            if *standing == Standing::Open {
-                settled.open.push(*place);
-                if settled.open.len() >= n_open {
-                    break;
-                }
-            } else if settled.open.is_empty() {
-                settled.matched.push(*place);
-                if settled.matched.len() >= self.wanted {
-                    break;
-                }
-            }
-        }
-        settled
+    /// The first candidates that nothing unread can come before, as many as are wanted.
+    pub(super) fn settled(&self, unread_start_max: Option<u64>) -> Vec<Place> {
+        let is_settled = |place: &&Place| unread_start_max.is_none_or(|unread| place.0.0 > unread);
+        let settled = self.by_place.keys().take_while(is_settled);
+        settled.take(self.wanted).copied().collect()
     }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    pub(super) matched: Vec<Place>,
-    pub(super) open: Vec<Place>,
 }

@@ -6,7 +6,7 @@ use arrow_buffer::BooleanBuffer;
 use futures::StreamExt;
 use hashbrown::HashMap;
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::{LeafBatch, LeafQuery, SharedWanted, TraceRoot, TraceRow};
+use tracewell_model::source::{LeafBatch, LeafQuery, TraceRoot, TraceRow, TraceSet};
 use tracewell_model::{Filter, Trace, TraceId};
 
 use super::run::Run;
@@ -77,9 +77,10 @@ impl Run {
             let query = LeafQuery {
                 tenant: self.tenant.clone(),
                 filters: Arc::clone(filters),
+                fragment_filters: None,
                 window: TimeRange::ALL,
+                also: TraceSet::none(),
                 only: Some(held.into()),
-                shared: SharedWanted::Matched,
                 spans: false,
             };
             let mut batches = source.leaves(query, self.ctx.clone());
@@ -166,6 +167,7 @@ pub(super) fn trace_bits(batch: &LeafBatch) -> impl Iterator<Item = (TraceId, Op
                 filters,
                 n_matched: n as u64,
                 start_unix_nano: run.start_unix_nano,
+                in_window: run.in_window,
             },
         )
     })

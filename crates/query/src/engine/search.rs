@@ -1,11 +1,11 @@
 //! Search: the newest traces that match, from any number of sources.
 //!
 //! Every source delivers its matches newest first and says how new what is left can be. A trace
-//! that lies in one source is a candidate as it comes. Of one that may lie in several the bits of all
-//! fragments are added up where the window covers every source; else it is evaluated over all of them
-//! when its turn comes. A candidate newer than everything unread is settled, and is then read whole,
-//! deduplicated and evaluated again on plain spans, which decides. So what a source answers must
-//! hold every match, and may hold more.
+//! that lies in one source is a candidate as it comes. Of one that may lie in several, the bits of all
+//! fragments are added up; where the window leaves out a part of a source (or all of it), fragments
+//! there are delivered for the traces that the source shares with one in the window. A candidate newer
+//! than everything unread is settled, and is then read whole, deduplicated and evaluated again on plain
+//! spans, which decides. So what a source answers must hold every match, and may hold more.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use futures::future::join_all;
 use futures::stream::BoxStream;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
-use tracewell_model::source::{LeafBatch, LeafQuery, SharedWanted, SourceResult, SpanSource};
-use tracewell_model::{Filter, Trace, TraceId};
+use tracewell_model::shared::SharedIds;
+use tracewell_model::source::{LeafBatch, LeafQuery, SourceResult, SpanSource, TraceSet};
+use tracewell_model::{Trace, TraceId};
 
 use super::Engine;
 use super::candidates::{Candidates, Place, Standing};
@@ -25,6 +26,7 @@ use super::gather::trace_bits;
 use super::run::Run;
 use super::summary;
 use crate::error::Result;
+use crate::partial::OpenTrace;
 use crate::plan::tags::TagPlan;
 use crate::plan::{Plan, PlanLimits};
 use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
@@ -33,9 +35,6 @@ use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
 const CANDIDATE_BYTES: u64 = 128;
 /// Shared traces whose rows are read at once: 64 KiB of ids.
 const ROWS_AT_ONCE: usize = 4_096;
-/// Shared traces that are evaluated at once: at first as many as the answer may need, then twice as
-/// many each time, since a rare match is best looked for in few large steps.
-const OPEN_AT_ONCE: std::ops::RangeInclusive<usize> = 32..=4_096;
 /// Sources that are read at the same time, once the newest was not enough.
 const SOURCES_AT_ONCE: usize = 2;
 /// Spans that are fetched at once: about 1.3 KB each as plain spans is 16 MB.
@@ -60,12 +59,10 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
     let mut traces = Vec::new();
     if request.limit > 0 && !question.plan().is_empty() {
         let sources = run.sources.clone();
-        let adds_fragments = adds_fragments(question.plan(), &sources, request.window);
         let n_max = engine.limits.query_memory_bytes_max / CANDIDATE_BYTES;
         let n_max = usize::try_from(n_max).unwrap_or(usize::MAX).max(2);
         let mut search = Search {
             run: &mut run,
-            fragment_filters: question.plan().fragment_filters(),
             question: &question,
             window: request.window,
             limit: request.limit,
@@ -74,12 +71,7 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             candidates: Candidates::new(request.limit, n_max),
             shared: HashMap::default(),
             shared_max: n_max,
-            adds_fragments,
             pending: Vec::new(),
-            n_open: request
-                .limit
-                .saturating_mul(2)
-                .clamp(*OPEN_AT_ONCE.start(), *OPEN_AT_ONCE.end()),
             traces: Vec::new(),
             settled: HashSet::default(),
             n_bytes: 0,
@@ -100,22 +92,16 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
 struct Search<'s> {
     run: &'s mut Run,
     question: &'s Question,
-    fragment_filters: Arc<[Filter]>,
     window: TimeRange,
     limit: usize,
     spans_per_spanset: usize,
     trace_spans_max: usize,
     candidates: Candidates,
-    /// Every shared trace that was seen, with one bit for each filter that a fragment satisfies.
-    shared: HashMap<TraceId, u64>,
+    /// Every shared trace with a match, its fragments added up.
+    shared: HashMap<TraceId, OpenTrace>,
     shared_max: usize,
-    /// True if every fragment of a shared trace is delivered by the scan, so that adding up their bits
-    /// decides; else shared traces are evaluated one by one over all sources.
-    adds_fragments: bool,
-    /// Shared traces whose start is not known yet.
+    /// Shared traces that match and whose start is not known yet.
     pending: Vec<TraceId>,
-    /// Open candidates to evaluate in the next step.
-    n_open: usize,
     /// Settled and found to match.
     traces: Vec<TraceSummary>,
     /// Those that were settled, whether they matched or not: none comes twice.
@@ -162,20 +148,31 @@ impl Question {
     }
 }
 
-/// True if a scan of the window delivers every fragment of every trace, and its filters mean the same
-/// on a fragment as on a whole trace.
-fn adds_fragments(plan: &Plan, sources: &[Arc<dyn SpanSource>], window: TimeRange) -> bool {
-    let is_covered = sources.iter().all(|source| {
-        let summary = source.summary();
-        window.covers(summary.span_start_min, summary.span_start_max)
-    });
-    let mut asks_of_trace = false;
+/// True if a filter means something else on a part of a trace.
+fn asks_of_trace(plan: &Plan) -> bool {
+    let mut asks = false;
     for filter in plan.scan_filters().iter() {
-        filter.for_each_column(&mut |column| {
-            asks_of_trace |= column.level() == ColumnLevel::Trace;
-        });
+        filter.for_each_column(&mut |column| asks |= column.level() == ColumnLevel::Trace);
     }
-    is_covered && !asks_of_trace
+    asks
+}
+
+/// The traces of a source that may lie in one of the others too.
+fn shared_with(own: &SharedIds, others: &[&SharedIds]) -> TraceSet {
+    let any_all = others.iter().any(|other| other.is_all());
+    let of_others = || others.iter().filter_map(|other| other.iter()).flatten();
+    let n_others: usize = others.iter().map(|other| other.n_ids()).sum();
+    let mut ids: Vec<TraceId> = match own.iter() {
+        None if any_all => return TraceSet::All,
+        Some(ids) if any_all || own.n_ids() < n_others => {
+            let is_shared = |id: &TraceId| others.iter().any(|other| other.contains(*id));
+            ids.filter(is_shared).collect()
+        }
+        _ => of_others().filter(|id| own.contains(*id)).collect(),
+    };
+    ids.sort_unstable();
+    ids.dedup();
+    TraceSet::Ids(ids.into())
 }
 
 impl Search<'_> {
@@ -215,73 +212,84 @@ impl Search<'_> {
         }
     }
 
-    /// Starts to read every source that has a span in the window.
+    /// Starts to read every source that has a span in the window, and those that may hold fragments of
+    /// its traces.
     fn open<'a>(&self, sources: &'a [Arc<dyn SpanSource>]) -> Vec<Reading<'a>> {
-        let filters = self.question.plan().scan_filters();
-        sources
-            .iter()
-            .filter(|source| {
-                let summary = source.summary();
-                self.window
-                    .intersects(summary.span_start_min, summary.span_start_max)
-            })
-            .map(|source| {
-                let query = LeafQuery {
-                    tenant: self.run.tenant.clone(),
-                    filters: Arc::clone(&filters),
-                    window: self.window,
-                    only: None,
-                    shared: match self.adds_fragments {
-                        true => SharedWanted::Matched,
-                        false => SharedWanted::InWindow,
-                    },
-                    spans: false,
-                };
-                Reading {
-                    source: &**source,
-                    batches: source.leaves(query, self.run.ctx.clone()),
-                    // A trace with a span in the window starts before its end.
-                    unread_start_max: source.summary().trace_start_max.min(self.window.end),
-                    is_done: false,
+        let plan = self.question.plan();
+        let filters = plan.scan_filters();
+        let fragment_filters = asks_of_trace(plan).then(|| plan.fragment_filters());
+        let places = sources.iter().map(|source| {
+            let summary = source.summary();
+            let (first, last) = (summary.span_start_min, summary.span_start_max);
+            let is_in = self.window.intersects(first, last);
+            (is_in, is_in && self.window.covers(first, last))
+        });
+        let places: Vec<(bool, bool)> = places.collect();
+        let shared: Vec<Arc<SharedIds>> = match places.iter().all(|(_, covers)| *covers) {
+            true => Vec::new(),
+            false => sources.iter().map(|source| source.shared_ids()).collect(),
+        };
+        let mut readings = Vec::new();
+        for (index, (source, (is_in, is_covered))) in sources.iter().zip(&places).enumerate() {
+            let also = match shared.get(index) {
+                Some(own) if !*is_covered => {
+                    let others = shared.iter().zip(&places).enumerate();
+                    let others =
+                        others.filter(|(other, (_, (is_in, _)))| *is_in && *other != index);
+                    let others: Vec<&SharedIds> = others.map(|(_, (ids, _))| &**ids).collect();
+                    shared_with(own, &others)
                 }
-            })
-            .collect()
+                _ => TraceSet::none(),
+            };
+            if !is_in && also.is_none() {
+                continue;
+            }
+            let query = LeafQuery {
+                tenant: self.run.tenant.clone(),
+                filters: Arc::clone(&filters),
+                fragment_filters: fragment_filters.clone(),
+                window: self.window,
+                also,
+                only: None,
+                spans: false,
+            };
+            readings.push(Reading {
+                source: &**source,
+                batches: source.leaves(query, self.run.ctx.clone()),
+                // A trace with a span in the window starts before its end.
+                unread_start_max: source.summary().trace_start_max.min(self.window.end),
+                is_done: false,
+            });
+        }
+        readings
     }
 
     fn take(&mut self, batch: &LeafBatch) {
-        for id in &batch.shared {
-            if self.shared.len() >= self.shared_max {
-                self.run.miss(
-                    "more traces lie in several places than the memory of a query holds".to_owned(),
-                );
-                break;
-            }
-            let n_before = self.shared.len();
-            self.shared.entry(*id).or_insert(0);
-            let is_new = self.shared.len() > n_before;
-            if is_new && !self.adds_fragments {
-                self.pending.push(*id);
-            }
-        }
+        let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
         let plan = self.question.plan();
         let standing = self.question.standing(plan.scan_is_exact());
         for (id, trace) in trace_bits(batch) {
             self.run.inspected_traces += 1;
-            match self.shared.get_mut(&id) {
-                None => {
-                    if self.question.holds(trace.filters) {
-                        self.candidates.insert(trace.start_unix_nano, id, standing);
-                    }
+            if !shared.contains(&id) && !self.shared.contains_key(&id) {
+                if self.question.holds(trace.filters) {
+                    self.candidates.insert(trace.start_unix_nano, id, standing);
                 }
-                Some(known) if self.adds_fragments => {
-                    let before = *known;
-                    *known |= trace.filters;
-                    if !self.question.holds(before) && self.question.holds(*known) {
-                        self.pending.push(id);
-                    }
-                }
-                // Is evaluated over all sources when its turn comes.
-                Some(_) => {}
+                continue;
+            }
+            if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
+                self.run.miss(
+                    "more traces lie in several places than the memory of a query holds".to_owned(),
+                );
+                continue;
+            }
+            let known = self.shared.entry(id).or_insert(OpenTrace {
+                filters: 0,
+                ..trace
+            });
+            let held = self.question.holds(known.filters);
+            known.add(trace);
+            if !held && self.question.holds(known.filters) {
+                self.pending.push(id);
             }
         }
     }
@@ -290,55 +298,33 @@ impl Search<'_> {
     async fn settle(&mut self, unread_start_max: Option<u64>) -> Result<()> {
         self.place_pending().await?;
         while self.traces.len() < self.limit && self.run.may_go_on()? {
-            let settled = self.candidates.settled(unread_start_max, self.n_open);
-            let wanted = self.limit - self.traces.len();
-            if settled.matched.len() < wanted && !settled.open.is_empty() {
-                self.n_open = self.n_open.saturating_mul(2).min(*OPEN_AT_ONCE.end());
-                self.evaluate(settled.open).await?;
-            } else if !settled.matched.is_empty()
-                && (settled.matched.len() >= wanted || unread_start_max.is_none())
-            {
-                self.verify(settled.matched).await?;
-            } else {
+            let settled = self.candidates.settled(unread_start_max);
+            let is_enough = settled.len() >= self.limit - self.traces.len();
+            if settled.is_empty() || !(is_enough || unread_start_max.is_none()) {
                 break;
             }
+            self.verify(settled).await?;
         }
         Ok(())
     }
 
     /// Reads when the shared traces of the last batches start, from all sources.
     async fn place_pending(&mut self) -> Result<()> {
-        let standing = match self.adds_fragments {
-            true => self.question.standing(self.question.plan().scan_is_exact()),
-            false => Standing::Open,
-        };
+        let plan = self.question.plan();
+        let is_exact = plan.fragment_is_exact();
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_unstable();
         for ids in pending.chunks(ROWS_AT_ONCE) {
             let rows = self.run.rows(ids).await?;
             self.run.inspected_traces += ids.len() as u64;
             for (id, row) in rows {
+                if row.start_unix_nano >= self.window.end {
+                    continue;
+                }
+                // Whether a fragment without a match starts in the window is not known yet.
+                let in_window = self.shared.get(&id).is_some_and(|known| known.in_window);
+                let standing = self.question.standing(is_exact && in_window);
                 self.candidates.insert(row.start_unix_nano, id, standing);
-            }
-        }
-        Ok(())
-    }
-
-    /// Evaluates shared traces over all of their sources.
-    async fn evaluate(&mut self, places: Vec<Place>) -> Result<()> {
-        let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
-        ids.sort_unstable();
-        let filters = Arc::clone(&self.fragment_filters);
-        let open = self.run.filter_bits(&ids, &filters).await?;
-        let standing = self
-            .question
-            .standing(self.question.plan().fragment_is_exact());
-        for place in places {
-            self.candidates.remove(&place);
-            let bits = open.get(&place.1).map_or(0, |trace| trace.filters);
-            if self.question.holds(bits) {
-                let (Reverse(start), id) = place;
-                self.candidates.insert(start, id, standing);
             }
         }
         Ok(())
@@ -436,7 +422,7 @@ impl Search<'_> {
 
     /// A trace too large to be read whole is shown by what its rows and bits say.
     async fn take_huge(&mut self, id: TraceId, row: &super::gather::JoinedRow) -> Result<()> {
-        let filters = Arc::clone(&self.fragment_filters);
+        let filters = self.question.plan().fragment_filters();
         let open = self.run.filter_bits(&[id], &filters).await?;
         let n_matched = open.get(&id).map_or(0, |trace| trace.n_matched);
         self.run.miss(format!(

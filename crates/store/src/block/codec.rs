@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyQuery, LeafBatch, LeafQuery, QueryContext, SourceResult, SourceSummary,
     SpanSource, TraceRow,
@@ -323,5 +324,9 @@ impl SpanSource for OpenBlock {
 
     fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
         self.may_contain_of_any(id)
+    }
+
+    fn shared_ids(&self) -> Arc<SharedIds> {
+        self.source.shared_ids()
     }
 }

@@ -58,8 +58,9 @@ pub(super) const DICTIONARY_MAX: usize = 8_192;
 const DICTIONARY_BY_DATA_MAX: usize = 4_096;
 /// One look in ten at an absent value reads a page in vain; 6 bits a value.
 const BLOOM_RATE: f64 = 0.1;
-/// Trace ids are looked up in every group: 10 bits a trace.
-const TRACE_BLOOM_RATE: f64 = 0.01;
+/// Every trace that is split is looked for in every group of a day, 150 for ten million spans, and
+/// counts as shared by those that say yes: 15 to 29 bits a trace, a bit or two a span.
+const TRACE_BLOOM_RATE: f64 = 0.001;
 
 // === impl Encoder ===
 

@@ -2,14 +2,16 @@
 //!
 //! What excludes the group is asked first and reads nothing of its rows. Then the columns of the
 //! filters are read, and only for traces with a match what says whether they take part: their rows
-//! of the trace table, and the starts of their spans where the window cuts through the group.
+//! of the trace table, and the starts of their spans where the window cuts through the group. A group
+//! outside of the window is scanned for fragments of shared traces alone.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array, FixedSizeBinaryArray};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
-use tracewell_model::TraceId;
-use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SharedWanted, SourceResult};
+use tracewell_model::shared::SharedIds;
+use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SourceResult, TraceSet};
+use tracewell_model::{Filter, TraceId};
 
 use super::arrays::named;
 use super::columns::GroupColumns;
@@ -19,7 +21,6 @@ use super::read::{BlockReader, GroupTraces};
 use super::schema::Table;
 use super::traces::TraceRun;
 use crate::scan::{self, RunColumns, Selection, assemble, evaluate, hit_runs, union};
-use crate::shared::SharedIds;
 
 /// A scan of one group.
 pub(super) struct GroupScan<'a> {
@@ -30,6 +31,14 @@ pub(super) struct GroupScan<'a> {
     pub(super) ctx: &'a QueryContext,
 }
 
+/// Rows to look at.
+struct Within {
+    /// Of traces that are asked the filters.
+    whole: Selection,
+    /// Of traces that are asked the filters for fragments.
+    parts: Selection,
+}
+
 impl GroupScan<'_> {
     /// `next` is the largest start of the traces that come after this group.
     pub(super) async fn run(&self, next: Option<u64>) -> SourceResult<LeafBatch> {
@@ -37,47 +46,98 @@ impl GroupScan<'_> {
         let fail = |error| self.reader.source_error(error);
         let unit = GroupColumns::open(self.reader, self.group, self.ctx);
         let unit = unit.await.map_err(fail)?;
-        let n_spans = scan::Columns::n_spans(&unit);
-        let within = self.within(&unit, n_spans).await.map_err(fail)?;
-        self.ctx.add_inspected_spans(within.n_selected() as u64);
-        let mut bits = Vec::with_capacity(self.query.filters.len());
-        for filter in self.query.filters.iter() {
-            let may_hold = !within.is_empty() && unit.may_hold(filter).await.map_err(fail)?;
-            bits.push(match may_hold {
-                true => evaluate(&unit, filter, &within).await?,
-                false => BooleanBuffer::new_unset(n_spans),
-            });
-        }
+        let bits = self.bits(&unit).await?;
         self.matches(&unit, bits, next).await.map_err(fail)
     }
 
-    /// The spans that filters are evaluated on: those of the tenant, or of the named traces. Where the
-    /// window cuts through the group is seen later, and only for traces with a match.
-    async fn within(&self, unit: &GroupColumns<'_>, n_spans: usize) -> BlockResult<Selection> {
+    async fn bits(&self, unit: &GroupColumns<'_>) -> SourceResult<Vec<BooleanBuffer>> {
+        let fail = |error| self.reader.source_error(error);
+        let n_spans = scan::Columns::n_spans(unit);
+        let filters = &self.query.filters;
+        let fragment_filters = self.query.fragment_filters.as_deref().unwrap_or_default();
+        let whole = possible(unit, filters).await.map_err(fail)?;
+        let parts = possible(unit, fragment_filters).await.map_err(fail)?;
+        if !whole.iter().chain(&parts).any(Option::is_some) {
+            return Ok(vec![BooleanBuffer::new_unset(n_spans); filters.len()]);
+        }
+        let within = self.within(unit, n_spans).await.map_err(fail)?;
+        let n_selected = within.whole.n_selected() + within.parts.n_selected();
+        self.ctx.add_inspected_spans(n_selected as u64);
+        let mut all = Vec::with_capacity(filters.len());
+        for (index, filter) in whole.into_iter().enumerate() {
+            let mut bits = match filter {
+                Some(filter) => evaluate(unit, filter, &within.whole).await?,
+                None => BooleanBuffer::new_unset(n_spans),
+            };
+            if let Some(Some(filter)) = parts.get(index) {
+                bits = &bits | &evaluate(unit, filter, &within.parts).await?;
+            }
+            all.push(bits);
+        }
+        Ok(all)
+    }
+
+    /// True if no span of the group starts in the window.
+    fn is_outside(&self) -> BlockResult<bool> {
+        let meta = self.reader.group(self.group)?;
+        let window = self.query.window;
+        Ok(self.query.only.is_none()
+            && !window.intersects(meta.span_start_min, meta.span_start_max))
+    }
+
+    /// The spans that filters are evaluated on: those of the tenant, of the named traces, or, outside
+    /// of the window, of shared traces. Where the window cuts through the group is seen later, and
+    /// only for traces with a match.
+    async fn within(&self, unit: &GroupColumns<'_>, n_spans: usize) -> BlockResult<Within> {
+        let none = || Selection::of(BooleanBuffer::new_unset(n_spans));
         let is_alone = self.reader.group(self.group)?.tenants.len() == 1;
-        if self.query.only.is_none() && is_alone {
-            return Ok(Selection::all(n_spans));
+        let is_outside = self.is_outside()?;
+        let has_parts = self.query.fragment_filters.is_some() && self.query.only.is_none();
+        if self.query.only.is_none() && !is_outside && is_alone && !has_parts {
+            return Ok(Within {
+                whole: Selection::all(n_spans),
+                parts: none(),
+            });
         }
         let traces = unit.traces().await?;
-        let mut bits = BooleanBufferBuilder::new(n_spans);
-        let mut select = |run: &TraceRun| {
-            bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
-            bits.append_n((run.to as usize).saturating_sub(bits.len()), true);
-        };
-        match &self.query.only {
-            Some(ids) => {
-                let found = traces.find(&self.query.tenant, ids);
-                let runs = found.iter().filter_map(|number| traces.runs.get(*number));
-                runs.for_each(&mut select);
-            }
-            None => {
-                let range = traces.of_tenant(&self.query.tenant);
-                let runs = traces.runs.get(range).unwrap_or_default();
-                runs.iter().for_each(&mut select);
-            }
+        let runs = self.runs_to_look_at(traces, is_outside);
+        if !has_parts {
+            return Ok(Within {
+                whole: select(&runs, n_spans),
+                parts: none(),
+            });
         }
-        bits.append_n(n_spans.saturating_sub(bits.len()), false);
-        Ok(Selection::of(bits.finish()))
+        let (parts, whole): (Vec<&TraceRun>, Vec<_>) = runs
+            .into_iter()
+            .partition(|run| self.shared.contains(run.trace_id));
+        Ok(Within {
+            whole: select(&whole, n_spans),
+            parts: select(&parts, n_spans),
+        })
+    }
+
+    fn runs_to_look_at<'t>(&self, traces: &'t GroupTraces, is_outside: bool) -> Vec<&'t TraceRun> {
+        let tenant = &self.query.tenant;
+        let named = |ids: &[TraceId]| -> Vec<&'t TraceRun> {
+            let found = traces.find(tenant, ids);
+            let runs = found.iter().filter_map(|number| traces.runs.get(*number));
+            runs.collect()
+        };
+        if let Some(ids) = &self.query.only {
+            return named(ids);
+        }
+        let is_shared = |run: &&TraceRun| self.shared.contains(run.trace_id);
+        let own = || {
+            traces
+                .runs
+                .get(traces.of_tenant(tenant))
+                .unwrap_or_default()
+        };
+        match (&self.query.also, is_outside) {
+            (_, false) => own().iter().collect(),
+            (TraceSet::Ids(ids), true) => named(ids).into_iter().filter(is_shared).collect(),
+            (TraceSet::All, true) => own().iter().filter(is_shared).collect(),
+        }
     }
 
     async fn matches(
@@ -86,124 +146,89 @@ impl GroupScan<'_> {
         bits: Vec<BooleanBuffer>,
         next: Option<u64>,
     ) -> BlockResult<LeafBatch> {
-        let any = union(&bits);
-        let wants_all_shared =
-            self.query.only.is_none() && self.query.shared == SharedWanted::InWindow;
-        let has_match = any.as_ref().is_some_and(BooleanBuffer::has_true);
-        if !has_match && !wants_all_shared {
+        let Some(any) = union(&bits).filter(BooleanBuffer::has_true) else {
             return Ok(LeafBatch::nothing(bits.len(), next));
-        }
+        };
         let traces = unit.traces().await?;
-        let mut hits = match &any {
-            Some(any) if has_match => hit_runs(traces.runs.iter().map(TraceRun::range), any),
-            _ => Vec::new(),
+        let hits = hit_runs(traces.runs.iter().map(TraceRun::range), &any);
+        let hits: Vec<&TraceRun> = hits
+            .iter()
+            .filter_map(|number| traces.runs.get(*number))
+            .collect();
+        let in_window = match self.query.only {
+            Some(_) => vec![true; hits.len()],
+            None => self.in_window(unit, &hits).await?,
         };
-        if self.query.only.is_none() {
-            self.retain_in_window(unit, traces, &mut hits).await?;
-        }
-        let shared = match (&self.query.only, self.query.shared) {
-            (Some(_), _) => Vec::new(),
-            (None, SharedWanted::Matched) => hits
-                .iter()
-                .filter_map(|number| traces.runs.get(*number))
-                .map(|run| run.trace_id)
-                .filter(|id| self.shared.contains(*id))
-                .collect(),
-            (None, SharedWanted::InWindow) => self.shared_in_window(traces),
-        };
-        let runs = hits.iter().filter_map(|number| traces.runs.get(*number));
-        let runs: Vec<scan::TraceRun> = runs
-            .map(|run| scan::TraceRun {
+        let is_shared =
+            |run: &TraceRun| self.query.only.is_none() && self.shared.contains(run.trace_id);
+        let runs: Vec<scan::TraceRun> = hits
+            .into_iter()
+            .zip(in_window)
+            .filter(|(run, in_window)| *in_window || is_shared(run))
+            .map(|(run, in_window)| scan::TraceRun {
                 trace_id: run.trace_id,
                 from: run.from,
                 to: run.to,
                 start_unix_nano: run.start_unix_nano,
+                in_window,
             })
             .collect();
-        let columns = match (&any, self.query.spans) {
-            (Some(any), true) => Some(self.run_columns(&runs, any).await?),
-            _ => None,
+        let shared = match self.query.only {
+            Some(_) => Vec::new(),
+            None => {
+                let ids = runs.iter().map(|run| run.trace_id);
+                ids.filter(|id| self.shared.contains(*id)).collect()
+            }
+        };
+        let columns = match self.query.spans {
+            true => Some(self.run_columns(&runs, &any).await?),
+            false => None,
         };
         assemble(columns.as_ref(), &runs, &bits, shared, next)
             .map_err(|error| BlockError::malformed("spans", error.to_string()))
     }
 
-    /// Keeps the runs with a span that starts in the window.
-    async fn retain_in_window(
+    /// Which of these runs have a span that starts in the window.
+    async fn in_window(
         &self,
         unit: &GroupColumns<'_>,
-        traces: &GroupTraces,
-        hits: &mut Vec<usize>,
-    ) -> BlockResult<()> {
+        runs: &[&TraceRun],
+    ) -> BlockResult<Vec<bool>> {
         let window = self.query.window;
         let meta = self.reader.group(self.group)?;
         if window.covers(meta.span_start_min, meta.span_start_max) {
-            return Ok(());
+            return Ok(vec![true; runs.len()]);
         }
-        let run_of = |number: &usize| traces.runs.get(*number);
-        // A run has a span that starts when it starts.
-        let open: Vec<usize> = hits
-            .iter()
-            .copied()
-            .filter(|number| {
-                run_of(number).is_some_and(|run| {
-                    !window.contains(run.start_unix_nano) && run.start_unix_nano < window.start
-                })
-            })
-            .collect();
-        let ranges: Vec<_> = open
-            .iter()
-            .filter_map(run_of)
-            .map(TraceRun::range)
-            .collect();
-        let mut later: Vec<bool> = Vec::with_capacity(open.len());
-        if !ranges.is_empty() {
-            let n_spans = scan::Columns::n_spans(unit);
-            let select = Some(selection(&ranges, n_spans));
-            let batch = self
-                .reader
-                .columns(
-                    self.group,
-                    Table::Spans,
-                    &["start_unix_nano"],
-                    select,
-                    self.ctx,
-                )
-                .await?
-                .ok_or_else(|| BlockError::malformed("spans", "lacks a row group"))?;
-            let starts = named(&batch, "start_unix_nano")?.as_primitive::<UInt64Type>();
-            let mut rest = starts.values().iter();
-            for range in &ranges {
-                let starts = rest.by_ref().take(range.len());
-                later.push(starts.fold(false, |any, start| any | window.contains(*start)));
-            }
+        if self.is_outside()? {
+            return Ok(vec![false; runs.len()]);
         }
-        let mut later = open.into_iter().zip(later).peekable();
-        hits.retain(|number| {
-            let cut = later.next_if(|(open, _)| open == number);
-            match cut {
-                Some((_, is_in)) => is_in,
-                None => run_of(number).is_some_and(|run| window.contains(run.start_unix_nano)),
+        // A run has a span that starts when it starts, and none before.
+        let is_open = |run: &TraceRun| run.start_unix_nano < window.start;
+        let open = runs.iter().filter(|run| is_open(run));
+        let ranges: Vec<_> = open.map(|run| run.range()).collect();
+        let starts = match ranges.is_empty() {
+            true => None,
+            false => {
+                let select = Some(selection(&ranges, scan::Columns::n_spans(unit)));
+                let names = ["start_unix_nano"];
+                let batch = self
+                    .reader
+                    .columns(self.group, Table::Spans, &names, select, self.ctx);
+                let lacks = || BlockError::malformed("spans", "lacks a row group");
+                let batch = batch.await?.ok_or_else(lacks)?;
+                let starts = named(&batch, "start_unix_nano")?;
+                Some(starts.as_primitive::<UInt64Type>().clone())
             }
-        });
-        Ok(())
-    }
-
-    /// The shared traces that may have a span in the window, by their first start and last end: one
-    /// too many is evaluated for nothing.
-    fn shared_in_window(&self, traces: &GroupTraces) -> Vec<TraceId> {
-        let window = self.query.window;
-        let range = traces.of_tenant(&self.query.tenant);
-        let runs = traces.runs.get(range.clone()).unwrap_or_default();
-        let ends = traces.ends.get(range).unwrap_or_default();
-        runs.iter()
-            .zip(ends)
-            .filter(|(run, end)| {
-                window.intersects(run.start_unix_nano, run.start_unix_nano.max(**end))
-                    && self.shared.contains(run.trace_id)
-            })
-            .map(|(run, _)| run.trace_id)
-            .collect()
+        };
+        let mut rest = starts.iter().flat_map(|starts| starts.values().iter());
+        let of_run = |run: &&TraceRun| match is_open(run) {
+            true => {
+                let starts = rest.by_ref().take(run.range().len());
+                starts.fold(false, |any, start| any | window.contains(*start))
+            }
+            false => window.contains(run.start_unix_nano),
+        };
+        Ok(runs.iter().map(of_run).collect())
     }
 
     /// Ids and starts of the matching spans of these runs.
@@ -241,4 +266,27 @@ impl GroupScan<'_> {
         }
         Ok(columns)
     }
+}
+
+/// The filters that some span of the group may satisfy, by what excludes it as a whole.
+async fn possible<'f>(
+    unit: &GroupColumns<'_>,
+    filters: &'f [Filter],
+) -> BlockResult<Vec<Option<&'f Filter>>> {
+    let mut all = Vec::with_capacity(filters.len());
+    for filter in filters {
+        all.push(unit.may_hold(filter).await?.then_some(filter));
+    }
+    Ok(all)
+}
+
+/// The rows of these runs (ascending).
+fn select(runs: &[&TraceRun], n_spans: usize) -> Selection {
+    let mut bits = BooleanBufferBuilder::new(n_spans);
+    for run in runs {
+        bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
+        bits.append_n((run.to as usize).saturating_sub(bits.len()), true);
+    }
+    bits.append_n(n_spans.saturating_sub(bits.len()), false);
+    Selection::of(bits.finish())
 }

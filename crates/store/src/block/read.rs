@@ -38,7 +38,7 @@ pub struct BlockReader {
     resources: OnceCell<Arc<Vec<Arc<ResourceEntry>>>>,
     scopes: OnceCell<Arc<Vec<Arc<ScopeEntry>>>>,
     shapes: OnceCell<Arc<Shapes>>,
-    /// Bloom filters of trace ids, by group; 10 bits a trace.
+    /// Bloom filters of trace ids, by group; 15 to 29 bits a trace.
     filters: Vec<OnceCell<Option<Sbbf>>>,
     cache: Option<Arc<BlockCache>>,
 }

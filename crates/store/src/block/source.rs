@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use hashbrown::HashMap;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyInfo, KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SourceError,
     SourceResult, SourceSummary, SpanSource, TraceRoot, TraceRow,
@@ -93,9 +94,10 @@ impl BlockSource {
                 continue;
             }
             let takes_part = match &query.only {
-                None => query
-                    .window
-                    .intersects(meta.span_start_min, meta.span_start_max),
+                None => {
+                    let (first, last) = (meta.span_start_min, meta.span_start_max);
+                    query.window.intersects(first, last) || !query.also.is_none()
+                }
                 Some(ids) => self.may_match(query, ids, group, ctx).await?,
             };
             if takes_part {
@@ -539,6 +541,10 @@ impl SpanSource for BlockSource {
 
     fn may_contain(&self, _: &TenantId, id: TraceId) -> bool {
         self.reader.may_contain(id)
+    }
+
+    fn shared_ids(&self) -> Arc<SharedIds> {
+        self.shared.ids()
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod sample;
+mod scan;
 
 use std::sync::Arc;
 
@@ -243,7 +244,7 @@ async fn row_groups_that_are_not_there_are_named() {
 async fn a_block_answers_as_its_spans_do() {
     use futures::TryStreamExt;
     use tracewell_model::predicate::Operand;
-    use tracewell_model::source::{LeafQuery, SharedWanted, SpanSource};
+    use tracewell_model::source::{LeafQuery, SpanSource, TraceSet};
     use tracewell_model::{
         AttributeScope, AttributeValue, Column, CompareOp, Filter, Leaf, Predicate,
     };
@@ -291,7 +292,8 @@ async fn a_block_answers_as_its_spans_do() {
                     filters: Arc::from([Filter::Leaf(leaf.clone())]),
                     window: tracewell_model::TimeRange::ALL,
                     only: None,
-                    shared: SharedWanted::InWindow,
+                    fragment_filters: None,
+                    also: TraceSet::none(),
                     spans: true,
                 };
                 let batches: Vec<_> = source.leaves(query, ctx()).try_collect().await.unwrap();

@@ -5,12 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 use tracewell_model::TraceId;
-use tracewell_model::source::{
-    LeafBatch, LeafQuery, LeafTrace, QueryContext, SharedWanted, SourceResult,
-};
+use tracewell_model::source::{LeafBatch, LeafQuery, LeafTrace, QueryContext, SourceResult};
 
 use super::columns::{BatchColumns, Memo};
 use super::snapshot::GenerationSnapshot;
@@ -30,11 +26,14 @@ struct Matched {
     address: RowAddress,
 }
 
-/// Which traces are looked at here, and which may lie in other sources too.
+/// What the traces of the snapshot, by index, are to a query.
 struct Candidates {
-    eligible: Vec<bool>,
-    all: bool,
-    shared: Vec<TraceId>,
+    /// Looked at.
+    takes_part: Vec<bool>,
+    /// Has a span that starts in the window.
+    in_window: Vec<bool>,
+    /// May have spans in other sources.
+    is_shared: Vec<bool>,
 }
 
 impl GenerationSnapshot {
@@ -53,13 +52,19 @@ impl GenerationSnapshot {
         let mut matched: Vec<Matched> = Vec::new();
         for (index, batch) in self.batches.iter().enumerate() {
             ctx.check()?;
-            let within = candidates.rows(&batch.trace);
             let unit = BatchColumns::new(self, batch, &memo);
+            let (whole, parts) = candidates.rows(&batch.trace, query.fragment_filters.is_some());
+            let fragment_filters = query.fragment_filters.iter().flat_map(|all| all.iter());
+            let mut fragment_filters = fragment_filters.map(Some).chain(std::iter::repeat(None));
             let mut per_filter = Vec::with_capacity(query.filters.len());
             for filter in query.filters.iter() {
-                per_filter.push(evaluate(&unit, filter, &within).await?);
+                let mut bits = evaluate(&unit, filter, &whole).await?;
+                if let Some(filter) = fragment_filters.next().flatten() {
+                    bits = &bits | &evaluate(&unit, filter, &parts).await?;
+                }
+                per_filter.push(bits);
             }
-            ctx.add_inspected_spans(within.n_selected() as u64);
+            ctx.add_inspected_spans((whole.n_selected() + parts.n_selected()) as u64);
             if let Some(any) = union(&per_filter) {
                 matched.extend(any.set_indices().map(|row| Matched {
                     rank: batch.trace.get(row).copied().unwrap_or_default(),
@@ -72,71 +77,82 @@ impl GenerationSnapshot {
             }
             bits.push(per_filter);
         }
-        let order = rank(&mut matched, table);
-        let mut shared = candidates.shared;
-        if query.shared == SharedWanted::Matched {
-            let matched: HashSet<TraceId, FixedState> =
-                order.iter().map(|trace| trace.trace_id).collect();
-            shared.retain(|id| matched.contains(id));
-        }
+        let indexes = rank(&mut matched, table);
+        let shared = indexes.iter().filter(|index| candidates.is_shared(**index));
+        let shared = shared.filter_map(|index| table.id.get(*index as usize).copied());
+        let shared = shared.collect();
+        let order = runs(&indexes, &matched, table, &candidates.in_window);
         self.answer(query, &order, &matched, &bits, shared)
     }
 
     /// The named traces, all of their spans.
     fn only(&self, query: &LeafQuery, ids: &[TraceId]) -> Candidates {
-        let mut eligible = vec![false; self.trace_table().id.len()];
+        let n = self.trace_table().id.len();
+        let mut takes_part = vec![false; n];
         for index in self.trace_indexes(&query.tenant, ids) {
-            if let Some(eligible) = eligible.get_mut(index) {
-                *eligible = true;
+            if let Some(takes_part) = takes_part.get_mut(index) {
+                *takes_part = true;
             }
         }
         Candidates {
-            eligible,
-            all: false,
-            shared: Vec::new(),
+            takes_part,
+            in_window: vec![true; n],
+            is_shared: vec![false; n],
         }
     }
 
-    /// The tenant's traces with a span that starts in the window, and the shared ones among them.
+    /// The tenant's traces with a span that starts in the window, and the shared ones wherever they
+    /// start: all where the window cuts through this generation, the named ones where it lies apart.
     fn in_window(&self, query: &LeafQuery, table: &TraceTable) -> Candidates {
         let n = table.id.len();
+        let nothing = || vec![false; n];
         let tenants = &self.dictionary.tenants;
-        let tenant = tenants.iter().position(|tenant| *tenant == query.tenant);
-        let summary = tracewell_model::source::SpanSource::summary(self);
-        let covered = query
-            .window
-            .covers(summary.span_start_min, summary.span_start_max);
-        let mut eligible = vec![covered && tenants.len() == 1; n];
-        let Some(tenant) = tenant else {
+        let Some(tenant) = tenants.iter().position(|tenant| *tenant == query.tenant) else {
             return Candidates {
-                eligible: vec![false; n],
-                all: false,
-                shared: Vec::new(),
+                takes_part: nothing(),
+                in_window: nothing(),
+                is_shared: nothing(),
             };
         };
-        if !(covered && tenants.len() == 1) {
+        let summary = tracewell_model::source::SpanSource::summary(self);
+        let (first, last) = (summary.span_start_min, summary.span_start_max);
+        let is_covered = query.window.covers(first, last);
+        let mut in_window = vec![is_covered && tenants.len() == 1; n];
+        let mut is_own = vec![tenants.len() == 1; n];
+        if !(is_covered && tenants.len() == 1) {
             for batch in &self.batches {
                 let spans = &batch.table.spans;
                 let rows = batch.trace.iter().zip(&spans.tenant);
                 for ((trace, of), start) in rows.zip(&spans.start_unix_nano) {
-                    if usize::from(*of) == tenant
-                        && query.window.contains(*start)
-                        && let Some(eligible) = eligible.get_mut(*trace as usize)
+                    if usize::from(*of) != tenant {
+                        continue;
+                    }
+                    if let Some(is_own) = is_own.get_mut(*trace as usize) {
+                        *is_own = true;
+                    }
+                    if query.window.contains(*start)
+                        && let Some(in_window) = in_window.get_mut(*trace as usize)
                     {
-                        *eligible = true;
+                        *in_window = true;
                     }
                 }
             }
         }
-        let ids = self.core.shared().ids();
-        let shared = eligible.iter().zip(&table.id);
-        let shared = shared.filter(|(eligible, id)| **eligible && ids.contains(**id));
-        let shared = shared.map(|(_, id)| *id).collect();
-        let all = eligible.iter().all(|eligible| *eligible);
+        let shared = self.core.shared().ids();
+        let is_shared: Vec<bool> = table.id.iter().map(|id| shared.contains(*id)).collect();
+        let is_cut = query.window.intersects(first, last);
+        let mut takes_part = in_window.clone();
+        for (trace, takes_part) in takes_part.iter_mut().enumerate() {
+            let of = |all: &[bool]| all.get(trace).is_some_and(|is| *is);
+            if !*takes_part && of(&is_own) && of(&is_shared) {
+                let id = table.id.get(trace).copied().unwrap_or_default();
+                *takes_part = is_cut || query.also.contains(id);
+            }
+        }
         Candidates {
-            eligible,
-            all,
-            shared,
+            takes_part,
+            in_window,
+            is_shared,
         }
     }
 
@@ -217,16 +233,32 @@ impl GenerationSnapshot {
 }
 
 impl Candidates {
-    fn rows(&self, traces: &[u32]) -> Selection {
-        if self.all {
-            return Selection::all(traces.len());
+    /// The rows to look at: those of traces that are whole here, and, if they are asked something
+    /// else, those of traces that may be parts.
+    fn rows(&self, traces: &[u32], parts_apart: bool) -> (Selection, Selection) {
+        let rows = |wanted: &dyn Fn(usize) -> bool| {
+            let of = |row| {
+                let trace = traces.get(row).map(|trace| *trace as usize);
+                trace.is_some_and(wanted)
+            };
+            Selection::of(BooleanBuffer::collect_bool(traces.len(), of))
+        };
+        let takes_part = |trace: usize| self.takes_part.get(trace).is_some_and(|is| *is);
+        if !parts_apart {
+            let none = Selection::of(BooleanBuffer::new_unset(traces.len()));
+            return match self.takes_part.iter().all(|is| *is) {
+                true => (Selection::all(traces.len()), none),
+                false => (rows(&takes_part), none),
+            };
         }
-        Selection::of(BooleanBuffer::collect_bool(traces.len(), |row| {
-            traces
-                .get(row)
-                .and_then(|trace| self.eligible.get(*trace as usize))
-                .is_some_and(|eligible| *eligible)
-        }))
+        let is_shared = |trace: usize| self.is_shared(trace as u32);
+        let whole = rows(&|trace| takes_part(trace) && !is_shared(trace));
+        let parts = rows(&|trace| takes_part(trace) && is_shared(trace));
+        (whole, parts)
+    }
+
+    fn is_shared(&self, trace: u32) -> bool {
+        self.is_shared.get(trace as usize).is_some_and(|is| *is)
     }
 }
 
@@ -248,8 +280,8 @@ fn bit(rows: &[Matched], bits: &[Vec<BooleanBuffer>], row: usize, filter: usize)
         .is_some_and(|bits| bits.value(address.row as usize))
 }
 
-/// Sorts the rows by trace (newest first, then id) and start, and says which rows each trace has.
-fn rank(matched: &mut [Matched], table: &TraceTable) -> Vec<LeafTrace> {
+/// Sorts the rows by trace (newest first, then id) and start. Returns the traces, by index.
+fn rank(matched: &mut [Matched], table: &TraceTable) -> Vec<u32> {
     let mut traces: Vec<u32> = Vec::new();
     let mut seen = vec![u32::MAX; table.id.len()];
     for row in matched.iter() {
@@ -278,19 +310,30 @@ fn rank(matched: &mut [Matched], table: &TraceTable) -> Vec<LeafTrace> {
         row.rank = seen.get(row.rank as usize).copied().unwrap_or_default();
     }
     matched.sort_unstable_by_key(|row| (row.rank, row.start, row.address));
-    let mut order: Vec<LeafTrace> = Vec::with_capacity(traces.len());
+    traces
+}
+
+/// Which of the sorted rows each trace has.
+fn runs(
+    traces: &[u32],
+    matched: &[Matched],
+    table: &TraceTable,
+    in_window: &[bool],
+) -> Vec<LeafTrace> {
+    let mut runs: Vec<LeafTrace> = Vec::with_capacity(traces.len());
     let mut from = 0u32;
-    for (rank, trace) in traces.into_iter().enumerate() {
+    for (rank, trace) in traces.iter().enumerate() {
+        let trace = *trace as usize;
         let rest = matched.get(from as usize..).unwrap_or_default();
         let n = rest.partition_point(|row| row.rank as usize <= rank) as u32;
-        let (start_unix_nano, trace_id) = facts(trace);
-        order.push(LeafTrace {
-            trace_id,
+        runs.push(LeafTrace {
+            trace_id: table.id.get(trace).copied().unwrap_or_default(),
             from,
             to: from + n,
-            start_unix_nano,
+            start_unix_nano: table.start.get(trace).copied().unwrap_or_default(),
+            in_window: in_window.get(trace).is_some_and(|is| *is),
         });
         from += n;
     }
-    order
+    runs
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyQuery, LeafBatch, LeafQuery, QueryContext, SourceError, SourceResult,
     SourceSummary, SpanSource, TraceRow,
@@ -217,5 +218,9 @@ impl SpanSource for GenerationSnapshot {
 
     fn may_contain(&self, tenant: &TenantId, id: TraceId) -> bool {
         self.core.trace_index(tenant, id).is_some()
+    }
+
+    fn shared_ids(&self) -> Arc<SharedIds> {
+        self.core.shared().ids()
     }
 }

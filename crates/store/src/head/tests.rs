@@ -8,8 +8,9 @@ use hashbrown::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::clock::TimeRange;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
-    KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SharedWanted, SpanSource,
+    KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SpanSource, TraceSet,
 };
 use tracewell_model::{
     AttributeScope, AttributeValue, Column, Filter, Intrinsic, Span, SpanId, Trace,
@@ -185,34 +186,99 @@ fn answer_of(batches: &[LeafBatch], starts: &HashMap<TraceId, u64>) -> Answer {
 fn naive_answer(
     query: &LeafQuery,
     traces: &HashMap<TraceId, Trace>,
-    shared_ids: &crate::shared::SharedIds,
+    shared_ids: &SharedIds,
 ) -> Answer {
     let mut matched = HashMap::new();
     let mut shared = HashSet::new();
+    let starts = || traces.values().flat_map(|trace| &trace.spans);
+    let starts = || starts().map(|span| span.start_unix_nano);
+    let (first, last) = (starts().min().unwrap(), starts().max().unwrap());
+    let is_cut = query.window.intersects(first, last);
     for (id, trace) in traces {
-        let mut starts = trace.spans.iter().map(|span| span.start_unix_nano);
+        let is_shared = query.only.is_none() && shared_ids.contains(*id);
         let takes_part = match &query.only {
             Some(ids) => ids.contains(id),
-            None => starts.any(|start| query.window.contains(start)),
+            None => {
+                is_in_window(trace, query.window)
+                    || (is_shared && (is_cut || query.also.contains(*id)))
+            }
         };
         if !takes_part {
             continue;
         }
+        let filters = match &query.fragment_filters {
+            Some(filters) if is_shared => filters,
+            _ => &query.filters,
+        };
         let mut has_match = false;
         for span in &trace.spans {
             let place = Place::new(span, &trace.spans);
-            let bits: Vec<bool> = query.filters.iter().map(|f| place.holds(f)).collect();
+            let bits: Vec<bool> = filters.iter().map(|f| place.holds(f)).collect();
             if bits.contains(&true) {
                 matched.insert((*id, span.span_id), bits);
                 has_match = true;
             }
         }
-        let is_wanted = has_match || query.shared == SharedWanted::InWindow;
-        if query.only.is_none() && is_wanted && shared_ids.contains(*id) {
+        if is_shared && has_match {
             shared.insert(*id);
         }
     }
     (matched, shared)
+}
+
+fn is_in_window(trace: &Trace, window: TimeRange) -> bool {
+    let mut starts = trace.spans.iter().map(|span| span.start_unix_nano);
+    starts.any(|start| window.contains(start))
+}
+
+fn random_query(rng: &mut StdRng, n_traces: u64) -> LeafQuery {
+    let filters: Vec<Filter> = (0..rng.random_range(1..4))
+        .map(|_| random::filter(rng, 2, None))
+        .collect();
+    let from = rng.random_range(0..1000);
+    let window = match rng.random_range(0..3) {
+        0 => TimeRange::ALL,
+        1 => TimeRange {
+            start: from,
+            end: from + rng.random_range(1..400),
+        },
+        // Before or behind everything.
+        _ => TimeRange {
+            start: from + 100_000,
+            end: from + 100_001,
+        },
+    };
+    let fragment_filters = rng.random_bool(0.3).then(|| {
+        let filter = |_: &Filter| random::filter(rng, 1, None);
+        filters.iter().map(filter).collect()
+    });
+    let also = match rng.random_range(0..3) {
+        0 => TraceSet::All,
+        1 => TraceSet::none(),
+        _ => {
+            let mut ids: Vec<TraceId> = (0..n_traces).map(random::trace_id).collect();
+            ids.retain(|_| rng.random());
+            ids.sort_unstable();
+            TraceSet::Ids(ids.into())
+        }
+    };
+    let only = (rng.random_range(0..3) == 0).then(|| {
+        let mut ids: Vec<TraceId> = (0..n_traces + 2)
+            .filter(|_| rng.random())
+            .map(random::trace_id)
+            .collect();
+        ids.sort_unstable();
+        ids.into()
+    });
+    LeafQuery {
+        tenant: TenantId::single(),
+        filters: filters.into(),
+        fragment_filters,
+        window,
+        also,
+        only,
+        spans: true,
+    }
 }
 
 fn check_leaves(seed: u64) {
@@ -235,37 +301,12 @@ fn check_leaves(seed: u64) {
         .map(|(id, trace)| (*id, trace.spans[0].start_unix_nano));
     let starts: HashMap<TraceId, u64> = starts.collect();
     for _ in 0..12 {
-        let filters: Vec<Filter> = (0..rng.random_range(1..4))
-            .map(|_| random::filter(&mut rng, 2, None))
-            .collect();
-        let from = rng.random_range(0..1000);
-        let window = match rng.random_range(0..3) {
-            0 => TimeRange::ALL,
-            _ => TimeRange {
-                start: from,
-                end: from + rng.random_range(1..400),
-            },
-        };
-        let only = (rng.random_range(0..3) == 0).then(|| {
-            let mut ids: Vec<TraceId> = (0..n_traces + 2)
-                .filter(|_| rng.random())
-                .map(random::trace_id)
-                .collect();
-            ids.sort_unstable();
-            ids.into()
-        });
-        let query = LeafQuery {
-            tenant: TenantId::single(),
-            filters: filters.into(),
-            window,
-            only,
-            shared: match rng.random() {
-                true => SharedWanted::Matched,
-                false => SharedWanted::InWindow,
-            },
-            spans: true,
-        };
+        let query = random_query(&mut rng, n_traces);
         let batches = leaves(&snapshots[0], query.clone());
+        for run in batches.iter().flat_map(|batch| &batch.traces) {
+            let in_window = is_in_window(&traces[&run.trace_id], query.window);
+            assert_eq!(run.in_window, query.only.is_some() || in_window);
+        }
         let (matched, shared) = answer_of(&batches, &starts);
         let (expected, expected_shared) = naive_answer(&query, &traces, &shared_ids);
         assert_eq!(matched, expected, "seed {seed}, query {query:#?}");
@@ -286,9 +327,10 @@ fn large_answers_come_in_batches_of_whole_traces() {
     let query = LeafQuery {
         tenant: TenantId::single(),
         filters: [Filter::Constant(true)].into(),
+        fragment_filters: None,
         window: TimeRange::ALL,
+        also: TraceSet::none(),
         only: None,
-        shared: SharedWanted::InWindow,
         spans: true,
     };
     let (snapshots, ()) = head.pin_with(|| ());
@@ -556,8 +598,9 @@ fn all_span_ids(snapshots: &[Arc<GenerationSnapshot>]) -> Vec<SpanId> {
         tenant: TenantId::single(),
         filters: [Filter::Constant(true)].into(),
         window: TimeRange::ALL,
+        fragment_filters: None,
+        also: TraceSet::none(),
         only: Some(ids.into()),
-        shared: SharedWanted::InWindow,
         spans: true,
     };
     let mut seen = Vec::new();

@@ -17,6 +17,8 @@ pub struct TraceRun {
     pub to: u32,
     /// First span start of the source's whole fragment, which may be larger than this run.
     pub start_unix_nano: u64,
+    /// Whether a span starts in the window.
+    pub in_window: bool,
 }
 
 /// What a `LeafBatch` carries of each matching span, in the order of the runs.
@@ -82,6 +84,7 @@ pub fn assemble(
                 from: first,
                 to: n_kept,
                 start_unix_nano: run.start_unix_nano,
+                in_window: run.in_window,
             });
         }
     }

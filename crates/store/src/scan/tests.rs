@@ -378,6 +378,7 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
                 from: row,
                 to: row + 1,
                 start_unix_nano: span.start_unix_nano,
+                in_window: true,
             }),
         }
     }

@@ -250,7 +250,8 @@ impl Plant {
                 filters: filters().into(),
                 window: TimeRange::ALL,
                 only: Some(ids.into()),
-                shared: tracewell_model::source::SharedWanted::InWindow,
+                fragment_filters: None,
+                also: tracewell_model::source::TraceSet::none(),
                 spans: true,
             };
             let leaves: SourceResult<Vec<LeafBatch>> =

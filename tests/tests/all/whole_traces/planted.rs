@@ -7,9 +7,10 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyQuery, LeafBatch, LeafQuery, QueryContext, Snapshot, Snapshots, SourceResult,
-    SourceSummary, SpanSource, TraceRow,
+    SourceSummary, SpanSource, TraceRow, TraceSet,
 };
 use tracewell_model::span::duration_nano;
 use tracewell_model::{AttributeScope, CompareOp, TenantId, TimeRange, Trace, TraceId};
@@ -31,6 +32,8 @@ pub(super) enum Bug {
     /// Each source decides about `&&` with its own spans.
     AndPerSource,
     WindowIgnored,
+    /// Fragments outside of the window are not asked for.
+    FragmentsOutsideForgotten,
     /// Spans outside of the window do not belong to their trace.
     WindowCutsTraces,
     /// A source is judged by its first span, though later ones lie in the window.
@@ -56,10 +59,11 @@ pub(super) enum Bug {
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::SharedTracesLeftOut,
         Self::AndPerSource,
         Self::WindowIgnored,
+        Self::FragmentsOutsideForgotten,
         Self::WindowCutsTraces,
         Self::SourceSkippedByItsStart,
         Self::FragmentForgotten,
@@ -288,10 +292,13 @@ impl SpanSource for Faulty {
 
     fn leaves(
         &self,
-        query: LeafQuery,
+        mut query: LeafQuery,
         ctx: QueryContext,
     ) -> BoxStream<'_, SourceResult<LeafBatch>> {
         let whole = query.only.is_some();
+        if self.bug == Bug::FragmentsOutsideForgotten {
+            query.also = TraceSet::none();
+        }
         let batches = self.inner.leaves(query, ctx);
         batches
             .map(move |batch| {
@@ -343,5 +350,9 @@ impl SpanSource for Faulty {
             }
             _ => self.inner.may_contain(tenant, id),
         }
+    }
+
+    fn shared_ids(&self) -> Arc<SharedIds> {
+        self.inner.shared_ids()
     }
 }
