@@ -32,6 +32,7 @@ pub mod schema;
 pub mod shape;
 mod side;
 mod source;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod traces;

@@ -5,29 +5,24 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use hashbrown::HashMap;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
-    KeyAnswer, KeyInfo, KeyQuery, KeyWhat, LeafBatch, LeafQuery, QueryContext, SourceError,
-    SourceResult, SourceSummary, SpanSource, TraceRoot, TraceRow,
+    KeyAnswer, KeyQuery, LeafBatch, LeafQuery, QueryContext, SourceError, SourceResult,
+    SourceSummary, SpanSource, TraceRoot, TraceRow,
 };
-use tracewell_model::value::AttributeType;
-use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId};
+use tracewell_model::{SpanId, TenantId, Trace, TraceId};
 
 use super::arrays::{Texts, named};
 use super::columns::GroupColumns;
-use super::decode::hashes_of;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
 use super::leaves::GroupScan;
 use super::read::{BlockReader, id8};
 use super::rows::consecutive;
-use super::schema::{Owner, Table};
-use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
+use super::schema::Table;
 use crate::shared::SharedTraces;
 use crate::table::DictionaryBuilder;
 
@@ -74,7 +69,7 @@ impl BlockSource {
         &self.shared
     }
 
-    fn failed(&self, error: BlockError) -> SourceError {
+    pub(super) fn failed(&self, error: BlockError) -> SourceError {
         self.reader.source_error(error)
     }
 
@@ -293,179 +288,7 @@ impl BlockSource {
         }
         Ok(found)
     }
-
-    async fn answer_keys(&self, query: &KeyQuery, ctx: &QueryContext) -> SourceResult<KeyAnswer> {
-        let fail = |error| self.failed(error);
-        let mut counts: KeyCounts = HashMap::new();
-        let mut values = Distinct::new(query.n_max);
-        for (group, meta) in self.reader.meta().groups.iter().enumerate() {
-            ctx.check()?;
-            if !query
-                .window
-                .intersects(meta.span_start_min, meta.span_start_max)
-                || !meta
-                    .tenants
-                    .iter()
-                    .any(|tenant| tenant == query.tenant.as_str())
-            {
-                continue;
-            }
-            let unit = GroupColumns::open(&self.reader, group, ctx)
-                .await
-                .map_err(fail)?;
-            let within = self.in_question(&unit, query).await.map_err(fail)?;
-            let within = Selection::of(evaluate(&unit, &query.filter, &within).await?);
-            if within.is_empty() {
-                continue;
-            }
-            ctx.add_inspected_spans(within.n_selected() as u64);
-            match &query.what {
-                KeyWhat::Keys(scopes) => {
-                    for scope in scopes {
-                        self.count(&unit, *scope, &within, &mut counts, ctx).await?;
-                    }
-                }
-                KeyWhat::Values(columns) => {
-                    for column in columns {
-                        values.collect(&unit, column, &within).await?;
-                    }
-                }
-            }
-        }
-        let keys = counts
-            .into_iter()
-            .map(|((scope, key, value_type), n)| KeyInfo {
-                scope,
-                key,
-                value_type,
-                n,
-            });
-        let mut keys: Vec<KeyInfo> = keys.collect();
-        keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
-        let truncated = keys.len() > query.n_max || values.truncated;
-        keys.truncate(query.n_max);
-        Ok(KeyAnswer {
-            keys,
-            values: values.values,
-            truncated,
-        })
-    }
-
-    /// Spans of the tenant that start in the window.
-    async fn in_question(
-        &self,
-        unit: &GroupColumns<'_>,
-        query: &KeyQuery,
-    ) -> BlockResult<Selection> {
-        let Some(batch) = unit.read(Table::Spans, &["start_unix_nano"]).await? else {
-            return Ok(Selection::of(BooleanBuffer::new_unset(0)));
-        };
-        let starts = named(&batch, "start_unix_nano")?
-            .as_primitive::<UInt64Type>()
-            .values();
-        let mut bits = BooleanBufferBuilder::new(starts.len());
-        let traces = unit.traces().await?;
-        let range = traces.of_tenant(&query.tenant);
-        for run in traces.runs.get(range).unwrap_or_default() {
-            bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
-            let starts = starts.get(run.range()).unwrap_or_default();
-            starts
-                .iter()
-                .for_each(|start| bits.append(query.window.contains(*start)));
-        }
-        bits.append_n(starts.len().saturating_sub(bits.len()), false);
-        Ok(Selection::of(bits.finish()))
-    }
-
-    /// Counts the keys of one scope over the selected spans, by shapes alone.
-    #[expect(clippy::too_many_lines, reason = "one column after the other")]
-    async fn count(
-        &self,
-        unit: &GroupColumns<'_>,
-        scope: AttributeScope,
-        within: &Selection,
-        counts: &mut KeyCounts,
-        ctx: &QueryContext,
-    ) -> SourceResult<()> {
-        let fail = |error| self.failed(error);
-        let level = tracewell_model::Column::attribute(scope, "").level();
-        let rows = unit.level(level).await?;
-        let owner = match scope {
-            AttributeScope::Span => Owner::Span,
-            AttributeScope::Event => Owner::Event,
-            AttributeScope::Link => Owner::Link,
-            AttributeScope::Resource | AttributeScope::Instrumentation => {
-                let LevelRows::Shared { n, rows } = rows else {
-                    return Ok(());
-                };
-                let mut used = vec![0u64; n];
-                within.for_each(|span| {
-                    if let Some(used) = rows.get(span).and_then(|row| used.get_mut(*row as usize)) {
-                        *used += 1;
-                    }
-                });
-                let lists: Vec<&[KeyValue]> = match scope {
-                    AttributeScope::Resource => {
-                        let entries = self.reader.resources(ctx).await.map_err(fail)?;
-                        entries
-                            .iter()
-                            .map(|entry| &*entry.resource.attributes)
-                            .collect()
-                    }
-                    _ => {
-                        let entries = self.reader.scopes(ctx).await.map_err(fail)?;
-                        entries
-                            .iter()
-                            .map(|entry| &*entry.scope.attributes)
-                            .collect()
-                    }
-                };
-                for (list, n) in lists.into_iter().zip(used).filter(|(_, n)| *n > 0) {
-                    for attribute in list {
-                        let key = (
-                            scope,
-                            attribute.key.clone(),
-                            attribute.value.attribute_type(),
-                        );
-                        *counts.entry(key).or_default() += n;
-                    }
-                }
-                return Ok(());
-            }
-        };
-        let Some(batch) = unit.read(owner.table(), &["shape"]).await.map_err(fail)? else {
-            return Ok(());
-        };
-        let mut by_shape = HashMap::<_, u64>::new();
-        for (row, hash) in hashes_of(&batch).map_err(fail)?.into_iter().enumerate() {
-            let selected = match &rows {
-                LevelRows::Owned { owners } => owners
-                    .get(row)
-                    .is_some_and(|span| within.contains(*span as usize)),
-                _ => within.contains(row),
-            };
-            if let Some(hash) = hash.filter(|_| selected) {
-                *by_shape.entry(hash).or_default() += 1;
-            }
-        }
-        let shapes = self.reader.shapes(ctx).await.map_err(fail)?;
-        for (hash, n) in by_shape {
-            for entry in shapes
-                .by_hash
-                .get(&hash)
-                .iter()
-                .flat_map(|shape| &shape.entries)
-            {
-                *counts
-                    .entry((scope, entry.key.to_string(), entry.value_type))
-                    .or_default() += n;
-            }
-        }
-        Ok(())
-    }
 }
-
-type KeyCounts = HashMap<(AttributeScope, String, AttributeType), u64>;
 
 impl SpanSource for BlockSource {
     fn summary(&self) -> &SourceSummary {

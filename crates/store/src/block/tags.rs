@@ -1,0 +1,260 @@
+//! Which attribute keys and values a block has.
+//!
+//! Keys of a whole block are answered from its small tables; for a part of it the shapes of the
+//! selected spans are read, and values are those of their columns. What this is not: [`super::keys`],
+//! which chooses the keys that become columns.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use hashbrown::HashMap;
+use tracewell_model::source::{
+    KeyAnswer, KeyInfo, KeyQuery, KeyWhat, QueryContext, SourceResult, SpanSource,
+};
+use tracewell_model::value::AttributeType;
+use tracewell_model::{AttributeScope, Filter, KeyValue};
+
+use super::arrays::named;
+use super::columns::GroupColumns;
+use super::decode::hashes_of;
+use super::error::BlockResult;
+use super::schema::{Owner, Table};
+use super::source::BlockSource;
+use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
+
+type Counts = HashMap<(AttributeScope, String, AttributeType), u64>;
+
+impl BlockSource {
+    pub(super) async fn answer_keys(
+        &self,
+        query: &KeyQuery,
+        ctx: &QueryContext,
+    ) -> SourceResult<KeyAnswer> {
+        let fail = |error| self.failed(error);
+        let mut counts: Counts = HashMap::new();
+        let mut values = Distinct::new(query.n_max);
+        if let (KeyWhat::Keys(scopes), true) = (&query.what, self.asks_of_all(query)) {
+            for scope in scopes {
+                self.count_all(*scope, &mut counts, ctx)
+                    .await
+                    .map_err(fail)?;
+            }
+            return Ok(answer(counts, values, query.n_max));
+        }
+        for (group, meta) in self.reader().meta().groups.iter().enumerate() {
+            ctx.check()?;
+            if !query
+                .window
+                .intersects(meta.span_start_min, meta.span_start_max)
+                || !meta
+                    .tenants
+                    .iter()
+                    .any(|tenant| tenant == query.tenant.as_str())
+            {
+                continue;
+            }
+            let unit = GroupColumns::open(self.reader(), group, ctx)
+                .await
+                .map_err(fail)?;
+            let within = self.in_question(&unit, query).await.map_err(fail)?;
+            let within = Selection::of(evaluate(&unit, &query.filter, &within).await?);
+            if within.is_empty() {
+                continue;
+            }
+            ctx.add_inspected_spans(within.n_selected() as u64);
+            match &query.what {
+                KeyWhat::Keys(scopes) => {
+                    for scope in scopes {
+                        self.count(&unit, *scope, &within, &mut counts, ctx).await?;
+                    }
+                }
+                KeyWhat::Values(columns) => {
+                    for column in columns {
+                        values.collect(&unit, column, &within).await?;
+                    }
+                }
+            }
+        }
+        Ok(answer(counts, values, query.n_max))
+    }
+
+    /// True if every span of the block is asked about.
+    fn asks_of_all(&self, query: &KeyQuery) -> bool {
+        let summary = self.summary();
+        let (first, last) = (summary.span_start_min, summary.span_start_max);
+        matches!(query.filter, Filter::Constant(true))
+            && summary.tenant.as_ref() == Some(&query.tenant)
+            && query.window.covers(first, last)
+    }
+
+    /// Counts the keys of one scope over the block without reading a row: by its shapes, resources
+    /// and scopes. Of the last two it is known that they occur, not how often.
+    async fn count_all(
+        &self,
+        scope: AttributeScope,
+        counts: &mut Counts,
+        ctx: &QueryContext,
+    ) -> BlockResult<()> {
+        let owner = match scope {
+            AttributeScope::Span => Owner::Span,
+            AttributeScope::Event => Owner::Event,
+            AttributeScope::Link => Owner::Link,
+            AttributeScope::Resource | AttributeScope::Instrumentation => {
+                for attribute in self.lists(scope, ctx).await?.into_iter().flatten() {
+                    counts.entry(key_of(scope, attribute)).or_default();
+                }
+                return Ok(());
+            }
+        };
+        let shapes = self.reader().shapes(ctx).await?;
+        for (_, shape, n) in shapes.of.iter().filter(|(of, ..)| *of == owner) {
+            for entry in &shape.entries {
+                let key = (scope, entry.key.to_string(), entry.value_type);
+                *counts.entry(key).or_default() += n;
+            }
+        }
+        Ok(())
+    }
+
+    /// The attributes of the resources or scopes of the block.
+    async fn lists(
+        &self,
+        scope: AttributeScope,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<&[KeyValue]>> {
+        Ok(match scope {
+            AttributeScope::Resource => {
+                let entries = self.reader().resources(ctx).await?.iter();
+                entries.map(|entry| &*entry.resource.attributes).collect()
+            }
+            _ => {
+                let entries = self.reader().scopes(ctx).await?.iter();
+                entries.map(|entry| &*entry.scope.attributes).collect()
+            }
+        })
+    }
+
+    /// Spans of the tenant that start in the window.
+    async fn in_question(
+        &self,
+        unit: &GroupColumns<'_>,
+        query: &KeyQuery,
+    ) -> BlockResult<Selection> {
+        let group = unit.group()?;
+        let is_covered = query
+            .window
+            .covers(group.span_start_min, group.span_start_max);
+        if is_covered && group.tenants.len() == 1 {
+            return Ok(Selection::all(Columns::n_spans(unit)));
+        }
+        let Some(batch) = unit.read(Table::Spans, &["start_unix_nano"]).await? else {
+            return Ok(Selection::of(BooleanBuffer::new_unset(0)));
+        };
+        let starts = named(&batch, "start_unix_nano")?
+            .as_primitive::<UInt64Type>()
+            .values();
+        let mut bits = BooleanBufferBuilder::new(starts.len());
+        let traces = unit.traces().await?;
+        let range = traces.of_tenant(&query.tenant);
+        for run in traces.runs.get(range).unwrap_or_default() {
+            bits.append_n((run.from as usize).saturating_sub(bits.len()), false);
+            let starts = starts.get(run.range()).unwrap_or_default();
+            starts
+                .iter()
+                .for_each(|start| bits.append(query.window.contains(*start)));
+        }
+        bits.append_n(starts.len().saturating_sub(bits.len()), false);
+        Ok(Selection::of(bits.finish()))
+    }
+
+    /// Counts the keys of one scope over the selected spans, by shapes alone.
+    async fn count(
+        &self,
+        unit: &GroupColumns<'_>,
+        scope: AttributeScope,
+        within: &Selection,
+        counts: &mut Counts,
+        ctx: &QueryContext,
+    ) -> SourceResult<()> {
+        let fail = |error| self.failed(error);
+        let level = tracewell_model::Column::attribute(scope, "").level();
+        let rows = unit.level(level).await?;
+        let owner = match scope {
+            AttributeScope::Span => Owner::Span,
+            AttributeScope::Event => Owner::Event,
+            AttributeScope::Link => Owner::Link,
+            AttributeScope::Resource | AttributeScope::Instrumentation => {
+                let LevelRows::Shared { n, rows } = rows else {
+                    return Ok(());
+                };
+                let mut used = vec![0u64; n];
+                within.for_each(|span| {
+                    if let Some(used) = rows.get(span).and_then(|row| used.get_mut(*row as usize)) {
+                        *used += 1;
+                    }
+                });
+                let lists = self.lists(scope, ctx).await.map_err(fail)?;
+                for (list, n) in lists.into_iter().zip(used).filter(|(_, n)| *n > 0) {
+                    for attribute in list {
+                        *counts.entry(key_of(scope, attribute)).or_default() += n;
+                    }
+                }
+                return Ok(());
+            }
+        };
+        let Some(batch) = unit.read(owner.table(), &["shape"]).await.map_err(fail)? else {
+            return Ok(());
+        };
+        let mut by_shape = HashMap::<_, u64>::new();
+        for (row, hash) in hashes_of(&batch).map_err(fail)?.into_iter().enumerate() {
+            let selected = match &rows {
+                LevelRows::Owned { owners } => owners
+                    .get(row)
+                    .is_some_and(|span| within.contains(*span as usize)),
+                _ => within.contains(row),
+            };
+            if let Some(hash) = hash.filter(|_| selected) {
+                *by_shape.entry(hash).or_default() += 1;
+            }
+        }
+        let shapes = self.reader().shapes(ctx).await.map_err(fail)?;
+        for (hash, n) in by_shape {
+            for entry in shapes
+                .by_hash
+                .get(&hash)
+                .iter()
+                .flat_map(|shape| &shape.entries)
+            {
+                *counts
+                    .entry((scope, entry.key.to_string(), entry.value_type))
+                    .or_default() += n;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_of(scope: AttributeScope, attribute: &KeyValue) -> (AttributeScope, String, AttributeType) {
+    let value_type = attribute.value.attribute_type();
+    (scope, attribute.key.clone(), value_type)
+}
+
+fn answer(counts: Counts, values: Distinct, n_max: usize) -> KeyAnswer {
+    let keys = counts
+        .into_iter()
+        .map(|((scope, key, value_type), n)| KeyInfo {
+            scope,
+            key,
+            value_type,
+            n,
+        });
+    let mut keys: Vec<KeyInfo> = keys.collect();
+    keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
+    let truncated = keys.len() > n_max || values.truncated;
+    keys.truncate(n_max);
+    KeyAnswer {
+        keys,
+        values: values.values,
+        truncated,
+    }
+}
