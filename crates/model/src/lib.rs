@@ -7,6 +7,7 @@
 
 pub mod alias;
 pub mod batch;
+pub mod budget;
 pub mod clock;
 pub mod column;
 pub mod filter;

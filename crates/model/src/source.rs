@@ -5,20 +5,19 @@
 //! inside it. See docs/adr for why a shared trace is always a candidate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use tokio_util::sync::CancellationToken;
 
+pub use crate::budget::{QueryContext, QueryMemory};
 use crate::clock::TimeRange;
 use crate::column::{AttributeScope, Column};
 use crate::filter::Filter;
 use crate::id::{TenantId, TraceId};
 use crate::shared::SharedIds;
-use crate::span::{Span, Trace};
+use crate::span::Trace;
 use crate::value::{AttributeType, AttributeValue};
 
 /// One head generation or one block.
@@ -247,24 +246,6 @@ pub struct KeyValueInfo {
     pub value: AttributeValue,
 }
 
-/// What every call runs under: a deadline by cancellation, a byte budget, and what was read.
-#[derive(Debug, Clone)]
-pub struct QueryContext(Arc<QueryBudget>);
-
-/// The shared state behind a [`QueryContext`].
-#[derive(Debug)]
-pub struct QueryBudget {
-    pub cancel: CancellationToken,
-    /// Bytes that may still be read.
-    bytes_left: AtomicU64,
-    bytes_max: u64,
-    pub inspected_spans: AtomicU64,
-    /// Of fetched spans, as [`Span::bytes`] counts them.
-    held_bytes: AtomicU64,
-    held_bytes_max: u64,
-    left_out_spans: AtomicU64,
-}
-
 /// Why a source could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -282,90 +263,3 @@ pub enum SourceError {
 }
 
 pub type SourceResult<T> = Result<T, SourceError>;
-
-// === impl QueryContext ===
-
-impl QueryContext {
-    /// May read `bytes_max`, and `fetch` may hold about `held_bytes_max` of spans at a time.
-    pub fn new(cancel: CancellationToken, bytes_max: u64, held_bytes_max: u64) -> Self {
-        Self(Arc::new(QueryBudget {
-            cancel,
-            bytes_left: AtomicU64::new(bytes_max),
-            bytes_max,
-            inspected_spans: AtomicU64::new(0),
-            held_bytes: AtomicU64::new(0),
-            held_bytes_max,
-            left_out_spans: AtomicU64::new(0),
-        }))
-    }
-
-    /// Neither deadline nor limit: for tests and maintenance.
-    pub fn unlimited() -> Self {
-        Self::new(CancellationToken::new(), u64::MAX, u64::MAX)
-    }
-
-    /// To be called at every row group and before every larger read.
-    pub fn check(&self) -> SourceResult<()> {
-        if self.0.cancel.is_cancelled() {
-            Err(SourceError::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Takes bytes from the budget before they are read.
-    pub fn read_bytes(&self, n: u64) -> SourceResult<()> {
-        self.check()?;
-        self.0
-            .bytes_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(n)
-            })
-            .map(drop)
-            .map_err(|_| SourceError::Budget {
-                limit: self.0.bytes_max,
-            })
-    }
-
-    /// To be told of every span that `fetch` has made.
-    pub fn hold(&self, span: &Span) {
-        let bytes = span.bytes() as u64;
-        self.0.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// True once `fetch` holds as much as it may: what is left is to be left out. The last span that
-    /// was taken may lie beyond the limit.
-    pub fn is_full(&self) -> bool {
-        self.0.held_bytes.load(Ordering::Relaxed) >= self.0.held_bytes_max
-    }
-
-    pub fn leave_out(&self, n_spans: u64) {
-        self.0.left_out_spans.fetch_add(n_spans, Ordering::Relaxed);
-    }
-
-    /// To be called when what was fetched is not held any more.
-    pub fn release(&self) {
-        self.0.held_bytes.store(0, Ordering::Relaxed);
-    }
-
-    /// How many spans were left out since this was asked last.
-    pub fn take_left_out(&self) -> u64 {
-        self.0.left_out_spans.swap(0, Ordering::Relaxed)
-    }
-
-    pub fn held_bytes_max(&self) -> u64 {
-        self.0.held_bytes_max
-    }
-
-    pub fn inspected_bytes(&self) -> u64 {
-        self.0.bytes_max - self.0.bytes_left.load(Ordering::Relaxed)
-    }
-
-    pub fn add_inspected_spans(&self, n: u64) {
-        self.0.inspected_spans.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub fn inspected_spans(&self) -> u64 {
-        self.0.inspected_spans.load(Ordering::Relaxed)
-    }
-}

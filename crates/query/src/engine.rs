@@ -18,7 +18,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use tracewell_model::source::Snapshots;
+use tracewell_model::source::{QueryMemory, Snapshots};
 use tracewell_model::{Clock, Limits};
 
 use crate::error::Result;
@@ -35,6 +35,7 @@ use run::Run;
 pub struct Engine {
     snapshots: Arc<dyn Snapshots>,
     limits: Limits,
+    memory: Arc<QueryMemory>,
     clock: Arc<dyn Clock>,
 }
 
@@ -42,6 +43,7 @@ impl Engine {
     pub fn new(snapshots: Arc<dyn Snapshots>, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self {
             snapshots,
+            memory: QueryMemory::new(limits.query_memory_bytes_max),
             limits,
             clock,
         }
@@ -73,11 +75,17 @@ impl Engine {
         tags::tag_values(self, request).await
     }
 
+    /// What the queries that run share.
+    pub fn memory(&self) -> &QueryMemory {
+        &self.memory
+    }
+
     fn run(&self, caller: &Caller) -> Run {
         Run::new(
             self.snapshots.pin(),
             caller,
             &self.limits,
+            Arc::clone(&self.memory),
             Arc::clone(&self.clock),
         )
     }

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
-use tracewell_model::source::QueryContext;
+use tracewell_model::source::{QueryContext, QueryMemory};
 use tracewell_model::{Span, TenantId};
 use tracewell_testkit::Random;
 
@@ -175,7 +175,11 @@ fn fetching_keeps_to_its_limit() {
             let span_bytes_max = data.oracle.spans().iter().map(|span| span.bytes()).max();
             for source in data.snapshots().pin().sources {
                 let fetch = async |limit: u64| {
-                    let ctx = QueryContext::new(CancellationToken::new(), u64::MAX, limit);
+                    let ctx = QueryContext::new(
+                        CancellationToken::new(),
+                        u64::MAX,
+                        QueryMemory::new(limit),
+                    );
                     let tenant = TenantId::single();
                     let traces = source.fetch(&tenant, &ids, ctx.clone()).await.unwrap();
                     let spans = traces.into_iter().flat_map(|trace| trace.spans);

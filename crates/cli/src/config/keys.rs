@@ -279,7 +279,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         query_memory_bytes_max,
         size,
-        "What one query may keep in memory."
+        "What the queries that run may keep in memory, all together."
     ),
     KeySpec {
         name: "limits.query_ms_max",

@@ -100,9 +100,14 @@ impl Run {
     }
 
     /// Whole traces of ids (sorted), with repeated spans once; and how many spans were left out
-    /// because the memory of a query is full. What was fetched before must not be held any more.
-    pub(super) async fn whole(&mut self, ids: &[TraceId]) -> Result<(Vec<Trace>, u64)> {
-        self.ctx.release();
+    /// because the memory of queries is full. What was fetched before must not be held any more, but
+    /// for `kept_bytes` of an answer.
+    pub(super) async fn whole(
+        &mut self,
+        ids: &[TraceId],
+        kept_bytes: u64,
+    ) -> Result<(Vec<Trace>, u64)> {
+        self.ctx.release(kept_bytes);
         let mut joined: HashMap<TraceId, Trace> = HashMap::with_capacity(ids.len());
         for (index, held) in self.holders(ids) {
             if !self.may_go_on()? {

@@ -17,9 +17,10 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     };
     let mut run = engine.run(&request.caller);
     let id = request.trace_id;
-    let spans_max = engine.limits.trace_spans_max;
+    let spans_max = engine.limits.trace_spans_max as u64;
+    run.ctx.hold_at_most(spans_max);
     let mut joined: Option<Trace> = None;
-    let (mut n_duplicates, mut n_left_out) = (0, 0);
+    let (mut n_duplicates, mut n_left_out, mut n_held) = (0, 0, 0u64);
     for source in run.sources.clone() {
         if !run.may_go_on()? {
             break;
@@ -27,15 +28,10 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
         if !source.may_contain(&run.tenant, id) {
             continue;
         }
-        let rows = source.traces(&run.tenant, &[id], run.ctx.clone()).await;
-        let rows = run.note(&*source, rows)?.unwrap_or_default();
-        let n_spans: u64 = rows.iter().map(|row| row.n_spans).sum();
-        let known = joined.as_ref().map_or(0, |trace| trace.spans.len());
-        if n_spans == 0 {
-            continue;
-        }
-        if n_spans.saturating_add(known as u64) > spans_max as u64 {
-            n_left_out += n_spans;
+        if n_held >= spans_max {
+            let rows = source.traces(&run.tenant, &[id], run.ctx.clone()).await;
+            let rows = run.note(&*source, rows)?.unwrap_or_default();
+            n_left_out += rows.iter().map(|row| row.n_spans).sum::<u64>();
             continue;
         }
         let answer = source.fetch(&run.tenant, &[id], run.ctx.clone()).await;
@@ -44,18 +40,20 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
                 trace_id: id,
                 spans: Vec::new(),
             });
+            n_held += fragment.spans.len() as u64;
             n_duplicates += trace.absorb(fragment);
         }
+        let n_skipped = run.ctx.take_left_out();
+        match n_held >= spans_max {
+            true => n_left_out += n_skipped,
+            false => run.leave_out(n_skipped),
+        }
     }
-    run.leave_out(run.ctx.take_left_out());
     if n_left_out > 0 {
         run.miss(format!(
-            "the trace has more than {spans_max} spans, {n_left_out} of them are left out"
+            "the trace has more than {spans_max} spans (limits.trace_spans_max), {n_left_out} of them \
+             are left out"
         ));
-        joined.get_or_insert_with(|| Trace {
-            trace_id: id,
-            spans: Vec::new(),
-        });
     }
     if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
         retain(trace, filter);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracewell_model::source::{QueryContext, Snapshot, SourceError, SourceResult, SpanSource};
+use tracewell_model::source::{
+    QueryContext, QueryMemory, Snapshot, SourceError, SourceResult, SpanSource,
+};
 use tracewell_model::{Clock, Limits, TenantId};
 
 use crate::error::{Error, Result};
@@ -36,6 +38,7 @@ impl Run {
         snapshot: Snapshot,
         caller: &Caller,
         limits: &Limits,
+        memory: Arc<QueryMemory>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let own = caller.cancel.child_token();
@@ -57,11 +60,7 @@ impl Run {
         Self {
             sources,
             tenant: caller.tenant.clone(),
-            ctx: QueryContext::new(
-                own.clone(),
-                limits.query_read_bytes_max,
-                limits.query_memory_bytes_max,
-            ),
+            ctx: QueryContext::new(own.clone(), limits.query_read_bytes_max, memory),
             caller: caller.cancel.clone(),
             own,
             clock,
@@ -130,10 +129,10 @@ impl Run {
     pub(super) fn finish(mut self) -> (QueryStats, Vec<String>) {
         if self.left_out_spans > 0 {
             self.miss(format!(
-                "{} spans are left out: their traces take more than {} bytes, which is the memory of \
-                 a query (limits.query_memory_bytes_max)",
+                "{} spans are left out: with them queries would hold more than {} bytes \
+                 (limits.query_memory_bytes_max)",
                 self.left_out_spans,
-                self.ctx.held_bytes_max()
+                self.ctx.memory().bytes_max()
             ));
         }
         let n_sources = self.sources.len();

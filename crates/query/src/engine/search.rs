@@ -59,7 +59,8 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
     let mut traces = Vec::new();
     if request.limit > 0 && !question.plan().is_empty() {
         let sources = run.sources.clone();
-        let n_max = engine.limits.query_memory_bytes_max / CANDIDATE_BYTES;
+        // Candidates and shared traces have a quarter each of what a query may hold alone.
+        let n_max = engine.limits.query_memory_bytes_max / 4 / CANDIDATE_BYTES;
         let n_max = usize::try_from(n_max).unwrap_or(usize::MAX).max(2);
         let mut search = Search {
             run: &mut run,
@@ -75,7 +76,7 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             traces: Vec::new(),
             settled: HashSet::default(),
             n_bytes: 0,
-            bytes_max: engine.limits.query_memory_bytes_max,
+            bytes_max: engine.limits.query_memory_bytes_max / 2,
         };
         search.all(&sources).await?;
         traces = search.traces;
@@ -366,7 +367,7 @@ impl Search<'_> {
             return Ok(());
         }
         ids.sort_unstable();
-        let (traces, n_left_out) = self.run.whole(&ids).await?;
+        let (traces, n_left_out) = self.run.whole(&ids, self.n_bytes).await?;
         if n_left_out == 0 || ids.len() == 1 {
             self.run.leave_out(n_left_out);
             traces.iter().for_each(|trace| self.take_whole(trace));
@@ -375,7 +376,7 @@ impl Search<'_> {
         // Too much together: each may still fit alone.
         drop(traces);
         for id in ids {
-            let (traces, n_left_out) = self.run.whole(&[id]).await?;
+            let (traces, n_left_out) = self.run.whole(&[id], self.n_bytes).await?;
             self.run.leave_out(n_left_out);
             traces.iter().for_each(|trace| self.take_whole(trace));
         }
@@ -414,7 +415,7 @@ impl Search<'_> {
         self.candidates.took();
         if self.n_bytes > self.bytes_max {
             self.run.stop(format!(
-                "the answer holds more than {} bytes, which is the memory of a query",
+                "the answer holds more than {} bytes, half of limits.query_memory_bytes_max",
                 self.bytes_max
             ));
         }

@@ -556,8 +556,9 @@ fn a_huge_trace_is_shown_in_part() {
     .unwrap();
     assert_eq!(
         by_id.partial,
-        ["the trace has more than 20 spans, 29 of them are left out"]
+        ["the trace has more than 20 spans (limits.trace_spans_max), 9 of them are left out"]
     );
+    assert_eq!(by_id.trace.unwrap().spans.len(), 20);
 }
 
 #[test]
@@ -580,11 +581,13 @@ fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
         .iter()
         .map(|trace| trace.spansets[0].matched)
         .collect();
-    // Together they are too large; alone, the small one is whole.
-    assert_eq!(matched, [30, 10]);
-    assert_eq!(answer.stats.left_out_spans, 11);
+    // Together they are too large; alone, the small one is whole, and what the answer shows of it
+    // takes the room of three spans.
+    assert_eq!(matched, [27, 10]);
+    assert_eq!(answer.stats.left_out_spans, 14);
     assert_eq!(answer.partial.len(), 1, "{:?}", answer.partial);
-    assert!(answer.partial[0].starts_with("11 spans are left out"));
+    assert!(answer.partial[0].starts_with("14 spans are left out"));
+    assert_eq!(engine.memory().held_bytes(), 0);
     let by_id = |id| {
         block_on(engine.trace_by_id(TraceRequest {
             caller: caller(),

@@ -1,0 +1,208 @@
+//! What a query may use: time by cancellation, bytes read, and memory that it shares with the other
+//! queries of the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::source::{SourceError, SourceResult};
+use crate::span::Span;
+
+/// Memory for whole traces and answers, shared by all queries that run.
+#[derive(Debug)]
+pub struct QueryMemory {
+    held_bytes: AtomicU64,
+    bytes_max: u64,
+}
+
+/// What every call of a source runs under.
+#[derive(Debug, Clone)]
+pub struct QueryContext(Arc<QueryBudget>);
+
+/// The shared state behind a [`QueryContext`].
+#[derive(Debug)]
+struct QueryBudget {
+    cancel: CancellationToken,
+    /// Bytes that may still be read.
+    bytes_left: AtomicU64,
+    bytes_max: u64,
+    inspected_spans: AtomicU64,
+    memory: Arc<QueryMemory>,
+    /// Of fetched spans, as [`Span::bytes`] counts them.
+    held_bytes: AtomicU64,
+    held_spans: AtomicU64,
+    held_spans_max: AtomicU64,
+    left_out_spans: AtomicU64,
+}
+
+// === impl QueryMemory ===
+
+impl QueryMemory {
+    pub fn new(bytes_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            held_bytes: AtomicU64::new(0),
+            bytes_max,
+        })
+    }
+
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+}
+
+// === impl QueryContext ===
+
+impl QueryContext {
+    /// May read `bytes_max`, and `fetch` may hold spans while there is memory.
+    pub fn new(cancel: CancellationToken, bytes_max: u64, memory: Arc<QueryMemory>) -> Self {
+        Self(Arc::new(QueryBudget {
+            cancel,
+            bytes_left: AtomicU64::new(bytes_max),
+            bytes_max,
+            inspected_spans: AtomicU64::new(0),
+            memory,
+            held_bytes: AtomicU64::new(0),
+            held_spans: AtomicU64::new(0),
+            held_spans_max: AtomicU64::new(u64::MAX),
+            left_out_spans: AtomicU64::new(0),
+        }))
+    }
+
+    /// Neither deadline nor limit: for tests and maintenance.
+    pub fn unlimited() -> Self {
+        let memory = QueryMemory::new(u64::MAX);
+        Self::new(CancellationToken::new(), u64::MAX, memory)
+    }
+
+    /// To be called at every row group and before every larger read.
+    pub fn check(&self) -> SourceResult<()> {
+        if self.0.cancel.is_cancelled() {
+            Err(SourceError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes bytes from the budget before they are read.
+    pub fn read_bytes(&self, n: u64) -> SourceResult<()> {
+        self.check()?;
+        self.0
+            .bytes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(n)
+            })
+            .map(drop)
+            .map_err(|_| SourceError::Budget {
+                limit: self.0.bytes_max,
+            })
+    }
+
+    /// From now on `fetch` holds no more spans than this at a time.
+    pub fn hold_at_most(&self, n_spans: u64) {
+        self.0.held_spans_max.store(n_spans, Ordering::Relaxed);
+    }
+
+    /// To be told of every span that `fetch` has made.
+    pub fn hold(&self, span: &Span) {
+        self.hold_bytes(span.bytes() as u64);
+        self.0.held_spans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// To be told of what an answer holds.
+    pub fn hold_bytes(&self, n: u64) {
+        self.0.held_bytes.fetch_add(n, Ordering::Relaxed);
+        self.0.memory.held_bytes.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// True once queries hold as much as they may: what is left is to be left out. The last span that
+    /// was taken may lie beyond the limit.
+    pub fn is_full(&self) -> bool {
+        let budget = &self.0;
+        budget.memory.held_bytes() >= budget.memory.bytes_max
+            || budget.held_spans.load(Ordering::Relaxed)
+                >= budget.held_spans_max.load(Ordering::Relaxed)
+    }
+
+    pub fn leave_out(&self, n_spans: u64) {
+        self.0.left_out_spans.fetch_add(n_spans, Ordering::Relaxed);
+    }
+
+    /// To be called when what was fetched is not held any more; `kept_bytes` of an answer still are.
+    pub fn release(&self, kept_bytes: u64) {
+        self.0.held_spans.store(0, Ordering::Relaxed);
+        let held = self.0.held_bytes.swap(kept_bytes, Ordering::Relaxed);
+        let memory = &self.0.memory.held_bytes;
+        memory.fetch_add(kept_bytes, Ordering::Relaxed);
+        memory.fetch_sub(held, Ordering::Relaxed);
+    }
+
+    /// How many spans were left out since this was asked last.
+    pub fn take_left_out(&self) -> u64 {
+        self.0.left_out_spans.swap(0, Ordering::Relaxed)
+    }
+
+    pub fn memory(&self) -> &QueryMemory {
+        &self.0.memory
+    }
+
+    pub fn inspected_bytes(&self) -> u64 {
+        self.0.bytes_max - self.0.bytes_left.load(Ordering::Relaxed)
+    }
+
+    pub fn add_inspected_spans(&self, n: u64) {
+        self.0.inspected_spans.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn inspected_spans(&self) -> u64 {
+        self.0.inspected_spans.load(Ordering::Relaxed)
+    }
+}
+
+// === impl QueryBudget ===
+
+impl Drop for QueryBudget {
+    fn drop(&mut self) {
+        let held = *self.held_bytes.get_mut();
+        self.memory.held_bytes.fetch_sub(held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_share_their_memory_and_give_it_back() {
+        let memory = QueryMemory::new(100);
+        let query = || QueryContext::new(CancellationToken::new(), 0, Arc::clone(&memory));
+        let (one, other) = (query(), query());
+        one.hold_bytes(60);
+        other.hold_bytes(39);
+        assert!(!one.is_full() && !other.is_full());
+        other.hold_bytes(1);
+        assert!(one.is_full() && other.is_full());
+        one.release(10);
+        assert_eq!(memory.held_bytes(), 50);
+        drop(one);
+        assert_eq!(memory.held_bytes(), 40);
+        drop(other);
+        assert_eq!(memory.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_bound_of_spans_is_one_of_memory() {
+        let ctx = QueryContext::unlimited();
+        ctx.hold_at_most(2);
+        ctx.hold(&Span::default());
+        assert!(!ctx.is_full());
+        ctx.hold(&Span::default());
+        assert!(ctx.is_full());
+        ctx.release(0);
+        assert!(!ctx.is_full());
+    }
+}
