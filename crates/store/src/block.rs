@@ -14,6 +14,7 @@ mod codec;
 mod coder;
 mod collect;
 mod columns;
+mod copy;
 mod decode;
 mod encode;
 pub mod error;
@@ -42,6 +43,7 @@ mod write;
 
 pub use cache::{BlockCache, CacheStatus};
 pub use codec::ParquetFormat;
+pub use copy::{GroupCopy, GroupOutline};
 pub use error::{BlockError, BlockResult};
 pub use inspect::{BlockInspection, BlockVerification};
 pub use keys::{KeyCounts, Promotion};

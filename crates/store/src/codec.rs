@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tracewell_model::source::SpanSource;
 use tracewell_model::{TenantId, TraceId};
 
-use crate::block::KeyCounts;
-use crate::error::StoreResult;
+use crate::block::{GroupCopy, GroupOutline, KeyCounts};
+use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockEntry, BlockFile, BlockId};
 use crate::partition::Bounds;
 use crate::shared::SharedTraces;
@@ -63,6 +64,22 @@ pub trait BlockWriter: Send {
     /// Whole traces only; no trace may come in two groups.
     fn group<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, StoreResult<()>>;
 
+    /// Which of some groups of the inputs the block can take as they are. Asked before the first
+    /// group; `is_all` says that nothing else is to come.
+    fn admit(&mut self, outlines: &[GroupOutline], is_all: bool) -> Vec<bool> {
+        let _ = is_all;
+        vec![false; outlines.len()]
+    }
+
+    /// Takes a group that was admitted.
+    fn copy(&mut self, _: GroupCopy) -> BoxFuture<'_, StoreResult<()>> {
+        let reason = "groups of this format cannot be copied".to_owned();
+        std::future::ready(Err(StoreError::Log { reason })).boxed()
+    }
+
+    /// Adds the keys of groups that were copied to those of the block.
+    fn count_copied(&mut self, _: &KeyCounts) {}
+
     /// Returns when every object is synced. `shared` is sorted; `None` says that every trace may be
     /// shared.
     fn finish(
@@ -103,6 +120,17 @@ pub trait BlockReader: SpanSource {
 
     /// The traces of one group in the order of its rows.
     fn group_traces(&self, group: usize) -> BoxFuture<'_, StoreResult<Vec<GroupTrace>>>;
+
+    /// What must be known of a group to copy it; `None` if it must be decoded and encoded again.
+    fn outline(&self, _: usize) -> BoxFuture<'_, StoreResult<Option<GroupOutline>>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
+    /// A group as it lies in the block: one that has an outline.
+    fn copy(&self, _: usize) -> BoxFuture<'_, StoreResult<GroupCopy>> {
+        let reason = "groups of this format cannot be copied".to_owned();
+        std::future::ready(Err(StoreError::Log { reason })).boxed()
+    }
 
     /// All rows of one group, in order, what they name added to the dictionary.
     fn group<'a>(

@@ -1,5 +1,7 @@
 //! Fewer, larger blocks in their final encodings.
 
+mod copy;
 pub mod gather;
+mod pieces;
 pub mod plan;
 mod run;

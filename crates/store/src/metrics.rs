@@ -54,6 +54,12 @@ store_metrics! {
     blocks_merged,
     /// Spans that merges wrote.
     spans_merged,
+    /// Groups that merges copied as they lay in their inputs.
+    groups_copied,
+    /// Spans in groups that merges copied.
+    spans_copied,
+    /// Groups that merges put together and encoded.
+    groups_encoded,
     /// Blocks that a merge could not read and left alone.
     blocks_set_aside,
     /// Spans equal in every field that merges dropped.

@@ -283,6 +283,8 @@ fn metric_of(counter: &str) -> Option<Metric> {
     Some(match counter {
         "blocks_cut" => Metric::BlocksCut,
         "blocks_merged" => Metric::MergedBlocks,
+        "groups_copied" => Metric::MergeGroupsCopied,
+        "groups_encoded" => Metric::MergeGroupsEncoded,
         "work_failed" => Metric::MergeFailures,
         "spans_deduplicated" => Metric::DuplicateSpans,
         "blocks_deleted" => Metric::RetentionDeleted,

@@ -1,8 +1,9 @@
 //! Blocks as cutting, merging and recovery use them: the seam of [`crate::codec`] over this format.
 //!
 //! Which attributes become columns is chosen before the first group: for a first block from what its
-//! first group has, which is nearly always the whole generation; for a merge from the counts that
-//! the inputs state. What this is not: it adds nothing to the format.
+//! first group has, which is nearly always the whole generation; for a merge they are those of the
+//! groups that are copied, and further ones by the counts that the inputs state. What this is not: it
+//! adds nothing to the format.
 
 use std::sync::Arc;
 
@@ -19,10 +20,11 @@ use tracewell_model::source::{
 use tracewell_model::{TenantId, Trace, TraceId};
 
 use super::cache::BlockCache;
+use super::copy::{ColumnUnion, GroupCopy, GroupOutline};
 use super::error::BlockError;
-use super::keys::KeyCounts;
+use super::keys::{KeyCounts, Promotion};
 use super::read::BlockReader as Reader;
-use super::schema::VERSION;
+use super::schema::{PromotedKey, VERSION};
 use super::source::BlockSource;
 use super::write::{BlockOptions, BlockWriter as Writer};
 use crate::codec::{BlockFormat, BlockReader, BlockTarget, BlockWriter, GroupTrace, Rows, Written};
@@ -42,6 +44,11 @@ struct OneBlock {
     target: BlockTarget,
     /// Begun with the first group.
     writer: Option<Writer>,
+    /// Columns of the groups that are copied.
+    held: Vec<PromotedKey>,
+    /// True if nothing is encoded.
+    is_all_copied: bool,
+    copied: KeyCounts,
 }
 
 /// A block that is open.
@@ -61,8 +68,13 @@ impl BlockFormat for ParquetFormat {
     }
 
     fn create(&self, target: BlockTarget) -> StoreResult<Box<dyn BlockWriter>> {
-        let writer = None;
-        Ok(Box::new(OneBlock { target, writer }))
+        Ok(Box::new(OneBlock {
+            target,
+            writer: None,
+            held: Vec::new(),
+            is_all_copied: false,
+            copied: KeyCounts::default(),
+        }))
     }
 
     fn open<'a>(
@@ -147,22 +159,27 @@ fn parent(folder: &Path) -> Path {
 // === impl OneBlock ===
 
 impl OneBlock {
-    fn begin(&self, first: Rows<'_>) -> Result<Writer, BlockError> {
-        let target = &self.target;
+    /// The columns of the block.
+    fn promotion(&self, first: Option<Rows<'_>>) -> Promotion {
         let mut counts = KeyCounts::default();
-        for input in &target.inputs {
-            if let Some(of_input) = input.key_counts() {
+        if let (Some(first), true) = (first, self.target.inputs.is_empty()) {
+            counts = KeyCounts::sample(first.table, &first.dictionary.strings, first.order);
+        }
+        if !self.is_all_copied {
+            for of_input in self.target.inputs.iter().filter_map(|i| i.key_counts()) {
                 counts.add(&of_input);
             }
         }
-        if target.inputs.is_empty() {
-            counts = KeyCounts::sample(first.table, &first.dictionary.strings, first.order);
-        }
+        counts.choose_beside(&self.held)
+    }
+
+    fn begin(&self, first: Option<Rows<'_>>) -> Result<Writer, BlockError> {
+        let target = &self.target;
         let options = BlockOptions {
             id: target.id,
             level: target.level,
             tenant: target.tenant.clone(),
-            promotion: counts.choose(),
+            promotion: self.promotion(first),
             created_unix_nano: target.created_unix_nano,
             arrival_unix_nano: (target.arrival.0, target.arrival.1),
         };
@@ -180,7 +197,7 @@ impl BlockWriter for OneBlock {
             let failed = failed(self.target.id);
             let mut writer = match self.writer.take() {
                 Some(writer) => writer,
-                None => self.begin(rows).map_err(&failed)?,
+                None => self.begin(Some(rows)).map_err(&failed)?,
             };
             writer
                 .append(rows.table, rows.dictionary, rows.order)
@@ -192,16 +209,43 @@ impl BlockWriter for OneBlock {
         written.boxed()
     }
 
+    fn admit(&mut self, outlines: &[GroupOutline], is_all: bool) -> Vec<bool> {
+        let mut union = ColumnUnion::default();
+        let admitted: Vec<bool> = outlines.iter().map(|group| union.admit(group)).collect();
+        self.is_all_copied = is_all && admitted.iter().all(|admitted| *admitted);
+        self.held = union.keys;
+        admitted
+    }
+
+    fn copy(&mut self, group: GroupCopy) -> BoxFuture<'_, StoreResult<()>> {
+        let written = async move {
+            let failed = failed(self.target.id);
+            let mut writer = match self.writer.take() {
+                Some(writer) => writer,
+                None => self.begin(None).map_err(&failed)?,
+            };
+            writer.append_copy(group).await.map_err(&failed)?;
+            self.writer = Some(writer);
+            Ok(())
+        };
+        written.boxed()
+    }
+
+    fn count_copied(&mut self, counts: &KeyCounts) {
+        self.copied.add(counts);
+    }
+
     fn finish(
         self: Box<Self>,
         shared: Option<Vec<TraceId>>,
     ) -> BoxFuture<'static, StoreResult<Written>> {
         let finished = async move {
             let id = self.target.id;
-            let Some(writer) = self.writer else {
+            let Some(mut writer) = self.writer else {
                 let reason = "has no spans".to_owned();
                 return Err(StoreError::Block { id, reason });
             };
+            writer.count(&self.copied);
             let written = writer.finish(shared.as_deref()).await.map_err(failed(id))?;
             let meta = written.meta;
             Ok(Written {
@@ -264,6 +308,26 @@ impl BlockReader for OpenBlock {
                 }));
             }
             Ok(rows)
+        };
+        read.boxed()
+    }
+
+    fn outline(&self, group: usize) -> BoxFuture<'_, StoreResult<Option<GroupOutline>>> {
+        let read = async move {
+            // First blocks are not in their final encodings.
+            if self.source.reader().meta().level == 0 {
+                return Ok(None);
+            }
+            let outline = self.source.reader().outline(group).await;
+            outline.map_err(failed(self.id))
+        };
+        read.boxed()
+    }
+
+    fn copy(&self, group: usize) -> BoxFuture<'_, StoreResult<GroupCopy>> {
+        let read = async move {
+            let copy = self.source.reader().copy_group(group).await;
+            copy.map_err(failed(self.id))
         };
         read.boxed()
     }

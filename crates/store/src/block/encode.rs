@@ -601,7 +601,7 @@ impl Encoder<'_> {
         }
     }
 
-    fn style(&self, table: Table, name: &str) -> Style {
+    pub(super) fn style(&self, table: Table, name: &str) -> Style {
         let promoted = name.contains('.');
         let always = matches!(
             name,

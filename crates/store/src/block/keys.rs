@@ -33,6 +33,8 @@ pub struct KeyCounts {
     pub keys: HashMap<PromotedKey, KeyCount, FixedState>,
     /// Spans, events and links, by [`Owner::index`].
     pub owners: [u64; 3],
+    /// True if keys are missing: those that a meta did not list.
+    pub truncated: bool,
 }
 
 /// The promoted columns of a block, in the order of its schemas.
@@ -112,6 +114,7 @@ impl KeyCounts {
                 counts.keys.insert(name, key.into());
             }
         }
+        counts.truncated = meta.keys_truncated;
         counts
     }
 
@@ -126,10 +129,31 @@ impl KeyCounts {
             sum.distinct = sum.distinct.max(count.distinct);
             sum.bytes += count.bytes;
         }
+        self.truncated |= other.truncated;
+    }
+
+    /// Takes away what was counted of a part. Of distinct values no part is known.
+    pub fn subtract(&mut self, part: &Self) {
+        for (sum, n) in self.owners.iter_mut().zip(part.owners) {
+            *sum = sum.saturating_sub(n);
+        }
+        for (key, count) in &part.keys {
+            if let Some(sum) = self.keys.get_mut(key) {
+                sum.count = sum.count.saturating_sub(count.count);
+                sum.first = sum.first.saturating_sub(count.first);
+                sum.bytes = sum.bytes.saturating_sub(count.bytes);
+            }
+        }
+        self.keys.retain(|_, count| count.count > 0);
     }
 
     /// The columns that a block with these counts is to have.
     pub fn choose(&self) -> Promotion {
+        self.choose_beside(&[])
+    }
+
+    /// The same for a block that has some columns in any case: those of groups that are copied.
+    pub(super) fn choose_beside(&self, held: &[PromotedKey]) -> Promotion {
         let mut candidates: Vec<(&PromotedKey, u64)> = self
             .keys
             .iter()
@@ -142,14 +166,15 @@ impl KeyCounts {
         candidates.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
         // Readers ignore case: two keys whose names meet all the same cannot both have a column.
         let mut names = hashbrown::HashSet::<String>::new();
-        let mut keys: Vec<PromotedKey> = candidates
-            .into_iter()
-            .filter(|(key, _)| {
+        let held = held.iter();
+        let mut keys: Vec<PromotedKey> = held
+            .chain(candidates.into_iter().map(|(key, _)| key))
+            .filter(|key| {
                 key.column()
                     .is_some_and(|column| names.insert(column.name.to_lowercase()))
             })
-            .map(|(key, _)| key.clone())
             .take(PROMOTED_COLUMNS_MAX)
+            .cloned()
             .collect();
         keys.sort_unstable();
         Promotion { keys }
@@ -159,7 +184,7 @@ impl KeyCounts {
     pub(super) fn listed(&self) -> (Vec<KeyMeta>, bool) {
         let mut keys: Vec<(&PromotedKey, &KeyCount)> = self.keys.iter().collect();
         keys.sort_unstable_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(b.0)));
-        let truncated = keys.len() > KEYS_LISTED_MAX;
+        let truncated = self.truncated || keys.len() > KEYS_LISTED_MAX;
         keys.truncate(KEYS_LISTED_MAX);
         let keys = keys.into_iter().map(|(key, count)| KeyMeta {
             level: key.owner.name().to_owned(),

@@ -5,6 +5,7 @@
     reason = "every field of a span, one after the other"
 )]
 
+mod copy;
 mod sample;
 mod scan;
 
@@ -169,6 +170,19 @@ fn golden_id(number: u8) -> BlockId {
     BlockId([0xa0 + number; 16])
 }
 
+/// Puts a golden block of a folder into a store.
+async fn load_golden(store: &Arc<dyn ObjectStore>, folder: &str, id: BlockId) {
+    let folder = std::path::Path::new(folder).join(id.to_string());
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = Path::from("blocks")
+            .join(id.to_string())
+            .join(entry.file_name().to_str().unwrap());
+        let bytes = std::fs::read(entry.path()).unwrap();
+        store.put(&path, bytes.into()).await.unwrap();
+    }
+}
+
 /// Writes them anew where `UPDATE_GOLDEN` asks for it; a released version's are never written again.
 #[tokio::test]
 async fn golden_blocks_of_version_1_are_read() {
@@ -186,16 +200,7 @@ async fn golden_blocks_of_version_1_are_read() {
             }
         }
         let store = memory();
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let path = Path::from("blocks")
-                .join(id.to_string())
-                .join(entry.file_name().to_str().unwrap());
-            store
-                .put(&path, std::fs::read(entry.path()).unwrap().into())
-                .await
-                .unwrap();
-        }
+        load_golden(&store, GOLDEN, id).await;
         let block = open(&store, id).await;
         assert_eq!(block.meta().version, 1);
         assert!(block.verify().await.damage.is_empty());

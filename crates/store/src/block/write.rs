@@ -18,6 +18,7 @@ use super::checksum::{
     Segments, encode_checksums, encode_shared, row_group_boundaries, tail_boundaries,
 };
 use super::chunk::Chunk;
+use super::copy::GroupCopy;
 use super::encode::{EncodedGroup, Encoder, group_id};
 use super::error::{BlockError, BlockResult};
 use super::keys::{KeyCounts, Promotion};
@@ -167,7 +168,7 @@ impl BlockWriter {
     ///
     /// # Hidden contract
     /// `rows` are sorted by tenant, trace id, start and span id and hold whole traces of the block;
-    /// traces of a later group start later.
+    /// the last start of a trace is not before that of the groups so far.
     pub async fn append(
         &mut self,
         table: &SpanTable,
@@ -186,6 +187,48 @@ impl BlockWriter {
         let group = encoder.encode(id, table, dictionary, rows)?;
         self.remember(&group, dictionary);
         self.write_group(group).await
+    }
+
+    /// Writes one group as it lies in another block. Its keys are counted by [`Self::count`].
+    ///
+    /// # Hidden contract
+    /// As for [`Self::append`]; every promoted column of the group is one of the block's.
+    pub async fn append_copy(&mut self, copy: GroupCopy) -> BlockResult<()> {
+        for entry in copy.resources {
+            self.resources.entry(entry.hash).or_insert(entry);
+        }
+        for entry in copy.scopes {
+            self.scopes.entry(entry.hash).or_insert(entry);
+        }
+        for (owner, shape, n) in copy.shapes {
+            let found = self.shapes.entry((owner, shape.hash));
+            found.or_insert_with(|| ((*shape).clone(), 0)).1 += n;
+        }
+        self.end_max = self.end_max.max(copy.end_max);
+        let mut meta = GroupMeta {
+            row_groups: RowGroups::default(),
+            lacking: Vec::new(),
+            ..copy.meta
+        };
+        let encoder = Encoder {
+            schemas: &self.schemas,
+            promotion: &self.options.promotion,
+            level: self.options.level,
+        };
+        for of_table in copy.tables {
+            let (table, n_rows) = (of_table.table, of_table.n_rows);
+            let chunks = of_table.chunks(&encoder, &mut meta.lacking)?;
+            if let Some(file) = self.tables.iter_mut().find(|file| file.table == table) {
+                meta.set_row_group(table, file.append(n_rows, chunks).await?);
+            }
+        }
+        self.groups.push(meta);
+        Ok(())
+    }
+
+    /// Adds the counts of keys of groups that were copied.
+    pub fn count(&mut self, copied: &KeyCounts) {
+        self.counts.add(copied);
     }
 
     fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {

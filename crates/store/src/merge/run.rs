@@ -1,8 +1,8 @@
 //! One merge: blocks in, larger blocks out, in one commit.
 //!
 //! First the trace rows of all inputs are read: they say where each trace goes and which slice of
-//! time it belongs to. Then each slice is put together from the groups that hold rows of it, and
-//! written. Groups are decoded as often as slices need them; under load a slice needs few, because
+//! time it belongs to. From level 2 on most groups are copied as they are ([`super::copy`]). Each slice
+//! of the other traces is put together from the groups that hold rows of it, and written. Groups are decoded as often as slices need them; under load a slice needs few, because
 //! what arrived together started together. Memory: the trace rows, one slice, and decoded groups up to
 //! a share of `Limits::merge_bytes`, one at least. What this is not: it does not choose its inputs.
 
@@ -14,7 +14,9 @@ use hashbrown::{HashMap, HashSet};
 use tracewell_model::source::{QueryContext, SpanSource};
 use tracewell_model::{TenantId, TraceId};
 
+use super::copy::LeftOfInputs;
 use super::gather::{Gather, Source};
+use super::pieces::{GroupKey, Piece, TracePieces, slices, traces_of};
 use super::plan::{MergePlan, Target};
 use crate::codec::{BlockReader, BlockTarget, BlockWriter, Rows};
 use crate::cut::entry_of;
@@ -30,47 +32,29 @@ use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 /// What a span takes in a table that is put together: an estimate for slices.
 const SPAN_BYTES: u64 = 256;
 
-/// One run of rows of an input.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    trace_id: TraceId,
-    start_unix_nano: u64,
-    input: u16,
-    group: u32,
-    first_row: u32,
-    n_rows: u32,
-}
-
-/// The pieces of one trace: a run in the sorted list of a tenant.
-#[derive(Debug, Clone, Copy)]
-struct TracePieces {
-    start_unix_nano: u64,
-    trace_id: TraceId,
-    from: u32,
-    to: u32,
-    n_rows: u64,
-}
-
 /// What becomes one block.
 #[derive(Debug)]
-struct Output {
+pub(super) struct Output {
     tenant: TenantId,
     partition: Partition,
-    traces: Vec<TracePieces>,
+    /// By start.
+    pub(super) traces: Vec<TracePieces>,
 }
 
 /// The inputs of one merge and what has been decoded of them.
-struct Inputs {
+pub(super) struct Inputs {
     blocks: Vec<Arc<LiveBlock>>,
     /// Of the groups that were decoded of late and of the slice that is put together.
     dictionary: DictionaryBuilder,
     decoded: Vec<Decoded>,
     decoded_bytes_max: usize,
     dictionary_bytes_max: usize,
+    /// Of the inputs that groups are copied from.
+    pub(super) left: LeftOfInputs,
 }
 
 struct Decoded {
-    key: (u16, u32),
+    key: GroupKey,
     table: Arc<SpanTable>,
     /// `None` for that of [`Inputs`].
     dictionary: Option<Arc<Dictionary>>,
@@ -84,6 +68,9 @@ struct Counts {
     equal: u64,
     by_arrival: u64,
     late: u64,
+    groups_copied: u64,
+    spans_copied: u64,
+    groups_encoded: u64,
 }
 
 type Pieces = BTreeMap<TenantId, Vec<Piece>>;
@@ -140,6 +127,7 @@ impl Store {
             decoded: Vec::new(),
             decoded_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
             dictionary_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
+            left: LeftOfInputs::new(),
         };
         let mut counts = Counts::default();
         let pieces = self.pieces(&inputs).await?;
@@ -176,6 +164,9 @@ impl Store {
         StoreMetrics::add(&metrics.spans_deduplicated, counts.equal);
         StoreMetrics::add(&metrics.traces_filed_by_arrival, counts.by_arrival);
         StoreMetrics::add(&metrics.traces_filed_late, counts.late);
+        StoreMetrics::add(&metrics.groups_copied, counts.groups_copied);
+        StoreMetrics::add(&metrics.spans_copied, counts.spans_copied);
+        StoreMetrics::add(&metrics.groups_encoded, counts.groups_encoded);
         Ok(())
     }
 
@@ -379,7 +370,7 @@ impl Store {
         &self,
         id: BlockId,
         plan: &MergePlan,
-        output: Output,
+        mut output: Output,
         pieces: &[Piece],
         inputs: &mut Inputs,
         joined: &SharedIdsOf,
@@ -403,13 +394,10 @@ impl Store {
             created_unix_nano: core.clock.now_unix_nano(),
             inputs: inputs.readers(),
         })?;
-        let mut n_spans = 0;
-        for slice in slices(&output.traces, pieces, self.slice_spans()) {
-            n_spans += self
-                .write_slice(slice, pieces, inputs, &mut *writer, counts)
-                .await?;
-        }
         let shared = joined.of(&output.traces);
+        let n_spans = self
+            .write_groups(plan, &mut output, pieces, inputs, &mut *writer, counts)
+            .await?;
         let written = writer.finish(shared).await?;
         if written.spans != n_spans {
             return Err(StoreError::Block {
@@ -428,6 +416,40 @@ impl Store {
         };
         let reader = core.format.open(&core.objects, folder, &entry).await?;
         Ok(LiveBlock { entry, reader })
+    }
+
+    /// Writes all groups, by their last trace start. Returns how many spans.
+    async fn write_groups(
+        &self,
+        plan: &MergePlan,
+        output: &mut Output,
+        pieces: &[Piece],
+        inputs: &mut Inputs,
+        writer: &mut dyn BlockWriter,
+        counts: &mut Counts,
+    ) -> StoreResult<u64> {
+        let copies = self.copies(plan, output, pieces, inputs, writer).await?;
+        counts.groups_copied += copies.len() as u64;
+        counts.spans_copied += copies.iter().map(|group| group.n_spans).sum::<u64>();
+        let slices = slices(&output.traces, pieces, &copies, self.slice_spans());
+        let mut n_spans = 0;
+        let mut rest = copies.iter().peekable();
+        for slice in slices {
+            let last = slice.last().map_or(0, |trace| trace.start_unix_nano);
+            while let Some(group) = rest.next_if(|group| group.start_max <= last) {
+                n_spans += self.write_copy(group, inputs, writer).await?;
+            }
+            n_spans += self
+                .write_slice(slice, pieces, inputs, writer, counts)
+                .await?;
+        }
+        for group in rest {
+            n_spans += self.write_copy(group, inputs, writer).await?;
+        }
+        for left in std::mem::take(&mut inputs.left).values() {
+            writer.count_copied(left.counts());
+        }
+        Ok(n_spans)
     }
 
     /// Puts the traces of one slice together and writes them. Returns how many spans.
@@ -473,6 +495,7 @@ impl Store {
             });
         }
         counts.equal += gathered.n_equal;
+        counts.groups_encoded += 1;
         writer
             .group(Rows {
                 table: &gathered.table,
@@ -492,7 +515,7 @@ impl Store {
         if let Some(known) = inputs.known((input, group)) {
             return Ok(known);
         }
-        let Some(block) = inputs.blocks.get(usize::from(input)).map(Arc::clone) else {
+        let Some(block) = inputs.block(input) else {
             return Err(StoreError::Log {
                 reason: format!("a merge has no input {input}"),
             });
@@ -502,6 +525,9 @@ impl Store {
             .group(group as usize, &mut inputs.dictionary)
             .await;
         let table = Arc::new(self.or_set_aside(&block, read)?);
+        if let Some(left) = inputs.left.get_mut(&input) {
+            left.without(group, &table, &inputs.dictionary);
+        }
         inputs.remember((input, group), Arc::clone(&table));
         Ok((table, None))
     }
@@ -534,14 +560,18 @@ impl Store {
         core.blocks.replace(&plan.inputs, live);
     }
 
-    fn slice_spans(&self) -> u64 {
+    pub(super) fn slice_spans(&self) -> u64 {
         let limits = &self.core.config.limits;
         let fits = limits.merge_bytes() / 4 * 3 / SPAN_BYTES;
         fits.min(self.core.config.group_spans as u64).max(1)
     }
 
     /// An input that cannot be read is never merged again by this process, so that the others are.
-    fn or_set_aside<T>(&self, block: &LiveBlock, result: StoreResult<T>) -> StoreResult<T> {
+    pub(super) fn or_set_aside<T>(
+        &self,
+        block: &LiveBlock,
+        result: StoreResult<T>,
+    ) -> StoreResult<T> {
         if let Err(error) = &result {
             self.core.set_aside(block.entry.id, error);
         }
@@ -589,6 +619,10 @@ impl SharedIdsOf {
 // === impl Inputs ===
 
 impl Inputs {
+    pub(super) fn block(&self, input: u16) -> Option<Arc<LiveBlock>> {
+        self.blocks.get(usize::from(input)).map(Arc::clone)
+    }
+
     fn arrival(&self, input: u16) -> Bounds {
         self.blocks
             .get(usize::from(input))
@@ -637,7 +671,7 @@ impl Inputs {
         }
     }
 
-    fn known(&mut self, key: (u16, u32)) -> Option<(Arc<SpanTable>, Option<Arc<Dictionary>>)> {
+    fn known(&mut self, key: GroupKey) -> Option<(Arc<SpanTable>, Option<Arc<Dictionary>>)> {
         let index = self.decoded.iter().position(|known| known.key == key)?;
         // The most recently used lies last.
         let known = self.decoded.remove(index);
@@ -646,7 +680,7 @@ impl Inputs {
         Some(group)
     }
 
-    fn remember(&mut self, key: (u16, u32), table: Arc<SpanTable>) {
+    fn remember(&mut self, key: GroupKey, table: Arc<SpanTable>) {
         let bytes = table.n_bytes();
         let mut held: usize = bytes + self.decoded.iter().map(|known| known.bytes).sum::<usize>();
         while held > self.decoded_bytes_max && !self.decoded.is_empty() {
@@ -668,54 +702,4 @@ fn holds(generation: &GenerationSnapshot, id: TraceId) -> bool {
     tenants
         .into_iter()
         .any(|tenant| generation.may_contain(tenant, id))
-}
-
-/// The traces of a sorted list of pieces.
-fn traces_of(pieces: &[Piece]) -> Vec<TracePieces> {
-    let mut traces = Vec::new();
-    let mut from = 0u32;
-    for run in pieces.chunk_by(|a, b| a.trace_id == b.trace_id) {
-        let to = from + run.len() as u32;
-        let starts = run.iter().map(|piece| piece.start_unix_nano);
-        if let (Some(first), Some(start)) = (run.first(), starts.min()) {
-            traces.push(TracePieces {
-                start_unix_nano: start,
-                trace_id: first.trace_id,
-                from,
-                to,
-                n_rows: run.iter().map(|piece| u64::from(piece.n_rows)).sum(),
-            });
-        }
-        from = to;
-    }
-    traces
-}
-
-/// Runs of traces of at most so many spans; a larger trace is a slice of its own. A slice that is
-/// nearly full ends where the groups of the inputs change: the next one then begins with a group of
-/// its own, and none is decoded for two slices.
-fn slices<'t>(
-    traces: &'t [TracePieces],
-    pieces: &[Piece],
-    n_spans_max: u64,
-) -> Vec<&'t [TracePieces]> {
-    let group_of = |trace: &TracePieces| {
-        let piece = pieces.get(trace.from as usize);
-        piece.map(|piece| (piece.input, piece.group))
-    };
-    let mut slices = Vec::new();
-    let (mut from, mut n_spans) = (0, 0u64);
-    let mut last = None;
-    for (index, trace) in traces.iter().enumerate() {
-        let group = group_of(trace);
-        let nearly_full = n_spans >= n_spans_max / 4 * 3 && group != last;
-        if n_spans > 0 && (nearly_full || n_spans + trace.n_rows > n_spans_max) {
-            slices.extend(traces.get(from..index));
-            (from, n_spans) = (index, 0);
-        }
-        n_spans += trace.n_rows;
-        last = group;
-    }
-    slices.extend(traces.get(from..).filter(|rest| !rest.is_empty()));
-    slices
 }
