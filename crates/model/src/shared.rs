@@ -2,7 +2,8 @@
 //!
 //! It is symmetric: an id that turns up in a second source is shared for both. Too many ids are
 //! harmless (such traces are joined for nothing), a missing one is not: the trace would be evaluated in
-//! parts. When the ids of a source outgrow their limit it says "all".
+//! parts. When the ids of a source outgrow their limit it says "all". A trace that lies in several
+//! parts of one source is *split*, which is shared with itself.
 
 use std::collections::HashSet;
 
@@ -18,11 +19,21 @@ pub const SHARED_TRACES_MAX: usize = 1 << 17;
 pub struct SharedIds {
     ids: HashSet<TraceId, FixedState>,
     all: bool,
+    /// Sorted; every one is shared.
+    split: Vec<TraceId>,
 }
 
 // === impl SharedIds ===
 
 impl SharedIds {
+    /// Every trace may be shared.
+    pub fn all() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+
     pub fn contains(&self, id: TraceId) -> bool {
         self.all || self.ids.contains(&id)
     }
@@ -56,6 +67,18 @@ impl SharedIds {
             self.set_all();
         } else {
             self.ids.insert(id);
+        }
+    }
+
+    /// The traces that lie in several parts of the source itself, sorted.
+    pub fn split(&self) -> &[TraceId] {
+        &self.split
+    }
+
+    pub fn insert_split(&mut self, id: TraceId) {
+        self.insert(id);
+        if let Err(place) = self.split.binary_search(&id) {
+            self.split.insert(place, id);
         }
     }
 

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::SpanSource;
 use tracewell_model::{TenantId, TraceId};
 
@@ -80,12 +81,8 @@ pub trait BlockWriter: Send {
     /// Adds the keys of groups that were copied to those of the block.
     fn count_copied(&mut self, _: &KeyCounts) {}
 
-    /// Returns when every object is synced. `shared` is sorted; `None` says that every trace may be
-    /// shared.
-    fn finish(
-        self: Box<Self>,
-        shared: Option<Vec<TraceId>>,
-    ) -> BoxFuture<'static, StoreResult<Written>>;
+    /// Returns when every object is synced.
+    fn finish(self: Box<Self>, shared: SharedIds) -> BoxFuture<'static, StoreResult<Written>>;
 }
 
 /// What lies in a block that was written.

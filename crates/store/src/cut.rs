@@ -14,6 +14,7 @@ use crate::metrics::StoreMetrics;
 use crate::partition::Bounds;
 use crate::snapshot::LiveBlock;
 use crate::store::Store;
+use tracewell_model::shared::SharedIds;
 
 /// Spans of a row group of a first block: a merge reads whole groups, each for two slices or three.
 const GROUP_SPANS_MAX: usize = 32_768;
@@ -121,7 +122,9 @@ impl Store {
             };
             writer.group(rows).await?;
         }
-        let written = writer.finish(generation.shared().ids().sorted()).await?;
+        let written = writer
+            .finish(SharedIds::clone(&generation.shared().ids()))
+            .await?;
         if written.spans == snapshot.n_spans() as u64 {
             Ok(written)
         } else {

@@ -23,16 +23,8 @@ pub struct SharedTraces {
 // === impl SharedTraces ===
 
 impl SharedTraces {
-    /// Starts with what a block stored; `None` says that every trace may be shared.
-    pub fn new(ids: Option<impl IntoIterator<Item = TraceId>>) -> Self {
-        let ids = match ids {
-            Some(ids) => ids.into_iter().collect(),
-            None => {
-                let mut all = SharedIds::default();
-                all.set_all();
-                all
-            }
-        };
+    /// Starts with what a block stored.
+    pub fn new(ids: SharedIds) -> Self {
         Self {
             ids: RwLock::new(Arc::new(ids)),
         }

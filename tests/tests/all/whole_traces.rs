@@ -59,6 +59,8 @@ struct Tally {
     sets: usize,
     /// Data sets with a head and blocks of so many levels, before all was merged; 0 without a head.
     levels: BTreeMap<usize, usize>,
+    /// Traces that lie in several groups of one block, once all is merged.
+    n_split: usize,
     wrong: Vec<String>,
 }
 
@@ -85,6 +87,7 @@ impl Tally {
         self.refused += other.refused;
         self.telling += other.telling;
         self.sets += other.sets;
+        self.n_split += other.n_split;
         for (levels, sets) in other.levels {
             *self.levels.entry(levels).or_default() += sets;
         }
@@ -129,13 +132,16 @@ fn the_engine_and_the_oracle_agree_before_and_after_merging() {
     );
     println!(
         "seeds {seeds:?}: {} queries over {} data sets, each before and after merging; {} % tell \
-         traces apart; {} answers refused; data sets by levels of blocks beside the head: {:?}",
+         traces apart; {} answers refused; data sets by levels of blocks beside the head: {:?}; {} \
+         traces split within a block",
         tally.queries,
         tally.sets,
         tally.telling * 100 / tally.queries,
         tally.refused,
-        tally.levels
+        tally.levels,
+        tally.n_split
     );
+    assert!(tally.n_split > tally.sets);
     assert!(tally.telling * 100 >= tally.queries * 45);
     assert!(tally.refused * 100 < tally.queries);
     // A head and blocks of all three levels at once: not in a few data sets alone.
@@ -158,6 +164,11 @@ async fn one_set(seed: u64) -> Tally {
     ask::check_traces_by_id(&data, &what).await;
     data.merge_all().await;
     let places = data.places().await;
+    let sources = data.snapshots().pin().sources;
+    let split = sources
+        .iter()
+        .map(|source| source.shared_ids().split().len());
+    tally.n_split = split.sum();
     let what = format!("seed {seed}, merged, {places:?}");
     tally.compare(&data, &cases, &what).await;
     ask::check_traces_by_id(&data, &what).await;

@@ -158,7 +158,7 @@ fn asks_of_trace(plan: &Plan) -> bool {
     asks
 }
 
-/// The traces of a source that may lie in one of the others too.
+/// The traces of a source that may lie in one of the others too, or in another part of it.
 fn shared_with(own: &SharedIds, others: &[&SharedIds]) -> TraceSet {
     let any_all = others.iter().any(|other| other.is_all());
     let of_others = || others.iter().filter_map(|other| other.iter()).flatten();
@@ -171,6 +171,7 @@ fn shared_with(own: &SharedIds, others: &[&SharedIds]) -> TraceSet {
         }
         _ => of_others().filter(|id| own.contains(*id)).collect(),
     };
+    ids.extend_from_slice(own.split());
     ids.sort_unstable();
     ids.dedup();
     TraceSet::Ids(ids.into())

@@ -235,10 +235,7 @@ impl BlockWriter for OneBlock {
         self.copied.add(counts);
     }
 
-    fn finish(
-        self: Box<Self>,
-        shared: Option<Vec<TraceId>>,
-    ) -> BoxFuture<'static, StoreResult<Written>> {
+    fn finish(self: Box<Self>, shared: SharedIds) -> BoxFuture<'static, StoreResult<Written>> {
         let finished = async move {
             let id = self.target.id;
             let Some(mut writer) = self.writer else {
@@ -246,7 +243,7 @@ impl BlockWriter for OneBlock {
                 return Err(StoreError::Block { id, reason });
             };
             writer.count(&self.copied);
-            let written = writer.finish(shared.as_deref()).await.map_err(failed(id))?;
+            let written = writer.finish(&shared).await.map_err(failed(id))?;
             let meta = written.meta;
             Ok(Written {
                 spans: meta.spans,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracewell_model::TenantId;
+use tracewell_model::{TenantId, TraceId};
 
 use super::error::{BlockError, BlockResult};
 use super::schema::{FORMAT, META_FILE, Owner, Table, VERSION};
@@ -62,6 +62,9 @@ pub struct SharedMeta {
     pub crc32c: String,
     /// `null` where every trace may be shared.
     pub count: Option<u64>,
+    /// Ids (hex) of traces that lie in several groups of the block.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +183,15 @@ impl BlockMeta {
             .map(TenantId::new)
             .transpose()
             .map_err(|error| BlockError::malformed(META_FILE, error.to_string()))
+    }
+
+    /// The traces that lie in several groups of the block.
+    pub fn split_traces(&self) -> BlockResult<Vec<TraceId>> {
+        let parse = |hex: &String| {
+            let id = parse_id(hex).map(TraceId);
+            id.ok_or_else(|| BlockError::malformed(META_FILE, "a split trace is not 32 hex digits"))
+        };
+        self.shared.split.iter().map(parse).collect()
     }
 
     pub fn table(&self, table: Table) -> Option<&TableMeta> {

@@ -14,6 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::bloom_filter::Sbbf;
 use tokio::sync::OnceCell;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::QueryContext;
 use tracewell_model::value::AttributeType;
 use tracewell_model::{ContentHash, TenantId, TraceId};
@@ -34,7 +35,7 @@ use crate::table::{ResourceEntry, ScopeEntry};
 pub struct BlockReader {
     pub(super) meta: BlockMeta,
     tables: Vec<TableReader>,
-    shared: Option<Vec<TraceId>>,
+    shared: SharedIds,
     resources: OnceCell<Arc<Vec<Arc<ResourceEntry>>>>,
     scopes: OnceCell<Arc<Vec<Arc<ScopeEntry>>>>,
     shapes: OnceCell<Arc<Shapes>>,
@@ -83,7 +84,13 @@ impl BlockReader {
         let mut sums: HashMap<String, Segments> = decode_checksums(&sums)?.into_iter().collect();
         let shared = read(&store, &folder, SHARED_FILE).await?;
         check(&folder, SHARED_FILE, &shared, &meta.shared.crc32c)?;
-        let shared = decode_shared(&shared)?;
+        let mut shared: SharedIds = match decode_shared(&shared)? {
+            Some(ids) => ids.into_iter().collect(),
+            None => SharedIds::all(),
+        };
+        for id in meta.split_traces()? {
+            shared.insert_split(id);
+        }
         let mut tables = Vec::new();
         for table in Table::ALL {
             let lacks =
@@ -123,9 +130,9 @@ impl BlockReader {
         &self.meta
     }
 
-    /// Ids shared with older blocks when this one was committed; `None` if any may be.
-    pub fn shared(&self) -> Option<&[TraceId]> {
-        self.shared.as_deref()
+    /// Ids shared with older blocks when this one was committed, and those that lie in several groups.
+    pub fn shared(&self) -> &SharedIds {
+        &self.shared
     }
 
     pub fn n_groups(&self) -> usize {

@@ -52,7 +52,7 @@ impl BlockSource {
             n_traces: meta.traces,
             bytes: meta.table_bytes(),
         };
-        let shared = SharedTraces::new(reader.shared().map(|ids| ids.iter().copied()));
+        let shared = SharedTraces::new(reader.shared().clone());
         Ok(Self {
             summary,
             shared: Arc::new(shared),

@@ -48,7 +48,10 @@ async fn write(
     let options = options(id, level, promotion);
     let mut writer = BlockWriter::new(Arc::clone(store), &Path::from("blocks"), options).unwrap();
     writer.append(&table, &dictionary, &rows).await.unwrap();
-    writer.finish(Some(&[TraceId([3; 16])])).await.unwrap()
+    writer
+        .finish(&[TraceId([3; 16])].into_iter().collect())
+        .await
+        .unwrap()
 }
 
 async fn open(store: &Arc<dyn ObjectStore>, id: BlockId) -> BlockReader {

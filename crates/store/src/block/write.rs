@@ -12,6 +12,7 @@ use object_store::path::Path;
 use parquet::file::properties::{BloomFilterPosition, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, TypePtr};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::{ContentHash, TenantId, TraceId};
 
 use super::checksum::{
@@ -287,9 +288,8 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// Writes what is left. `shared` are the traces that older blocks hold spans of, sorted; `None`
-    /// says that every trace may be shared.
-    pub async fn finish(mut self, shared: Option<&[TraceId]>) -> BlockResult<WrittenBlock> {
+    /// Writes what is left. `shared` are the traces that older blocks hold spans of.
+    pub async fn finish(mut self, shared: &SharedIds) -> BlockResult<WrittenBlock> {
         self.small_tables().await?;
         let mut tables = Vec::new();
         let mut sums = Vec::new();
@@ -299,14 +299,16 @@ impl BlockWriter {
             tables.push(meta);
         }
         let checksums = encode_checksums(&sums);
-        let shared_file = encode_shared(shared);
+        let ids = shared.sorted();
+        let shared_file = encode_shared(ids.as_deref());
         let meta = self.meta(
             tables,
             file_meta(&checksums),
             SharedMeta {
                 bytes: shared_file.len() as u64,
                 crc32c: file_meta(&shared_file).crc32c,
-                count: shared.map(|ids| ids.len() as u64),
+                count: ids.map(|ids| ids.len() as u64),
+                split: shared.split().iter().map(TraceId::to_string).collect(),
             },
         );
         let meta_file = meta.encode()?;

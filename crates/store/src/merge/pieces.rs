@@ -52,7 +52,37 @@ pub(super) fn traces_of(pieces: &[Piece]) -> Vec<TracePieces> {
     traces
 }
 
-/// Runs of traces of at most so many spans; a larger trace is a slice of its own. A slice that is
+impl TracePieces {
+    /// The trace in parts of at most so many spans, if its pieces are not larger: one, unless the trace
+    /// is larger than a group may be.
+    pub(super) fn parts(self, pieces: &[Piece], n_spans_max: u64) -> Vec<Self> {
+        if self.n_rows <= n_spans_max {
+            return vec![self];
+        }
+        let mut parts: Vec<Self> = Vec::new();
+        let range = self.from as usize..self.to as usize;
+        for (at, piece) in (self.from..).zip(pieces.get(range).unwrap_or_default()) {
+            let n_rows = u64::from(piece.n_rows);
+            match parts.last_mut() {
+                Some(part) if part.n_rows + n_rows <= n_spans_max => {
+                    part.to = at + 1;
+                    part.n_rows += n_rows;
+                    part.start_unix_nano = part.start_unix_nano.min(piece.start_unix_nano);
+                }
+                _ => parts.push(Self {
+                    start_unix_nano: piece.start_unix_nano,
+                    from: at,
+                    to: at + 1,
+                    n_rows,
+                    ..self
+                }),
+            }
+        }
+        parts
+    }
+}
+
+/// Runs of traces of at most so many spans; a piece that is larger alone is a slice of its own. A slice that is
 /// nearly full ends where the groups of the inputs change: the next one then begins with a group of
 /// its own, and none is decoded for two slices. One that is half full ends where a group that is copied
 /// (they come sorted by their last start) lies before the next trace, so that it does not reach over it.
@@ -91,4 +121,34 @@ pub(super) fn slices<'t>(
     }
     slices.extend(traces.get(from..).filter(|rest| !rest.is_empty()));
     slices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_larger_than_a_group_comes_in_parts() {
+        let piece = |n: u32, n_rows: u32| Piece {
+            trace_id: TraceId([1; 16]),
+            start_unix_nano: u64::from(100 - n),
+            input: n as u16,
+            group: 0,
+            first_row: 0,
+            n_rows,
+        };
+        let pieces: Vec<Piece> = (0..)
+            .zip([3, 4, 20, 1, 9, 1])
+            .map(|(n, rows)| piece(n, rows))
+            .collect();
+        let traces = traces_of(&pieces);
+        let parts = traces[0].parts(&pieces, 10);
+        let ranges: Vec<_> = parts
+            .iter()
+            .map(|part| (part.from, part.to, part.n_rows))
+            .collect();
+        assert_eq!(ranges, [(0, 2, 7), (2, 3, 20), (3, 5, 10), (5, 6, 1)]);
+        assert_eq!(parts[0].start_unix_nano, 99);
+        assert_eq!(traces[0].parts(&pieces, 38).len(), 1);
+    }
 }

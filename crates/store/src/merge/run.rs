@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{QueryContext, SpanSource};
 use tracewell_model::{TenantId, TraceId};
 
@@ -236,7 +237,8 @@ impl Store {
                     Target::First => self.file(&trace, pieces, inputs, &early, counts),
                 };
                 let key = (tenant.clone(), partition);
-                outputs.entry(key).or_default().push(trace);
+                let parts = trace.parts(pieces, self.slice_spans());
+                outputs.entry(key).or_default().extend(parts);
             }
         }
         Ok(outputs
@@ -605,14 +607,23 @@ impl From<StoreError> for MergeFailure {
 // === impl SharedIdsOf ===
 
 impl SharedIdsOf {
-    /// Those among some traces, sorted; `None` for all.
-    fn of(&self, traces: &[TracePieces]) -> Option<Vec<TraceId>> {
-        (!self.all).then(|| {
-            let ids = traces.iter().map(|trace| trace.trace_id);
-            let mut ids: Vec<TraceId> = ids.filter(|id| self.ids.contains(id)).collect();
-            ids.sort_unstable();
-            ids
-        })
+    /// Those among some traces, and those of them that come in parts.
+    fn of(&self, traces: &[TracePieces]) -> SharedIds {
+        let mut shared = match self.all {
+            true => SharedIds::all(),
+            false => {
+                let ids = traces.iter().map(|trace| trace.trace_id);
+                ids.filter(|id| self.ids.contains(id)).collect()
+            }
+        };
+        // The parts of a trace begin one after the other in the pieces of their tenant.
+        let mut by_piece: Vec<&TracePieces> = traces.iter().collect();
+        by_piece.sort_unstable_by_key(|trace| trace.from);
+        let pairs = by_piece.iter().zip(by_piece.iter().skip(1));
+        for (one, _) in pairs.filter(|(one, next)| one.trace_id == next.trace_id) {
+            shared.insert_split(one.trace_id);
+        }
+        shared
     }
 }
 

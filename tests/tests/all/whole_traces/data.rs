@@ -125,7 +125,7 @@ async fn open(random: &mut Random, clock: &Arc<FakeClock>, seed: u64) -> Arc<Sto
     config.limits.disk_reserve_bytes = 0;
     config.limits.waiting_blocks_max = 1_000;
     config.retention_bytes = Some(u64::MAX);
-    config.group_spans = *random.pick(&[10, 40, 40, 10_000]);
+    config.group_spans = *random.pick(&[4, 10, 40, 10_000]);
     config.wal.segment_bytes = 64 << 10;
     config.wal.n_spares = 0;
     config.merge.blocks_max = 2 + random.below(5);

@@ -7,8 +7,9 @@ use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::predicate::Operand;
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
-    KeyQuery, KeyWhat, LeafBatch, LeafQuery, SharedWanted, SpanSource, TraceRow,
+    KeyQuery, KeyWhat, LeafBatch, LeafQuery, SpanSource, TraceRow, TraceSet,
 };
 use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Leaf, Predicate, TimeRange};
@@ -71,7 +72,7 @@ async fn write_groups(
         let rows: Vec<u32> = (0..table.n_spans() as u32).collect();
         writer.append(&table, &dictionary, &rows).await.unwrap();
     }
-    writer.finish(None).await.unwrap();
+    writer.finish(&SharedIds::all()).await.unwrap();
     open(store, id).await
 }
 
@@ -112,7 +113,7 @@ async fn copy_groups(
         }
         writer.count(&left);
     }
-    writer.finish(None).await.unwrap()
+    writer.finish(&SharedIds::all()).await.unwrap()
 }
 
 /// Only some of the columns, so that two blocks differ in them.
@@ -385,7 +386,8 @@ async fn leaves(
         filters: Arc::from([Filter::Leaf(leaf)]),
         window: TimeRange::ALL,
         only: None,
-        shared: SharedWanted::InWindow,
+        fragment_filters: None,
+        also: TraceSet::none(),
         spans: true,
     };
     let ctx = QueryContext::unlimited();

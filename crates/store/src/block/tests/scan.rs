@@ -10,6 +10,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{LeafQuery, QueryContext, SpanSource, TraceSet};
 use tracewell_model::{Filter, Span, SpanId, TenantId, TimeRange, TraceId};
 
@@ -70,7 +71,7 @@ async fn write(store: &Arc<dyn ObjectStore>, tenants: &[(TenantId, Traces)], n_s
         });
         writer.append(&table, &dictionary, &rows).await.unwrap();
     }
-    writer.unwrap().finish(Some(&[])).await.unwrap();
+    writer.unwrap().finish(&SharedIds::default()).await.unwrap();
 }
 
 fn query(rng: &mut StdRng, tenant: &TenantId, traces: &Traces) -> LeafQuery {
