@@ -3,6 +3,7 @@
 //! Every rule is a function from the tracked files to complaints; a complaint says where and how to
 //! mend it. Rules of style that clippy knows are not here.
 
+mod dependencies;
 mod edges;
 mod modules;
 mod text;
@@ -49,6 +50,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 fn complaints(root: &Path) -> Result<Vec<Complaint>> {
     let tree = Tree::read(root)?;
     let mut all = edges::check(&tree)?;
+    all.extend(dependencies::check(&tree));
     all.extend(modules::check(&tree));
     all.extend(text::check(&tree));
     Ok(all)
