@@ -1,6 +1,7 @@
 //! Every named limit with its default and the arithmetic beside it.
 //!
-//! A limit that bites is counted under its name and answered so that the client understands it.
+//! A limit that bites is counted under its name and answered so that the client understands it: with
+//! the key of the configuration that changes it, see [`REFUSALS`].
 
 /// The limits of the ingest path, the store and queries. Bytes unless the name says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,60 @@ pub struct Limits {
     pub waiting_blocks_max: usize,
 }
 
+/// What an ingest request can be refused for, as answers and counters name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusing {
+    /// What the sender reads: it names the key.
+    pub text: &'static str,
+    /// The key of the configuration to change.
+    pub key: &'static str,
+    /// Which part of it, where one key rules several.
+    pub part: &'static str,
+}
+
+pub const HEAD_BYTES: &str = "limits.memory_bytes (its half for the newest spans)";
+pub const IN_FLIGHT_BYTES: &str = "limits.memory_bytes (its eighth for requests in flight)";
+pub const REQUEST_BYTES: &str = "limits.request_bytes_max";
+pub const REQUEST_DECODED_BYTES: &str = "limits.request_decoded_bytes_max";
+pub const DISK_RESERVE_BYTES: &str = "limits.disk_reserve_bytes";
+pub const DISK_FULL: &str =
+    "the space of the volume, of which limits.disk_reserve_bytes should be free,";
+pub const WAITING_BLOCKS: &str = "limits.waiting_blocks_max";
+/// These three are no keys: they follow from others, which the text names.
+pub const LOG_BYTES: &str = "the room of the write-ahead log, which cutting blocks gives back: faster \
+     with more limits.memory_bytes,";
+pub const LOG_QUEUE_BYTES: &str =
+    "the queue before the write-ahead log, an eighth of the default of limits.memory_bytes,";
+pub const LOG_RECORD_BYTES: &str = "a record of the write-ahead log, to be kept by a smaller \
+     limits.request_decoded_bytes_max,";
+
+/// Everything that refuses a request or a batch.
+pub const REFUSALS: &[Refusing] = &[
+    refusing(HEAD_BYTES, "limits.memory_bytes", "head"),
+    refusing(IN_FLIGHT_BYTES, "limits.memory_bytes", "in_flight"),
+    refusing(REQUEST_BYTES, REQUEST_BYTES, ""),
+    refusing(REQUEST_DECODED_BYTES, REQUEST_DECODED_BYTES, ""),
+    refusing(DISK_RESERVE_BYTES, DISK_RESERVE_BYTES, ""),
+    refusing(DISK_FULL, DISK_RESERVE_BYTES, "full"),
+    refusing(WAITING_BLOCKS, WAITING_BLOCKS, ""),
+    refusing(LOG_BYTES, "limits.memory_bytes", "log"),
+    refusing(LOG_QUEUE_BYTES, "limits.memory_bytes", "log_queue"),
+    refusing(LOG_RECORD_BYTES, REQUEST_DECODED_BYTES, "log_record"),
+];
+
+const fn refusing(text: &'static str, key: &'static str, part: &'static str) -> Refusing {
+    Refusing { text, key, part }
+}
+
+macro_rules! values {
+    ($($field:ident,)*) => {
+        /// Every limit under its key of the configuration.
+        pub fn values(&self) -> Vec<(&'static str, u64)> {
+            vec![$((concat!("limits.", stringify!($field)), self.$field as u64),)*]
+        }
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;
@@ -81,6 +136,30 @@ impl Default for Limits {
 }
 
 impl Limits {
+    values! {
+        memory_bytes,
+        request_bytes_max,
+        request_decoded_bytes_max,
+        request_spans_max,
+        request_items_max,
+        attributes_max,
+        attribute_key_bytes_max,
+        attribute_value_bytes_max,
+        attribute_depth_max,
+        name_bytes_max,
+        connections_max,
+        query_bytes_max,
+        query_depth_max,
+        regex_bytes_max,
+        query_read_bytes_max,
+        query_memory_bytes_max,
+        query_ms_max,
+        queries_max,
+        trace_spans_max,
+        disk_reserve_bytes,
+        waiting_blocks_max,
+    }
+
     /// Bytes that the generations of the head may hold together.
     pub fn head_bytes(&self) -> u64 {
         self.memory_bytes / 2

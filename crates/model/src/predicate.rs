@@ -167,7 +167,7 @@ fn array_matches(
 impl Predicate {
     /// Compiles a TraceQL regular expression: fully anchored, `.` matches a newline, RE2 syntax,
     /// at most `size_bytes_max` of compiled program.
-    pub fn regex(pattern: &str, negated: bool, size_bytes_max: usize) -> Result<Self, String> {
+    pub fn regex(pattern: &str, negated: bool, size_bytes_max: usize) -> Result<Self, RegexError> {
         let config = Regex::config()
             .nfa_size_limit(Some(size_bytes_max))
             .hybrid_cache_capacity(size_bytes_max);
@@ -295,9 +295,16 @@ fn regex_matches(regex: &Regex, negated: bool, value: Value<'_>) -> bool {
     }
 }
 
-fn regex_error(error: Box<regex_automata::meta::BuildError>) -> String {
+fn regex_error(error: Box<regex_automata::meta::BuildError>) -> RegexError {
+    RegexError {
+        is_too_large: error.size_limit().is_some(),
+        reason: regex_reason(&error),
+    }
+}
+
+fn regex_reason(error: &regex_automata::meta::BuildError) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&*error);
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = cause.to_string();
         source = cause.source();
@@ -307,6 +314,15 @@ fn regex_error(error: Box<regex_automata::meta::BuildError>) -> String {
         Some((_, reason)) => reason.trim().to_owned(),
         None => text,
     }
+}
+
+/// Why a pattern is no predicate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RegexError {
+    pub reason: String,
+    /// True if it is right and takes more memory than it may.
+    pub is_too_large: bool,
 }
 
 impl PartialEq for Predicate {

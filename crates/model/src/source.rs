@@ -253,7 +253,7 @@ pub enum SourceError {
     /// The client left or the deadline passed.
     #[error("query cancelled")]
     Cancelled,
-    #[error("query read {limit} bytes, which is its limit (query.bytes_max)")]
+    #[error("query read {limit} bytes, which is its limit (limits.query_read_bytes_max)")]
     Budget { limit: u64 },
     /// The source was set aside: the answer is partial.
     #[error("{source_name} is damaged: {reason}")]

@@ -203,6 +203,16 @@ impl Trace {
         self.deduplicate_by(order::compare)
     }
 
+    /// How many spans share their id with another that differs from them: as many as there are spans
+    /// beyond the first of each id. To be asked when equal ones are gone.
+    pub fn n_twins(&self) -> usize {
+        let mut ids: Vec<SpanId> = self.spans.iter().map(|span| span.span_id).collect();
+        ids.sort_unstable();
+        let n_spans = ids.len();
+        ids.dedup();
+        n_spans - ids.len()
+    }
+
     fn deduplicate_by(&mut self, mut compare: impl FnMut(&Span, &Span) -> Ordering) -> usize {
         let before = self.spans.len();
         self.spans.sort_unstable_by(&mut compare);
@@ -230,6 +240,7 @@ mod tests {
         };
         let expected = whole(&["a", "b", "b", "c"]);
         assert_eq!(expected.0, 1);
+        assert_eq!(expected.1.n_twins(), 2);
         assert_eq!(whole(&["b", "c", "b", "a"]), expected);
         assert_eq!(whole(&["c", "b", "a", "b"]), expected);
     }

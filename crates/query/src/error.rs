@@ -2,6 +2,7 @@
 
 use tracewell_model::source::SourceError;
 
+use crate::limit::QueryLimit;
 use crate::syntax::ast::TextSpan;
 use crate::syntax::{Position, SyntaxError};
 
@@ -31,6 +32,9 @@ pub enum Error {
         seen: u64,
         limit: u64,
     },
+    /// The text is right and takes more than a limit allows.
+    #[error("{message}")]
+    Limited { limit: QueryLimit, message: String },
     /// The client left.
     #[error("query cancelled")]
     Cancelled,
@@ -66,8 +70,18 @@ impl Error {
     pub fn is_about_text(&self) -> bool {
         matches!(
             self,
-            Self::Syntax(_) | Self::Type { .. } | Self::NotBuilt { .. }
+            Self::Syntax(_) | Self::Type { .. } | Self::NotBuilt { .. } | Self::Limited { .. }
         )
+    }
+
+    /// The limit that the query is refused for, if it is one.
+    pub fn limit(&self) -> Option<QueryLimit> {
+        match self {
+            Self::Syntax(error) => error.limit,
+            Self::Limited { limit, .. } => Some(*limit),
+            Self::TooLarge { .. } => Some(QueryLimit::Conditions),
+            _ => None,
+        }
     }
 
     pub(crate) fn type_error(text: &str, span: TextSpan, message: impl Into<String>) -> Self {

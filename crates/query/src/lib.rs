@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+pub mod limit;
 pub mod partial;
 pub mod plan;
 pub mod request;
@@ -16,6 +17,7 @@ pub mod syntax;
 
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
+pub use limit::{LimitsHit, QueryLimit};
 pub use request::{
     Aliases, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse, TagNamesRequest,
     TagNamesResponse, TagScope, TagSearch, TagValuesRequest, TagValuesResponse, TraceRequest,

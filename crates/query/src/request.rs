@@ -4,6 +4,8 @@ use tokio_util::sync::CancellationToken;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::{AttributeScope, AttributeValue, KeyValue, SpanId, TenantId, Trace, TraceId};
 
+use crate::limit::LimitsHit;
+
 /// What every question says: whose data, and until when.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -68,6 +70,12 @@ pub struct QueryStats {
     pub inspected_traces: u64,
     /// Spans of traces in the answer that the memory of a query had no room for.
     pub left_out_spans: u64,
+    /// Spans equal in every field to another of their trace, which count once.
+    pub duplicate_spans: u64,
+    /// Spans that share their id with another of their trace and differ from it; all are kept.
+    pub twin_spans: u64,
+    /// What the answer misses something for, or would have missed.
+    pub limits_hit: LimitsHit,
     /// Sources of the snapshot, and how many of them were read to their end or to where it did not
     /// matter any more.
     pub n_sources: usize,
@@ -135,8 +143,6 @@ pub struct TraceRequest {
 pub struct TraceResponse {
     /// `None` where no source holds the trace.
     pub trace: Option<Trace>,
-    /// Spans that were equal in every field to another.
-    pub n_duplicates: usize,
     pub stats: QueryStats,
     pub partial: Vec<String>,
 }

@@ -395,10 +395,10 @@ fn one_result() -> SearchResponse {
             inspected_bytes: 630_188,
             inspected_spans: 9,
             inspected_traces: 100,
-            left_out_spans: 0,
             n_sources: 5,
             n_sources_done: 4,
             source_bytes: 1_234_567,
+            ..QueryStats::default()
         },
         partial: Vec::new(),
     }

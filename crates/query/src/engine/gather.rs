@@ -128,7 +128,8 @@ impl Run {
         }
         let mut traces: Vec<Trace> = joined.into_values().collect();
         for trace in &mut traces {
-            trace.deduplicate();
+            self.duplicate_spans += trace.deduplicate() as u64;
+            self.twin_spans += trace.n_twins() as u64;
         }
         Ok((traces, self.ctx.take_left_out()))
     }

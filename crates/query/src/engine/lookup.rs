@@ -7,6 +7,7 @@ use tracewell_model::{Filter, Trace};
 
 use super::Engine;
 use crate::error::{Error, Result};
+use crate::limit::QueryLimit;
 use crate::request::{TraceRequest, TraceResponse};
 use crate::row::{Row, TraceFacts};
 
@@ -20,7 +21,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     let spans_max = engine.limits.trace_spans_max as u64;
     run.ctx.hold_at_most(spans_max);
     let mut joined: Option<Trace> = None;
-    let (mut n_duplicates, mut n_left_out, mut n_held) = (0, 0, 0u64);
+    let (mut n_left_out, mut n_held) = (0, 0u64);
     for source in run.sources.clone() {
         if !run.may_go_on()? {
             break;
@@ -41,7 +42,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
                 spans: Vec::new(),
             });
             n_held += fragment.spans.len() as u64;
-            n_duplicates += trace.absorb(fragment);
+            run.duplicate_spans += trace.absorb(fragment) as u64;
         }
         let n_skipped = run.ctx.take_left_out();
         match n_held >= spans_max {
@@ -49,7 +50,9 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
             false => run.leave_out(n_skipped),
         }
     }
+    run.twin_spans += joined.as_ref().map_or(0, Trace::n_twins) as u64;
     if n_left_out > 0 {
+        run.limits_hit.insert(QueryLimit::TraceSpans);
         run.miss(format!(
             "the trace has more than {spans_max} spans (limits.trace_spans_max), {n_left_out} of them \
              are left out"
@@ -61,7 +64,6 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     let (stats, partial) = run.finish();
     Ok(TraceResponse {
         trace: joined,
-        n_duplicates,
         stats,
         partial,
     })

@@ -10,6 +10,7 @@ use tracewell_model::source::{
 use tracewell_model::{Clock, Limits, TenantId};
 
 use crate::error::{Error, Result};
+use crate::limit::{LimitsHit, QueryLimit};
 use crate::request::{Caller, QueryStats};
 
 pub(super) struct Run {
@@ -31,6 +32,10 @@ pub(super) struct Run {
     pub(super) inspected_traces: u64,
     /// Spans that the memory of a query had no room for.
     left_out_spans: u64,
+    /// Counts of the traces that were put together.
+    pub(super) duplicate_spans: u64,
+    pub(super) twin_spans: u64,
+    pub(super) limits_hit: LimitsHit,
 }
 
 impl Run {
@@ -71,6 +76,9 @@ impl Run {
             is_over: false,
             inspected_traces: 0,
             left_out_spans: 0,
+            duplicate_spans: 0,
+            twin_spans: 0,
+            limits_hit: LimitsHit::default(),
         }
     }
 
@@ -80,6 +88,7 @@ impl Run {
             return Err(Error::Cancelled);
         }
         if !self.is_over && self.clock.monotonic_nano() > self.deadline_nano {
+            self.limits_hit.insert(QueryLimit::Time);
             self.stop(format!("the query took longer than {} ms", self.ms_max));
         }
         Ok(!self.is_over)
@@ -117,7 +126,10 @@ impl Run {
         match error {
             SourceError::Cancelled if self.is_over => {}
             SourceError::Cancelled => return Err(Error::Cancelled),
-            SourceError::Budget { .. } => self.stop(error.to_string()),
+            SourceError::Budget { .. } => {
+                self.limits_hit.insert(QueryLimit::ReadBytes);
+                self.stop(error.to_string());
+            }
             _ => {
                 self.failed.insert(source.summary().name.clone());
                 self.miss(error.to_string());
@@ -128,6 +140,7 @@ impl Run {
 
     pub(super) fn finish(mut self) -> (QueryStats, Vec<String>) {
         if self.left_out_spans > 0 {
+            self.limits_hit.insert(QueryLimit::MemoryBytes);
             self.miss(format!(
                 "{} spans are left out: with them queries would hold more than {} bytes \
                  (limits.query_memory_bytes_max)",
@@ -146,6 +159,9 @@ impl Run {
             inspected_spans: self.ctx.inspected_spans(),
             inspected_traces: self.inspected_traces,
             left_out_spans: self.left_out_spans,
+            duplicate_spans: self.duplicate_spans,
+            twin_spans: self.twin_spans,
+            limits_hit: self.limits_hit,
             n_sources,
             n_sources_done,
             source_bytes: self

@@ -26,6 +26,7 @@ use super::gather::trace_bits;
 use super::run::Run;
 use super::summary;
 use crate::error::Result;
+use crate::limit::QueryLimit;
 use crate::partial::OpenTrace;
 use crate::plan::tags::TagPlan;
 use crate::plan::{Plan, PlanLimits};
@@ -208,6 +209,7 @@ impl Search<'_> {
             readings.retain(|reading| !reading.is_done);
             n_at_once = SOURCES_AT_ONCE;
             if !self.candidates.cut() {
+                self.run.limits_hit.insert(QueryLimit::MemoryBytes);
                 self.run
                     .miss("more traces may match than the memory of a query holds".to_owned());
             }
@@ -279,6 +281,7 @@ impl Search<'_> {
                 continue;
             }
             if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
+                self.run.limits_hit.insert(QueryLimit::MemoryBytes);
                 self.run.miss(
                     "more traces lie in several places than the memory of a query holds".to_owned(),
                 );
@@ -415,6 +418,7 @@ impl Search<'_> {
         self.traces.push(summary);
         self.candidates.took();
         if self.n_bytes > self.bytes_max {
+            self.run.limits_hit.insert(QueryLimit::MemoryBytes);
             self.run.stop(format!(
                 "the answer holds more than {} bytes, half of limits.query_memory_bytes_max",
                 self.bytes_max
@@ -427,6 +431,7 @@ impl Search<'_> {
         let filters = self.question.plan().fragment_filters();
         let open = self.run.filter_bits(&[id], &filters).await?;
         let n_matched = open.get(&id).map_or(0, |trace| trace.n_matched);
+        self.run.limits_hit.insert(QueryLimit::TraceSpans);
         self.run.miss(format!(
             "trace {id} has {} spans, more than the {} that are read of one: it is shown in part",
             row.n_spans, self.trace_spans_max

@@ -11,6 +11,7 @@ use tracewell_model::{AttributeScope, AttributeValue, Column, Filter, Intrinsic}
 use super::Engine;
 use super::run::Run;
 use crate::error::{Error, Result};
+use crate::limit::QueryLimit;
 use crate::plan::{Candidate, Plan, PlanLimits, candidates_of};
 use crate::request::{
     Aliases, ScopeTags, TagName, TagNamesRequest, TagNamesResponse, TagScope, TagValue,
@@ -75,6 +76,9 @@ pub(super) async fn tag_names(
             },
         })
         .collect();
+    if truncated {
+        run.limits_hit.insert(QueryLimit::Tags);
+    }
     let (stats, partial) = run.finish();
     Ok(TagNamesResponse {
         scopes,
@@ -119,6 +123,9 @@ pub(super) async fn tag_values(
             })
             .await?;
         }
+    }
+    if truncated {
+        run.limits_hit.insert(QueryLimit::Tags);
     }
     let (stats, partial) = run.finish();
     Ok(TagValuesResponse {

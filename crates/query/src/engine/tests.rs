@@ -518,7 +518,7 @@ fn a_query_stops_when_nobody_waits_or_its_budget_is_used_up() {
     let answer = search_all(&poor, "{ name = \"nothing\" }");
     assert_eq!(
         answer.partial,
-        ["query read 5500 bytes, which is its limit (query.bytes_max)"]
+        ["query read 5500 bytes, which is its limit (limits.query_read_bytes_max)"]
     );
     // Two batches of two settle one trace: the rest is not read.
     let first = block_on(poor.search(request(trace_ql("{ }"), TimeRange::ALL, 1))).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracewell_model::alias::ValueMap;
 use tracewell_model::column::{Column, Intrinsic};
 use tracewell_model::filter::Compute;
-use tracewell_model::predicate::Operand;
+use tracewell_model::predicate::{Operand, RegexError};
 use tracewell_model::{CompareOp, Filter, Predicate};
 
 use super::name::{Candidate, candidates_of, leaf};
@@ -17,6 +17,7 @@ use super::simplify::negate;
 use super::term::{self, Term, TermTest};
 use super::{Context, TextSpan};
 use crate::error::{Error, Result};
+use crate::limit::QueryLimit;
 use crate::syntax::ast::{Expr, ExprKind, Literal, LogicOp};
 
 /// Whether an expression is to hold or not.
@@ -210,8 +211,12 @@ impl Context<'_> {
             });
         }
         self.n_regexes.set(n);
-        Predicate::regex(pattern, negated, self.limits.regex_bytes_max).map_err(|reason| {
-            self.type_error(span, format!("the regular expression is invalid: {reason}"))
+        Predicate::regex(pattern, negated, self.limits.regex_bytes_max).map_err(|error| {
+            if error.is_too_large {
+                too_large(&error)
+            } else {
+                self.type_error(span, format!("the regular expression is invalid: {error}"))
+            }
         })
     }
 
@@ -418,5 +423,16 @@ fn flipped(op: CompareOp) -> CompareOp {
         CompareOp::Greater => CompareOp::Less,
         CompareOp::GreaterOrEqual => CompareOp::LessOrEqual,
         same => same,
+    }
+}
+
+pub(super) fn too_large(error: &RegexError) -> Error {
+    let limit = QueryLimit::RegexBytes;
+    Error::Limited {
+        limit,
+        message: format!(
+            "a regular expression takes more than {}: {error}",
+            limit.name()
+        ),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracewell_model::predicate::Operand;
 use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Predicate, Span};
 
-use super::condition::compare_any;
+use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
 use super::{Combine, Plan, PlanKind, PlanLimits, bind_filter};
 use crate::error::{Error, Result};
@@ -240,5 +240,10 @@ fn substring(text: &str, limits: PlanLimits) -> Result<Predicate> {
         pattern.push(c);
     }
     pattern.push_str(".*");
-    Predicate::regex(&pattern, false, limits.regex_bytes_max).map_err(Error::Request)
+    Predicate::regex(&pattern, false, limits.regex_bytes_max).map_err(|error| {
+        match error.is_too_large {
+            true => too_large(&error),
+            false => Error::Request(error.reason),
+        }
+    })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::ast::TextSpan;
+use crate::limit::QueryLimit;
 
 /// A place in a text, counted from 1; columns are characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct SyntaxError {
     pub expected: Vec<&'static str>,
     /// How to mend it, where that can be guessed.
     pub hint: Option<String>,
+    /// The limit that the text exceeds, if that is what is wrong.
+    pub limit: Option<QueryLimit>,
 }
 
 impl Position {
@@ -52,7 +55,13 @@ impl SyntaxError {
             message: message.into(),
             expected: Vec::new(),
             hint: None,
+            limit: None,
         }
+    }
+
+    pub(crate) fn with_limit(mut self, limit: QueryLimit) -> Self {
+        self.limit = Some(limit);
+        self.with_hint(format!("{} sets it", limit.name()))
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {

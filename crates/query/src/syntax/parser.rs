@@ -12,6 +12,7 @@ use super::ast::{Expr, ExprKind, Hint, Literal, Query, Root, TextSpan};
 use super::error::SyntaxError;
 use super::lexer::Lexer;
 use super::token::{Symbol, Token, excerpt};
+use crate::limit::QueryLimit;
 use pipeline::Operand;
 
 type ParseResult<T> = Result<T, SyntaxError>;
@@ -123,7 +124,8 @@ impl<'a> Parser<'a> {
                     text.len(),
                     limits.bytes_max
                 ),
-            ));
+            )
+            .with_limit(QueryLimit::TextBytes));
         }
         let mut parser = Self {
             text,
@@ -237,6 +239,7 @@ impl<'a> Parser<'a> {
                 self.limits.depth_max
             ),
         )
+        .with_limit(QueryLimit::Depth)
     }
 
     fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> ParseResult<T>) -> ParseResult<T> {

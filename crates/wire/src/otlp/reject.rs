@@ -55,6 +55,28 @@ reasons! {
     TooManyItems = "too_many_items",
 }
 
+impl Reason {
+    /// The key of the limit that refuses the span; `None` where the span itself is wrong.
+    pub fn limit(self) -> Option<&'static str> {
+        Some(match self {
+            Self::InvalidTraceId
+            | Self::InvalidSpanId
+            | Self::InvalidParentSpanId
+            | Self::InvalidLinkId
+            | Self::InvalidUtf8 => return None,
+            Self::NameTooLarge => "limits.name_bytes_max",
+            Self::StatusMessageTooLarge | Self::AttributeTooLarge => {
+                "limits.attribute_value_bytes_max"
+            }
+            Self::TooManyAttributes | Self::TooManyEntityRefs => "limits.attributes_max",
+            Self::AttributeKeyTooLarge => "limits.attribute_key_bytes_max",
+            Self::AttributeTooDeep => "limits.attribute_depth_max",
+            Self::TooManySpans => "limits.request_spans_max",
+            Self::TooManyItems => "limits.request_items_max",
+        })
+    }
+}
+
 /// Where the problem lay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
