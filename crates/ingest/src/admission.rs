@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tracewell_model::limits::IN_FLIGHT_BYTES;
 
 use crate::refusal::Refusal;
 
@@ -85,7 +86,7 @@ impl Reservation {
                 .ok()
                 .and_then(Result::ok)
                 .ok_or(Refusal::Busy {
-                    limit: "limits.in_flight_bytes",
+                    limit: IN_FLIGHT_BYTES,
                     retry_after: RETRY_AFTER,
                 })?,
         };

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
+use tracewell_model::limits::REQUEST_BYTES;
 
 use crate::admission::Reservation;
 use crate::refusal::Refusal;
@@ -126,7 +127,7 @@ fn claimed_by_prefix(data: &[u8]) -> Option<u64> {
 fn check_size(seen: u64, limits: BodyLimits) -> Result<(), Refusal> {
     if seen > limits.bytes_max {
         return Err(Refusal::TooLarge {
-            limit: "limits.request_bytes_max",
+            limit: REQUEST_BYTES,
             seen,
             max: limits.bytes_max,
         });

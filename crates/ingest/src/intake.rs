@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracewell_model::limits::REQUEST_DECODED_BYTES;
 use tracewell_model::sink::SpanSink;
-use tracewell_model::{Limits, TenantId};
+use tracewell_model::{Limits, SpanBatch, TenantId};
 use tracewell_wire::otlp::response::PartialSuccess;
 use tracewell_wire::otlp::{self, DecodeError, Signal};
 
@@ -112,6 +113,9 @@ impl Intake {
             Ok(_) => "partial",
             Err(refusal) => refusal.label(),
         };
+        if let Err(Refusal::TooLarge { limit, .. } | Refusal::Busy { limit, .. }) = result {
+            self.metrics.count_limit(limit, 1);
+        }
         self.metrics.count_request(RequestLabels {
             protocol: call.protocol,
             signal: call.signal,
@@ -136,6 +140,9 @@ impl Intake {
         for (reason, n) in rejected.iter() {
             self.metrics
                 .count_refused(call.protocol, &call.tenant, reason.label(), n);
+            if let Some(limit) = reason.limit() {
+                self.metrics.count_limit(limit, n);
+            }
         }
         let answer = PartialSuccess {
             rejected: rejected.total(),
@@ -145,6 +152,7 @@ impl Intake {
         if n_spans == 0 {
             return Ok(answer); // Nothing to keep: an empty request, or one that was refused whole.
         }
+        let n_traces = n_traces(&decoded.batch);
         match self.sink.write(decoded.batch, request_hash).await {
             Ok(ack) => {
                 if ack.repeated {
@@ -152,6 +160,7 @@ impl Intake {
                         .repeated_requests
                         .fetch_add(1, Ordering::Relaxed);
                 } else {
+                    self.metrics.traces_per_batch.observe(n_traces as f64);
                     let n_bytes = n_bytes as u64;
                     self.metrics
                         .count_accepted(call.protocol, &call.tenant, n_spans, n_bytes);
@@ -202,7 +211,7 @@ impl Intake {
             let seen = n_wire as u64;
             return if seen > limit {
                 Err(Refusal::TooLarge {
-                    limit: "limits.request_decoded_bytes_max",
+                    limit: REQUEST_DECODED_BYTES,
                     seen,
                     max: limit,
                 })
@@ -255,4 +264,13 @@ impl Intake {
             }
         })
     }
+}
+
+/// How many traces a batch holds spans of. Most batches hold them in runs.
+fn n_traces(batch: &SpanBatch) -> usize {
+    let mut ids = batch.spans.trace_id.clone();
+    ids.dedup();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len()
 }

@@ -72,6 +72,10 @@ pub struct IngestMetrics {
     pub rejected_points: AtomicU64,
     /// Log records that were answered with a rejection.
     pub rejected_log_records: AtomicU64,
+    /// Requests and spans that a limit refused, by its name.
+    limits_hit: Mutex<BTreeMap<&'static str, u64>>,
+    /// Traces of which an accepted request holds spans.
+    pub traces_per_batch: Histogram,
     /// From the complete body to the acknowledgement, in seconds.
     pub ack_seconds: Histogram,
 }
@@ -81,6 +85,11 @@ const TENANTS_MAX: usize = 1_000;
 const OTHER_TENANTS: &str = "_other";
 const ACK_SECONDS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// Those of Tempo: 2 to 1,024.
+const TRACES_PER_BATCH: [f64; 10] = [
+    2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
 ];
 
 // === impl IngestMetrics ===
@@ -101,6 +110,8 @@ impl IngestMetrics {
             repeated_requests: AtomicU64::new(0),
             rejected_points: AtomicU64::new(0),
             rejected_log_records: AtomicU64::new(0),
+            limits_hit: Mutex::default(),
+            traces_per_batch: Histogram::new(TRACES_PER_BATCH),
             ack_seconds: Histogram::new(ACK_SECONDS),
         }
     }
@@ -163,6 +174,17 @@ impl IngestMetrics {
         by_protocol.fetch_add(n, Ordering::Relaxed);
         let tenant = self.tenant(tenant);
         *tenant.refused_spans.lock().entry(reason).or_default() += n;
+    }
+
+    pub(crate) fn count_limit(&self, limit: &'static str, n: u64) {
+        *self.limits_hit.lock().entry(limit).or_default() += n;
+    }
+
+    /// Limits that have refused something: a key of the configuration, or the text of one of
+    /// [`tracewell_model::limits::REFUSALS`].
+    pub fn limits_hit(&self) -> Vec<(&'static str, u64)> {
+        let hit = self.limits_hit.lock();
+        hit.iter().map(|(limit, n)| (*limit, *n)).collect()
     }
 
     pub(crate) fn observe_ack(&self, took: Duration) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tonic::Code;
+use tracewell_model::limits::REQUEST_DECODED_BYTES;
 use tracewell_model::sink::WriteError;
 use tracewell_wire::otlp::DecodeError;
 
@@ -137,7 +138,7 @@ impl From<InflateError> for Refusal {
     fn from(error: InflateError) -> Self {
         match error {
             InflateError::TooLarge { limit } => Self::TooLarge {
-                limit: "limits.request_decoded_bytes_max",
+                limit: REQUEST_DECODED_BYTES,
                 seen: limit.saturating_add(1),
                 max: limit,
             },
@@ -152,7 +153,7 @@ impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::TooLarge { limit, seen } => Self::TooLarge {
-                limit: "limits.request_decoded_bytes_max",
+                limit: REQUEST_DECODED_BYTES,
                 seen,
                 max: limit,
             },
@@ -165,6 +166,8 @@ impl From<DecodeError> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use tracewell_model::limits::HEAD_BYTES;
+
     use super::*;
 
     #[test]
@@ -172,7 +175,7 @@ mod tests {
         let table: [(WriteError, u16, Code, bool); 4] = [
             (
                 WriteError::Busy {
-                    limit: "head_bytes",
+                    limit: HEAD_BYTES,
                     retry_after: Duration::from_secs(3),
                 },
                 429,
@@ -181,7 +184,7 @@ mod tests {
             ),
             (
                 WriteError::TooLarge {
-                    limit: "generation_bytes",
+                    limit: HEAD_BYTES,
                     seen: 2,
                     max: 1,
                 },

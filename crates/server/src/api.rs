@@ -13,14 +13,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::accept::ConnectionMetrics;
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy};
-use tracewell_model::{Clock, TenantId};
+use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::{Aliases, Caller, QueryStats};
 
 use crate::answer::{self, Answer};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, CLIENT_CLOSED_REQUEST};
 use crate::gate::Gate;
 use crate::host::Host;
-use crate::metrics::{self, Metric, Samples, Table};
+use crate::measure::{self, LimitHits};
+use crate::metrics::{Metric, Samples, Table};
 use crate::params::Params;
 use crate::queries::Queries;
 use crate::routes::Route;
@@ -41,6 +42,8 @@ pub(crate) struct Api {
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
     pub(crate) connections: Arc<ConnectionMetrics>,
+    /// All limits and their values, for `/metrics`.
+    limits: Vec<(&'static str, u64)>,
     counters: Mutex<Counters>,
 }
 
@@ -49,8 +52,11 @@ pub(crate) struct Api {
 struct Counters {
     seconds: BTreeMap<(String, &'static str, u16), Histogram>,
     queries: BTreeMap<(&'static str, TenantId, u16), u64>,
-    /// Bytes, spans, and spans left out.
-    inspected: BTreeMap<&'static str, (u64, u64, u64)>,
+    /// Those that ended within [`SLO`], by operation, tenant and result.
+    within_slo: BTreeMap<(&'static str, TenantId, &'static str), u64>,
+    /// Sums over the answers, by operation.
+    inspected: BTreeMap<&'static str, QueryStats>,
+    limits_hit: BTreeMap<&'static str, u64>,
 }
 
 /// One request.
@@ -71,6 +77,9 @@ const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
+/// How long a query may take to count as a good one: what Tempo's dashboards are made for.
+const SLO: Duration = Duration::from_secs(5);
+
 /// What an [`Api`] is made of besides its own state.
 pub(crate) struct Parts {
     pub(crate) queries: Arc<dyn Queries>,
@@ -83,6 +92,7 @@ pub(crate) struct Parts {
     pub(crate) aliases: Aliases,
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
+    pub(crate) limits: Limits,
 }
 
 // === impl Api ===
@@ -101,6 +111,7 @@ impl Api {
             prefix: parts.prefix,
             ingest: parts.ingest,
             connections: Arc::default(),
+            limits: parts.limits.values(),
             counters: Mutex::default(),
         }
     }
@@ -137,6 +148,9 @@ impl Api {
             Ok(response) => response,
             Err(error) => {
                 log(route, &error);
+                if let Some(limit) = error.limit() {
+                    self.count_limit(limit);
+                }
                 answer::respond_error(&error)
             }
         };
@@ -180,13 +194,22 @@ impl Api {
 
     pub(crate) fn observe_query(&self, call: &Call, stats: &QueryStats) {
         let mut counters = self.counters.lock();
-        let inspected = counters
+        let sums = counters
             .inspected
             .entry(call.route.operation())
             .or_default();
-        inspected.0 += stats.inspected_bytes;
-        inspected.1 += stats.inspected_spans;
-        inspected.2 += stats.left_out_spans;
+        sums.inspected_bytes += stats.inspected_bytes;
+        sums.inspected_spans += stats.inspected_spans;
+        sums.left_out_spans += stats.left_out_spans;
+        sums.duplicate_spans += stats.duplicate_spans;
+        sums.twin_spans += stats.twin_spans;
+        for limit in stats.limits_hit.iter() {
+            *counters.limits_hit.entry(limit.name()).or_default() += 1;
+        }
+    }
+
+    fn count_limit(&self, limit: &'static str) {
+        *self.counters.lock().limits_hit.entry(limit).or_default() += 1;
     }
 
     fn observe(
@@ -204,6 +227,15 @@ impl Api {
             .or_insert_with(|| Histogram::new(SECONDS))
             .observe(took.as_secs_f64());
         if route.is_query() {
+            let result = match status {
+                CLIENT_CLOSED_REQUEST => Some("canceled"),
+                _ if status < 500 && took <= SLO => Some("completed"),
+                _ => None,
+            };
+            if let Some(result) = result {
+                let key = (route.operation(), tenant.clone(), result);
+                *counters.within_slo.entry(key).or_default() += 1;
+            }
             let key = (route.operation(), tenant, status);
             *counters.queries.entry(key).or_default() += 1;
         }
@@ -227,12 +259,14 @@ impl Api {
     fn measure(&self) -> Samples {
         let mut samples = Samples::default();
         if let Some((ingest, admission)) = &self.ingest {
-            metrics::measure_ingest(&mut samples, ingest);
+            measure::measure_ingest(&mut samples, ingest);
             let held = admission.used_bytes();
             samples.add(Metric::InFlightBytes, Vec::new(), held);
         }
-        metrics::measure_connections(&mut samples, "http", &self.connections);
+        measure::measure_connections(&mut samples, "http", &self.connections);
         self.measure_queries(&mut samples);
+        measure::measure_limits(&mut samples, &self.limits);
+        self.limit_hits().measure(&mut samples);
         let is_ready = self.host.readiness().not_ready.is_empty();
         samples.add(Metric::Ready, Vec::new(), u64::from(is_ready));
         let build = self.host.build();
@@ -265,17 +299,52 @@ impl Api {
             ];
             samples.add(Metric::Queries, labels, *n);
         }
-        for (operation, (bytes, spans, left_out)) in &counters.inspected {
-            let labels = || vec![("op", (*operation).to_owned())];
-            samples.add(Metric::InspectedBytes, labels(), *bytes);
-            samples.add(Metric::InspectedSpans, labels(), *spans);
-            samples.add(Metric::LeftOutSpans, labels(), *left_out);
+        for ((operation, tenant, result), n) in &counters.within_slo {
+            let labels = vec![
+                ("op", (*operation).to_owned()),
+                ("tenant", tenant.to_string()),
+                ("result", (*result).to_owned()),
+            ];
+            samples.add(Metric::WithinSlo, labels, *n);
+        }
+        for (operation, sums) in &counters.inspected {
+            for (metric, n) in [
+                (Metric::InspectedBytes, sums.inspected_bytes),
+                (Metric::InspectedSpans, sums.inspected_spans),
+                (Metric::LeftOutSpans, sums.left_out_spans),
+                (Metric::QueryDuplicateSpans, sums.duplicate_spans),
+                (Metric::QueryTwinSpans, sums.twin_spans),
+            ] {
+                samples.add(metric, vec![("op", (*operation).to_owned())], n);
+            }
         }
         drop(counters);
+        let waited = &self.gate.queue_seconds;
+        samples.add_histogram(Metric::QueueSeconds, Vec::new(), waited);
         let waiting = self.gate.n_waiting() as u64;
         samples.add(Metric::QueriesWaiting, Vec::new(), waiting);
         let refused = self.gate.refused.load(std::sync::atomic::Ordering::Relaxed);
         samples.add(Metric::QueriesRefused, Vec::new(), refused);
+    }
+
+    fn limit_hits(&self) -> LimitHits {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let mut hits = LimitHits::new(&self.limits);
+        let mut connections = vec![&self.connections];
+        if let Some((ingest, _)) = &self.ingest {
+            for (limit, n) in ingest.limits_hit() {
+                hits.add(limit, n);
+            }
+            connections.extend([&ingest.grpc_connections, &ingest.http_connections]);
+        }
+        for listener in connections {
+            hits.add("limits.connections_max", listener.refused.load(Relaxed));
+        }
+        for (limit, n) in &self.counters.lock().limits_hit {
+            hits.add(limit, *n);
+        }
+        hits
     }
 }
 

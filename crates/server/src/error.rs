@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tracewell_query::{Error as QueryError, ErrorKind};
+use tracewell_query::{Error as QueryError, ErrorKind, QueryLimit};
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,11 +19,16 @@ pub enum ApiError {
     /// Empty body: as Tempo answers an unknown trace.
     #[error("")]
     NoSuchTrace,
+    /// The query is right and exceeds a limit, which the message names.
+    #[error("{message}")]
+    Limited { limit: QueryLimit, message: String },
     #[error("no org id")]
     NoTenant,
     #[error("{0}")]
     NotBuilt(String),
-    #[error("too many queries: {waiting} are waiting, try again in {retry_after:?}")]
+    #[error(
+        "too many queries: {waiting} are waiting for limits.queries_max, try again in {retry_after:?}"
+    )]
     Busy {
         waiting: usize,
         retry_after: Duration,
@@ -41,14 +46,14 @@ pub enum ApiError {
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 /// nginx's code for a client that left; Tempo uses it too.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 // === impl ApiError ===
 
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Limited { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::NoSuchTrace => StatusCode::NOT_FOUND,
             Self::NoTenant => StatusCode::UNAUTHORIZED,
             Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
@@ -58,6 +63,16 @@ impl ApiError {
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The limit that refused the request, by its name in counters.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limited { limit, .. } => Some(limit.name()),
+            Self::TimedOut { .. } => Some(QueryLimit::Time.name()),
+            Self::Busy { .. } => Some("limits.queries_max"),
+            _ => None,
         }
     }
 
@@ -72,10 +87,16 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error.kind() {
-            ErrorKind::Invalid if error.is_about_text() => {
-                Self::BadRequest(format!("invalid TraceQL query: {error}"))
+            ErrorKind::Invalid => {
+                let message = match error.is_about_text() {
+                    true => format!("invalid TraceQL query: {error}"),
+                    false => error.to_string(),
+                };
+                match error.limit() {
+                    Some(limit) => Self::Limited { limit, message },
+                    None => Self::BadRequest(message),
+                }
             }
-            ErrorKind::Invalid => Self::BadRequest(error.to_string()),
             ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::Internal => Self::Internal(error.to_string()),
         }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracewell_model::Limits;
 
@@ -22,6 +24,7 @@ pub(crate) struct Gate {
     waiting_max: usize,
     time_max: Duration,
     pub(crate) refused: AtomicU64,
+    pub(crate) queue_seconds: Histogram,
 }
 
 /// A permit for as long as an answer is made and sent.
@@ -30,6 +33,7 @@ pub(crate) type Permit = OwnedSemaphorePermit;
 /// For every query that runs, so many may wait.
 const WAITING_PER_RUNNING: usize = 16;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+const QUEUE_SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 // === impl Gate ===
 
@@ -42,6 +46,7 @@ impl Gate {
             waiting_max: running_max * WAITING_PER_RUNNING,
             time_max: Duration::from_millis(limits.query_ms_max),
             refused: AtomicU64::new(0),
+            queue_seconds: Histogram::new(QUEUE_SECONDS),
         }
     }
 
@@ -70,8 +75,10 @@ impl Gate {
 
     async fn enter(&self) -> ApiResult<Permit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            self.queue_seconds.observe(0.0);
             return Ok(permit);
         }
+        let begun = Instant::now();
         let waiting = Waiting::new(&self.n_waiting);
         if waiting.n_before >= self.waiting_max {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -80,10 +87,9 @@ impl Gate {
                 retry_after: RETRY_AFTER,
             });
         }
-        Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(|_| ApiError::Unavailable(String::from("shutting down")))
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        self.queue_seconds.observe(begun.elapsed().as_secs_f64());
+        permit.map_err(|_| ApiError::Unavailable(String::from("shutting down")))
     }
 }
 

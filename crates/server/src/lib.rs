@@ -12,6 +12,7 @@ pub mod error;
 mod gate;
 pub mod host;
 mod json;
+mod measure;
 pub mod metrics;
 mod params;
 pub mod queries;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -85,6 +84,8 @@ metrics! {
     AckSeconds = "ingest_ack_seconds", Histogram,
         "From a complete request body to its acknowledgement",
         ["tempo_distributor_push_duration_seconds"];
+    TracesPerBatch = "ingest_traces_per_batch", Histogram,
+        "Traces of which an accepted request holds spans", ["tempo_distributor_traces_per_batch"];
     InFlightBytes = "ingest_in_flight_bytes", Gauge, "Byte budget held by requests in flight", [];
     // Connections, of every listener.
     ConnectionsOpen = "connections_open", Gauge, "Open connections, by listener", [];
@@ -107,6 +108,9 @@ metrics! {
     WalSyncs = "wal_syncs", Counter, "Syncs of the log", [];
     WalSyncSeconds = "wal_sync_seconds", Counter, "Time spent in syncs of the log", [];
     WalSyncFailures = "wal_sync_failures", Counter, "Syncs of the log that failed", [];
+    WalRecordsDropped = "wal_records_dropped", Counter,
+        "Records of the log that were whole and could not be read at the start",
+        ["tempo_live_store_records_dropped_total"];
     WalDamage = "wal_damage", Counter, "Stretches of the log that could not be read", [];
     // Head.
     HeadSpans = "head_spans", Gauge, "Spans in the head", [];
@@ -129,7 +133,7 @@ metrics! {
     BlockSpans = "block_spans", Gauge, "Spans in live blocks, by level", [];
     BlocksCut = "blocks_cut", Counter, "First blocks written from the head",
         ["tempo_live_store_blocks_cut_total", "tempo_ingester_blocks_flushed_total",
-         "tempo_live_store_blocks_completed_total"];
+         "tempo_live_store_blocks_completed_total", "tempo_live_store_local_blocks_flushed_total"];
     CutFailures = "cut_failures", Counter, "First blocks that could not be written",
         ["tempo_ingester_failed_flushes_total", "tempo_live_store_local_failed_flushes_total"];
     MergedBlocks = "merged_blocks", Counter, "Blocks that were merged into others, by level",
@@ -149,13 +153,17 @@ metrics! {
         ["tempodb_compaction_outstanding_blocks"];
     DuplicateSpans = "duplicate_spans", Counter,
         "Spans equal in every field to another, dropped where fragments were joined", [];
+    TwinSpans = "twin_spans", Counter,
+        "Spans that merges found to share their id with another of their trace and to differ; all are kept", [];
     RetentionDeleted = "retention_deleted_blocks", Counter, "Blocks deleted by retention",
         ["tempodb_retention_deleted_total"];
     RetentionMarked = "retention_marked_blocks", Counter, "Blocks taken out of use by retention",
         ["tempodb_retention_marked_for_deletion_total"];
-    RetentionFailures = "retention_failures", Counter, "Deletions that failed",
+    RetentionFailures = "retention_failures", Counter, "Runs of retention and deletions that failed",
         ["tempodb_retention_errors_total"];
     DamagedBlocks = "damaged_blocks", Gauge, "Blocks set aside because they cannot be read", [];
+    ForeignObjects = "foreign_objects", Gauge,
+        "Objects beside the store's own that the start found and left alone", [];
     DiskFreeBytes = "disk_free_bytes", Gauge, "Free bytes of the volume", [];
     // Queries.
     RequestSeconds = "request_seconds", Histogram,
@@ -168,14 +176,44 @@ metrics! {
     InspectedSpans = "query_inspected_spans", Counter, "Spans looked at by queries, by operation", [];
     LeftOutSpans = "query_left_out_spans", Counter,
         "Spans of answered traces that the memory of a query had no room for, by operation", [];
+    QueryDuplicateSpans = "query_duplicate_spans", Counter,
+        "Spans equal in every field to another, which queries counted once, by operation", [];
+    QueryTwinSpans = "query_twin_spans", Counter,
+        "Spans that share their id with another of their trace and differ, as queries met them, by operation", [];
+    WithinSlo = "queries_within_slo", Counter,
+        "Queries that ended within five seconds, by operation, tenant and result",
+        ["tempo_query_frontend_queries_within_slo_total"];
+    QueueSeconds = "query_queue_seconds", Histogram, "How long queries waited for their turn",
+        ["tempo_query_frontend_queue_duration_seconds"];
     QueriesWaiting = "queries_waiting", Gauge, "Queries that wait for their turn",
         ["tempo_query_frontend_queue_length"];
     QueriesRefused = "queries_refused", Counter, "Queries refused because too many were waiting",
         ["tempo_query_frontend_discarded_requests_total"];
+    // Limits.
+    LimitHits = "limit_hits", Counter,
+        "Requests, spans, connections and queries that a limit refused or cut, by limit and part", [];
+    LimitDefaults = "limits", Gauge, "The limits in force; 0 where Tempo has one that is not here",
+        ["tempo_limits_defaults"];
+    Warnings = "warnings", Counter, "Traces that something was odd about, by tenant and reason",
+        ["tempo_warnings_total"];
     // Process.
+    ProcessCpuSeconds = "process_cpu_seconds", Counter, "Processor time of the process",
+        ["process_cpu_seconds_total"];
+    ProcessResidentBytes = "process_resident_bytes", Gauge, "Memory of the process",
+        ["process_resident_memory_bytes"];
+    ProcessVirtualBytes = "process_virtual_bytes", Gauge, "Address space of the process",
+        ["process_virtual_memory_bytes"];
+    ProcessOpenFiles = "process_open_files", Gauge, "Open files and connections of the process",
+        ["process_open_fds"];
+    ProcessThreads = "process_threads", Gauge, "Threads of the process", [];
+    ProcessStartSeconds = "process_start_seconds", Gauge, "When the process started, in Unix time",
+        ["process_start_time_seconds"];
     Ready = "ready", Gauge, "1 if the process is ready", ["tempo_live_store_ready"];
     BuildInfo = "build_info", Gauge, "What was built, as labels", ["tempo_build_info"];
 }
+
+/// Before the names of the store's own counters.
+const STORE_PREFIX: &str = "tracewell_store_";
 
 /// Labels of one number.
 pub type Labels = Vec<(&'static str, String)>;
@@ -191,6 +229,8 @@ pub enum Sample {
 #[derive(Debug, Default)]
 pub struct Samples {
     by_metric: BTreeMap<Metric, Vec<(Labels, Sample)>>,
+    /// Name, help text and value.
+    of_store: Vec<(&'static str, &'static str, u64)>,
 }
 
 /// What a scrape is made of, held by the registry.
@@ -212,6 +252,11 @@ impl Samples {
         self.push(metric, labels, Sample::Histogram(histogram.clone()));
     }
 
+    /// Adds a counter of the store, which is not in the table: `tracewell_store_<name>_total`.
+    pub fn add_of_store(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.of_store.push((name, help, value));
+    }
+
     fn push(&mut self, metric: Metric, labels: Labels, sample: Sample) {
         let samples = self.by_metric.entry(metric).or_default();
         samples.push((labels, sample));
@@ -224,6 +269,12 @@ impl Samples {
             for name in definition.tempo {
                 encode_as(encoder, name, definition, samples)?;
             }
+        }
+        for (name, help, value) in &self.of_store {
+            let name = format!("{STORE_PREFIX}{name}");
+            let help = help.trim_end_matches('.');
+            let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            encode_sample(metric, &Sample::Number(*value as f64), MetricType::Counter)?;
         }
         Ok(())
     }
@@ -287,122 +338,64 @@ fn encode_sample(
     }
 }
 
-/// Adds what the receivers counted.
-pub(crate) fn measure_ingest(samples: &mut Samples, ingest: &tracewell_ingest::IngestMetrics) {
-    use std::sync::atomic::Ordering::Relaxed;
-
-    measure_tenants(samples, ingest);
-    let by_transport = [
-        (
-            "grpc",
-            &ingest.accepted_spans_grpc,
-            &ingest.refused_spans_grpc,
-        ),
-        (
-            "http",
-            &ingest.accepted_spans_http,
-            &ingest.refused_spans_http,
-        ),
-    ];
-    for (transport, accepted, refused) in by_transport {
-        let labels = || {
-            vec![
-                ("receiver", String::from("otlp")),
-                ("transport", transport.to_owned()),
-            ]
-        };
-        samples.add(
-            Metric::ReceiverAcceptedSpans,
-            labels(),
-            accepted.load(Relaxed),
-        );
-        samples.add(
-            Metric::ReceiverRefusedSpans,
-            labels(),
-            refused.load(Relaxed),
-        );
-    }
-    for (labels, n) in ingest.requests() {
-        let labels = vec![
-            ("protocol", labels.protocol.name().to_owned()),
-            ("signal", labels.signal.name().to_owned()),
-            ("format", labels.format.name().to_owned()),
-            ("encoding", labels.encoding.name().to_owned()),
-            ("outcome", labels.outcome.to_owned()),
-        ];
-        samples.add(Metric::IngestRequests, labels, n);
-    }
-    for (metric, counter) in [
-        (Metric::WireBytes, &ingest.wire_bytes),
-        (Metric::DecodedBytes, &ingest.decoded_bytes),
-        (Metric::RepeatedRequests, &ingest.repeated_requests),
-        (Metric::RejectedPoints, &ingest.rejected_points),
-        (Metric::RejectedLogRecords, &ingest.rejected_log_records),
-    ] {
-        samples.add(metric, Vec::new(), counter.load(Relaxed));
-    }
-    samples.add_histogram(Metric::AckSeconds, Vec::new(), &ingest.ack_seconds);
-    measure_connections(samples, "otlp_grpc", &ingest.grpc_connections);
-    measure_connections(samples, "otlp_http", &ingest.http_connections);
-}
-
-fn measure_tenants(samples: &mut Samples, ingest: &tracewell_ingest::IngestMetrics) {
-    use std::sync::atomic::Ordering::Relaxed;
-
-    for (tenant, counted) in ingest.tenants() {
-        let labels = || vec![("tenant", tenant.to_string())];
-        samples.add(
-            Metric::AcceptedSpans,
-            labels(),
-            counted.accepted_spans.load(Relaxed),
-        );
-        samples.add(
-            Metric::AcceptedBytes,
-            labels(),
-            counted.accepted_bytes.load(Relaxed),
-        );
-        for (reason, n) in counted.refused_spans() {
-            let labels = vec![
-                ("reason", reason.to_owned()),
-                ("tenant", tenant.to_string()),
-            ];
-            samples.add(Metric::DiscardedSpans, labels, n);
-        }
-    }
-}
-
-/// Adds what one listener counted.
-pub(crate) fn measure_connections(
-    samples: &mut Samples,
-    listener: &str,
-    connections: &Arc<tracewell_ingest::accept::ConnectionMetrics>,
-) {
-    use std::sync::atomic::Ordering::Relaxed;
-
-    let labels = || vec![("listener", listener.to_owned())];
-    samples.add(
-        Metric::ConnectionsOpen,
-        labels(),
-        connections.open.load(Relaxed) as u64,
-    );
-    for (metric, counter) in [
-        (Metric::ConnectionsAccepted, &connections.accepted),
-        (Metric::ConnectionsRefused, &connections.refused),
-        (Metric::ConnectionTimeouts, &connections.timeouts),
-        (Metric::AcceptErrors, &connections.accept_errors),
-        (Metric::ReceivedBytes, &connections.received_bytes),
-        (Metric::SentBytes, &connections.sent_bytes),
-        (Metric::Panics, &connections.panics),
-    ] {
-        samples.add(metric, labels(), counter.load(Relaxed));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write;
+    use std::path::Path;
 
     use super::*;
+
+    const PAGE: &str = "docs/guide/metrics.md";
+    const INTRODUCTION: &str = "\
+# Metrics
+
+`GET /metrics` answers OpenMetrics text. Every number has a name of Tracewell's and, where dashboards
+and alerts made for Tempo look for it, Tempo's names besides.
+
+This page is written from the table in the program by `UPDATE_GOLDEN=1 cargo test -p
+tracewell-server metrics`.
+
+A limit that bites is counted in `tracewell_limit_hits_total` under its key, such as
+`limit=\"limits.query_read_bytes_max\"`; `part` says which part of the memory budget or of the disk was
+used up. What the store counts besides stands under `tracewell_store_*_total`, one counter for each
+step that it takes, refuses or fails.
+
+| metric | kind | what | Tempo's names |
+|---|---|---|---|
+";
+
+    #[test]
+    fn the_reference_page_is_the_table_of_metrics() {
+        let mut page = INTRODUCTION.to_owned();
+        for metric in Metric::ALL {
+            let definition = metric.definition();
+            let (suffix, kind) = match definition.kind {
+                Kind::Counter => ("_total", "counter"),
+                Kind::Gauge => ("", "gauge"),
+                Kind::Histogram => ("", "histogram"),
+            };
+            let (name, help) = (definition.name, definition.help);
+            let tempo: Vec<_> = definition
+                .tempo
+                .iter()
+                .map(|it| format!("`{it}`"))
+                .collect();
+            let tempo = tempo.join(", ");
+            writeln!(page, "| `{name}{suffix}` | {kind} | {help} | {tempo} |").unwrap();
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(PAGE);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == page,
+            "{PAGE} is not what the table says: UPDATE_GOLDEN=1 cargo test -p tracewell-server metrics"
+        );
+    }
 
     #[test]
     fn no_name_is_used_twice_and_all_are_prometheus_names() {

@@ -105,6 +105,7 @@ impl Server {
             aliases: config.aliases,
             prefix,
             ingest: backend.ingest,
+            limits: config.limits,
         });
         Ok(Self {
             api: Arc::new(api),

@@ -126,6 +126,10 @@ fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {
         "version" => version(api),
         "services" => services(api),
         "endpoints" => endpoints(api),
+        // Tempo's file of overrides that is read again while it runs.
+        "runtime_config" => String::from(
+            "there is no runtime configuration: what /status/config shows holds until a restart\n",
+        ),
         "config" => {
             let mode = match call.params.get("mode") {
                 None => ConfigMode::Full,
@@ -142,7 +146,7 @@ fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {
         other => {
             let other: String = other.chars().take(64).collect();
             return Err(ApiError::NotFound(format!(
-                "there is no /status/{other}: version, services, endpoints or config"
+                "there is no /status/{other}: version, services, endpoints, config or runtime_config"
             )));
         }
     };

@@ -11,6 +11,7 @@ use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::gate::Permit;
 use crate::json::Json;
+use crate::params::Params;
 use crate::time;
 
 /// Larger traces are written on a thread of their own, while they are sent.
@@ -33,6 +34,7 @@ pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
 /// `GET /api/v2/traces/{id}`: an unknown trace is an empty one.
 pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
     let filter = call.params.get("q").map(str::to_owned);
+    refuse_shaping(&call.params)?;
     let (mut found, permit) = find(api, call, filter).await?;
     let trace = found.trace.take().unwrap_or_default();
     Ok(match Format::of(&call.headers) {
@@ -51,6 +53,26 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
             }
         }),
     })
+}
+
+/// What Tempo takes besides `q` to say which spans around the matches come with them. To ignore it
+/// would answer another question than was asked.
+fn refuse_shaping(params: &Params) -> ApiResult<()> {
+    let defaults = [
+        ("keep_hierarchy", "false"),
+        ("match_depth", "0"),
+        ("ancestor_depth", "-1"),
+        ("span_pruning", "false"),
+    ];
+    for (name, default) in defaults {
+        if params.get(name).is_some_and(|value| value != default) {
+            return Err(ApiError::BadRequest(format!(
+                "{name} is not built yet: leave it out and q returns the matching spans alone, or leave q out \
+                 too for the whole trace"
+            )));
+        }
+    }
+    Ok(())
 }
 
 async fn find(
