@@ -5,8 +5,10 @@
 //! most likely wrong: configuration, ports, data, then everything runs. The order of a stop is that
 //! of the data: receivers, log, workers.
 
+mod health;
 mod host;
 mod logging;
+mod measure;
 mod ports;
 mod storage;
 

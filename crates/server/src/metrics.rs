@@ -143,10 +143,6 @@ metrics! {
     MergedTraces = "merged_traces", Counter,
         "Traces of which merging joined fragments, by level",
         ["tempodb_compaction_objects_combined_total"];
-    MergeGroupsCopied = "merge_groups_copied", Counter,
-        "Groups of spans that merges copied as they lay", [];
-    MergeGroupsEncoded = "merge_groups_encoded", Counter,
-        "Groups of spans that merges put together and encoded", [];
     MergeFailures = "merge_failures", Counter, "Merges that failed",
         ["tempodb_compaction_errors_total"];
     MergeWaiting = "merge_waiting_blocks", Gauge, "Blocks that wait for a merge",

@@ -22,6 +22,14 @@ const GROUP_SPANS_MAX: usize = 32_768;
 impl Store {
     /// Cuts the oldest frozen generation. False if there is none.
     pub async fn cut_next(&self) -> StoreResult<bool> {
+        let cut = self.cut_oldest().await;
+        if cut.is_err() {
+            StoreMetrics::add(&self.core.metrics.cuts_failed, 1);
+        }
+        cut
+    }
+
+    async fn cut_oldest(&self) -> StoreResult<bool> {
         let _one_at_a_time = self.cutting.lock().await;
         let core = &self.core;
         let Some(generation) = core.head.frozen().into_iter().next() else {

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tracewell_model::limits::HEAD_BYTES;
 use tracewell_model::sink::{LogPosition, WriteError};
 use tracewell_model::{Limits, SpanBatch, TenantId, TraceId};
 
@@ -75,8 +76,6 @@ pub trait TraceLookup {
 #[derive(Debug, Clone, Copy)]
 pub struct NoBlocks;
 
-/// The name of the limit, as clients and metrics see it.
-pub const HEAD_BYTES: &str = "limits.head_bytes";
 /// Cutting a generation takes about a second; a client need not wait longer to try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

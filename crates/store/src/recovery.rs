@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use object_store::ObjectStore;
+use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracewell_model::Clock;
@@ -18,9 +19,9 @@ use crate::dedup::{REQUEST_KEPT_NANO, RequestKey, Requests, Turn};
 use crate::disk::Disk;
 use crate::error::{StoreError, StoreResult};
 use crate::head::{Head, HeadOptions};
-use crate::manifest::Manifest;
 use crate::manifest::chain::{DamagedManifest, ManifestChain};
 use crate::manifest::ledger::Ledger;
+use crate::manifest::{BlockId, Manifest};
 use crate::metrics::StoreMetrics;
 use crate::retention::{BelievedClock, Retention};
 use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
@@ -30,6 +31,7 @@ use crate::workers::Workers;
 
 /// Losses are listed up to so many; all are counted and logged.
 const DAMAGE_LISTED_MAX: usize = 1_000;
+const FOREIGN_LISTED_MAX: usize = 20;
 /// Generations that may wait while the log is replayed: two of four leave room for the next two.
 const FROZEN_MAX: usize = 2;
 
@@ -40,8 +42,10 @@ pub struct Recovery {
     pub manifest: u64,
     /// Newer manifests that could not be read.
     pub manifests_damaged: Vec<DamagedManifest>,
-    /// Objects among the manifests that are none.
+    /// Objects and folders under the store's prefix that are not its own, the first twenty. They are left
+    /// alone.
     pub foreign: Vec<String>,
+    pub n_foreign: u64,
     /// Blocks that the manifest lists and that cannot be read.
     pub blocks_missing: Vec<MissingBlock>,
     /// Stretches of the log that could not be read, the first thousand.
@@ -72,7 +76,8 @@ impl Store {
         let (chain, opened) = ManifestChain::open(Arc::clone(&objects), &config.prefix).await?;
         recovery.manifest = opened.manifest.number;
         recovery.manifests_damaged = opened.damaged;
-        recovery.foreign = opened.foreign;
+        recovery.found_foreign(opened.foreign);
+        recovery.found_foreign(strangers(&config, &*objects).await?);
         let parts = Parts {
             config,
             format,
@@ -246,6 +251,7 @@ impl Parts {
             poisoned: Mutex::default(),
             writing: Mutex::default(),
             set_aside: Mutex::default(),
+            expired: Mutex::default(),
             cut_wanted: Notify::new(),
             merge_wanted: Notify::new(),
             upkeep_wanted: Notify::new(),
@@ -282,6 +288,30 @@ impl Parts {
             bytes_max,
         })
     }
+}
+
+/// What lies beside manifests and blocks, and among the blocks, and is none of them. Only names one level
+/// deep are looked at: a folder counts as one, however much it holds.
+async fn strangers(config: &StoreConfig, objects: &dyn ObjectStore) -> StoreResult<Vec<String>> {
+    let blocks = config.blocks_folder();
+    let is_own = |name: &str| {
+        ["blocks", "manifest"].contains(&name) || config.beside.iter().any(|own| own == name)
+    };
+    let mut strangers = names_below(&config.prefix, objects).await?;
+    strangers.retain(|path| !path.filename().is_some_and(is_own));
+    let among_blocks = names_below(&blocks, objects).await?;
+    let is_block = |path: &Path| path.filename().and_then(BlockId::parse).is_some();
+    strangers.extend(among_blocks.into_iter().filter(|path| !is_block(path)));
+    Ok(strangers.iter().map(ToString::to_string).collect())
+}
+
+async fn names_below(folder: &Path, objects: &dyn ObjectStore) -> StoreResult<Vec<Path>> {
+    let listed = objects
+        .list_with_delimiter(Some(folder))
+        .await
+        .map_err(|error| StoreError::object("list", folder, error))?;
+    let files = listed.objects.into_iter().map(|meta| meta.location);
+    Ok(listed.common_prefixes.into_iter().chain(files).collect())
 }
 
 /// Opens every block of a manifest; those that cannot be read are listed with the reason.
@@ -379,8 +409,18 @@ impl Recovery {
                 "a block cannot be read: its spans are missing from answers"
             );
         }
-        if !self.foreign.is_empty() {
-            tracing::warn!(names = ?self.foreign, "objects among the manifests that are none");
+        if self.n_foreign > 0 {
+            tracing::warn!(
+                objects = self.n_foreign,
+                names = ?self.foreign,
+                "objects under the store's prefix are not its own and are left alone"
+            );
         }
+    }
+
+    fn found_foreign(&mut self, names: Vec<String>) {
+        self.n_foreign += names.len() as u64;
+        let room = FOREIGN_LISTED_MAX.saturating_sub(self.foreign.len());
+        self.foreign.extend(names.into_iter().take(room));
     }
 }

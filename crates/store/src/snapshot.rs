@@ -222,6 +222,7 @@ impl Retired {
 
 impl TraceLookup for BlockLookup<'_> {
     fn share(&self, tenant: &TenantId, id: TraceId) -> bool {
+        StoreMetrics::add(&self.metrics.traces_created, 1);
         let shared = self.blocks.share(tenant, id, self.arrival);
         if shared {
             StoreMetrics::add(&self.metrics.traces_shared, 1);

@@ -1,8 +1,9 @@
 //! What an operator sees: the store in numbers.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-use tracewell_model::TenantId;
+use tracewell_model::{TenantId, limits};
 
 use crate::disk::DiskSpace;
 use crate::manifest::BlockId;
@@ -34,7 +35,8 @@ pub struct StoreStatus {
     pub manifest: u64,
     pub block_bytes: u64,
     pub retention_bytes_max: u64,
-    pub space: Option<DiskSpace>,
+    /// The space of the volume, or why it is not known.
+    pub space: Result<DiskSpace, String>,
     pub wal: WalStats,
     /// Counters of limits that have refused something, by name.
     pub limits_hit: Vec<(&'static str, u64)>,
@@ -53,6 +55,27 @@ pub struct BlockSums {
 }
 
 impl Store {
+    /// Live blocks that a merge could not read, each with the reason.
+    pub fn set_aside(&self) -> BTreeMap<BlockId, String> {
+        let blocks = self.core.blocks.load();
+        let mut set_aside = self.core.set_aside.lock().clone();
+        set_aside.retain(|id, _| blocks.get(*id).is_some());
+        set_aside
+    }
+
+    /// For what new spans are refused at this moment, by the names of [`limits::REFUSALS`].
+    pub fn refusing(&self) -> Vec<&'static str> {
+        let core = &self.core;
+        let is_low = core.disk_is_low.load(Ordering::Relaxed);
+        let is_behind = core.n_waiting() > core.config.limits.waiting_blocks_max;
+        let refusing = [
+            (is_low, limits::DISK_RESERVE_BYTES),
+            (is_behind, limits::WAITING_BLOCKS),
+        ];
+        let met = refusing.into_iter().filter(|(is_met, _)| *is_met);
+        met.map(|(_, limit)| limit).collect()
+    }
+
     pub async fn status(&self) -> StoreStatus {
         let core = &self.core;
         let blocks = core.blocks.load();
@@ -89,16 +112,15 @@ impl Store {
             blocks_by_tenant,
             by_partition,
             blocks_missing: blocks.missing.len(),
-            blocks_set_aside: {
-                let mut set_aside = core.set_aside.lock().clone();
-                set_aside.retain(|id, _| blocks.get(*id).is_some());
-                set_aside
-            },
+            blocks_set_aside: self.set_aside(),
             blocks_retired: core.blocks.n_retired(),
             manifest,
             block_bytes,
             retention_bytes_max: self.retention.bytes_max,
-            space: core.disk.space(&core.config.data_dir).ok(),
+            space: core
+                .disk
+                .space(&core.config.data_dir)
+                .map_err(|error| error.to_string()),
             wal: self.wal.stats(),
             limits_hit: refused
                 .filter(|(name, _, n)| name.starts_with("refused_") && *n > 0)

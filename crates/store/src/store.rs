@@ -20,6 +20,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tracewell_model::limits::{DISK_RESERVE_BYTES, IN_FLIGHT_BYTES, WAITING_BLOCKS};
 use tracewell_model::sink::{
     Ack, LogPosition, LogRecord, RecordKind, Seen, SpanSink, SpanTap, WriteError,
 };
@@ -66,6 +67,9 @@ pub struct StoreConfig {
     pub group_spans: usize,
     /// The shape of the log; its directory and numbers are filled in.
     pub wal: WalOptions,
+    /// Names that the process keeps beside the objects of the store, such as the folder of the log:
+    /// they are not taken for somebody else's.
+    pub beside: Vec<String>,
     /// A random number: block ids and the id of a new log come from it. No two starts may share it.
     pub random: u128,
 }
@@ -113,6 +117,8 @@ pub(crate) struct Core {
     pub(crate) writing: Mutex<BTreeSet<BlockId>>,
     /// Blocks that a merge could not read, each with the reason.
     pub(crate) set_aside: Mutex<BTreeMap<BlockId, String>>,
+    /// Blocks that retention dropped and whose files are there yet.
+    pub(crate) expired: Mutex<BTreeSet<BlockId>>,
     pub(crate) cut_wanted: Notify,
     pub(crate) merge_wanted: Notify,
     pub(crate) upkeep_wanted: Notify,
@@ -164,6 +170,7 @@ impl StoreConfig {
             group_spans: 65_536,
             wal: WalOptions::new(data_dir.join("wal"), random),
             limits,
+            beside: vec!["wal".to_owned()],
             data_dir,
             random,
         }
@@ -271,7 +278,7 @@ impl Store {
         );
         if bytes > max {
             return Err(WriteError::TooLarge {
-                limit: "limits.in_flight_bytes",
+                limit: IN_FLIGHT_BYTES,
                 seen: bytes,
                 max,
             });
@@ -282,11 +289,11 @@ impl Store {
             self.check_space();
         }
         if core.disk_is_low.load(Ordering::Relaxed) {
-            return Err(busy("limits.disk_reserve_bytes", RETRY_AFTER));
+            return Err(busy(DISK_RESERVE_BYTES, RETRY_AFTER));
         }
         if core.n_waiting() > core.config.limits.waiting_blocks_max {
             core.merge_wanted.notify_one();
-            return Err(busy("limits.waiting_blocks_max", RETRY_AFTER));
+            return Err(busy(WAITING_BLOCKS, RETRY_AFTER));
         }
         let head = core.head.reserve(batch)?;
         let room = Room {
@@ -296,7 +303,7 @@ impl Store {
         };
         let before = core.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > max {
-            return Err(busy("limits.in_flight_bytes", RETRY_SOON));
+            return Err(busy(IN_FLIGHT_BYTES, RETRY_SOON));
         }
         Ok(room)
     }
@@ -307,12 +314,7 @@ impl Store {
             Ok(Ack { repeated: true }) => &metrics.requests_repeated,
             Ok(Ack { repeated: false }) => return,
             Err(WriteError::TooLarge { .. }) => &metrics.refused_too_large,
-            Err(WriteError::Busy { limit, .. }) => match *limit {
-                "limits.disk_reserve_bytes" => &metrics.refused_disk_reserve,
-                "limits.waiting_blocks_max" => &metrics.refused_waiting_blocks,
-                crate::head::HEAD_BYTES => &metrics.refused_head_bytes,
-                _ => &metrics.refused_in_flight_bytes,
-            },
+            Err(WriteError::Busy { limit, .. }) => metrics.refused(limit),
             Err(_) => &metrics.requests_failed,
         };
         StoreMetrics::add(counter, 1);

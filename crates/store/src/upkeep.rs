@@ -31,6 +31,9 @@ impl Store {
         let retained = self.retain().await;
         let settled = self.settle(false).await;
         let deleted = self.delete_retired().await;
+        if retained.is_err() || deleted.is_err() {
+            StoreMetrics::add(&self.core.metrics.retentions_failed, 1);
+        }
         let swept = self.sweep_if_due().await;
         self.expire_log().await;
         retained.and(settled).and(deleted).and(swept)
@@ -107,6 +110,7 @@ impl Store {
             spans = n_spans,
             "blocks have expired"
         );
+        core.expired.lock().extend(change.remove);
         let metrics = &core.metrics;
         StoreMetrics::add(&metrics.blocks_expired_by_age, expired.by_age.len() as u64);
         StoreMetrics::add(
@@ -140,7 +144,12 @@ impl Store {
         };
         for id in ids {
             match self.delete_folder(id).await {
-                Ok(_) => StoreMetrics::add(&self.core.metrics.blocks_deleted, 1),
+                Ok(_) => {
+                    let metrics = &self.core.metrics;
+                    StoreMetrics::add(&metrics.blocks_deleted, 1);
+                    let expired = self.core.expired.lock().remove(&id);
+                    StoreMetrics::add(&metrics.blocks_expired_deleted, u64::from(expired));
+                }
                 Err(error) => {
                     self.core.blocks.retire_again(id);
                     return Err(error);

@@ -33,6 +33,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracewell_model::Clock;
+use tracewell_model::limits::{LOG_BYTES, LOG_QUEUE_BYTES, LOG_RECORD_BYTES};
 use tracewell_model::sink::{IngestLog, LogDamage, LogPosition, LogRecord, WriteError};
 
 use crate::disk::{Disk, create_dir_durably};
@@ -285,13 +286,13 @@ impl<P: Send + 'static> Wal<P> {
         let max = options.record_bytes_max.min(u64::from(u32::MAX));
         if bytes > max {
             return Err(WriteError::TooLarge {
-                limit: "wal_record_bytes_max",
+                limit: LOG_RECORD_BYTES,
                 seen: bytes,
                 max,
             });
         }
         if self.shared.log_bytes() > options.log_bytes_max {
-            return Err(busy("wal_log_bytes_max"));
+            return Err(busy(LOG_BYTES));
         }
         let (ack, commit) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
@@ -305,7 +306,7 @@ impl<P: Send + 'static> Wal<P> {
         }
         // A record larger than the queue may still go alone.
         if queue.bytes > 0 && queue.bytes + bytes > options.queue_bytes_max {
-            return Err(busy("wal_queue_bytes_max"));
+            return Err(busy(LOG_QUEUE_BYTES));
         }
         queue.bytes += bytes;
         queue.requests.push_back(Request {

@@ -125,6 +125,14 @@ impl Work {
         }
     }
 
+    /// Steps that others call too count their failures themselves.
+    fn count_failure(self, metrics: &StoreMetrics) {
+        match self {
+            Self::Cut | Self::Merge => {}
+            Self::Upkeep => StoreMetrics::add(&metrics.upkeeps_failed, 1),
+        }
+    }
+
     async fn wait(self, store: &Store) {
         let wanted = match self {
             Self::Cut => &store.core.cut_wanted,
@@ -149,7 +157,7 @@ async fn run(store: &Store, work: Work, cancel: &CancellationToken) {
                 None
             }
             Ok(Err(error)) => {
-                StoreMetrics::add(&store.core.metrics.work_failed, 1);
+                work.count_failure(&store.core.metrics);
                 tracing::error!(worker = work.name(), %error, "work of the store failed, trying again");
                 n_failed += 1;
                 Some(RETRY_MAX.min(REST * 2u32.saturating_pow(n_failed.min(5) - 1)))

@@ -44,7 +44,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("log", "The process's own log, on standard error."),
     (
         "limits",
-        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_*` metrics under its name.",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key.",
     ),
 ];
 
@@ -426,5 +426,75 @@ impl Unit {
             Self::DiskShare => "size or share".to_owned(),
             Self::Choice(choices) => choices.join(" or "),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_key(name: &str) -> bool {
+        KEYS.iter().any(|key| key.name == name)
+    }
+
+    #[test]
+    fn every_limit_is_a_key_and_every_refusal_names_one() {
+        for (key, _) in tracewell_model::Limits::default().values() {
+            assert!(is_key(key), "{key}");
+        }
+        let limits = KEYS.iter().filter(|key| key.name.starts_with("limits."));
+        let n_limits = tracewell_model::Limits::default().values().len();
+        assert_eq!(limits.count(), n_limits);
+        for refusing in tracewell_model::limits::REFUSALS {
+            assert!(is_key(refusing.key), "{refusing:?}");
+            assert!(refusing.text.contains(refusing.key), "{refusing:?}");
+        }
+        let fixed = ["query_conditions", "query_tags"];
+        for limit in tracewell_query::QueryLimit::ALL {
+            let name = limit.name();
+            assert!(is_key(name) || fixed.contains(&name), "{name}");
+        }
+    }
+
+    /// Whatever a message of the program calls `limits.something` can be looked up.
+    #[test]
+    fn no_message_names_a_limit_that_is_no_key() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap();
+        let mut waiting = vec![crates.to_path_buf()];
+        let mut n_named = 0;
+        while let Some(folder) = waiting.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    waiting.push(path);
+                } else if path.extension().is_some_and(|it| it == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for name in names_in_texts(&text) {
+                        assert!(is_key(&name), "{}: {name}", path.display());
+                        n_named += 1;
+                    }
+                }
+            }
+        }
+        assert!(n_named > 50, "only {n_named} names were found");
+    }
+
+    /// Names behind `limits.` or `query.` in quotes; not where code goes on from a field.
+    fn names_in_texts(source: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for line in source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for text in line.split('"').skip(1).step_by(2) {
+                let words =
+                    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_');
+                let named = words.filter(|word| word.starts_with("limits.") && word.len() > 7);
+                names.extend(named.map(|word| word.trim_end_matches('.').to_owned()));
+            }
+        }
+        names
     }
 }

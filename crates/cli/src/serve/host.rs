@@ -1,12 +1,10 @@
 //! The process as the operational endpoints see it.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
-use tracewell_model::TenantId;
 use tracewell_server::metrics::{Metric, Samples};
 use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, ServiceState};
 use tracewell_store::Store;
@@ -14,6 +12,7 @@ use tracewell_store::block::BlockCache;
 use tracewell_store::status::StoreStatus;
 
 use super::ports::Addresses;
+use super::{health, measure};
 use crate::config::load::Loaded;
 use crate::config::raw::Raw;
 use crate::config::{Config, reference};
@@ -77,31 +76,14 @@ impl Process {
 
 impl Host for Process {
     fn readiness(&self) -> Readiness {
-        let recovery = self.store.recovery();
-        let mut warnings: Vec<String> = self
-            .loaded
-            .findings
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        for block in &recovery.blocks_missing {
-            warnings.push(format!(
-                "block {} cannot be read: {}",
-                block.entry.id, block.reason
-            ));
-        }
-        if recovery.n_log_damage > 0 {
-            let n = recovery.n_log_damage;
-            warnings.push(format!(
-                "{n} stretches of the write-ahead log could not be read"
-            ));
-        }
         let poisoned = self.store.poisoned();
         let not_ready = match self.stop.is_cancelled() {
             true => Some("stopping".to_owned()),
             false => poisoned.map(|reason| format!("no spans are taken: {reason}")),
         };
+        let findings = &self.loaded.findings.warnings;
+        let mut warnings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        warnings.extend(health::warnings(&self.store, &self.loaded.config));
         Readiness {
             not_ready: not_ready.into_iter().collect(),
             warnings,
@@ -198,6 +180,17 @@ impl Host for Process {
             "bytes kept, and how many may be",
             format!("{} of {}", status.block_bytes, status.retention_bytes_max),
         );
+        fact(
+            "free bytes of the volume",
+            match &status.space {
+                Ok(space) => format!("{} of {}", space.free, space.total),
+                Err(error) => format!("not known: {error}"),
+            },
+        );
+        fact(
+            "foreign objects, left alone",
+            status.recovery.n_foreign.to_string(),
+        );
         for (id, reason) in &status.blocks_set_aside {
             fact(&format!("block {id} cannot be merged"), reason.clone());
         }
@@ -215,79 +208,15 @@ impl Host for Process {
     }
 
     fn measure(&self, samples: &mut Samples) {
-        for (name, _, value) in self.store.metrics().values() {
-            if let Some(metric) = metric_of(name) {
-                samples.add(metric, Vec::new(), value);
-            }
-        }
+        measure::process(samples);
+        measure::counters(samples, self.store.metrics());
         let cache = self.cache.status();
         samples.add(Metric::CacheHits, Vec::new(), cache.hits);
         samples.add(Metric::CacheMisses, Vec::new(), cache.misses);
         samples.add(Metric::CacheBytes, Vec::new(), cache.bytes);
         samples.add(Metric::CacheBytesMax, Vec::new(), cache.bytes_max);
-        let Some(status) = self.status() else {
-            return;
-        };
-        let expired = &self.store.metrics();
-        let expired = [
-            &expired.blocks_expired_by_age,
-            &expired.blocks_expired_by_bytes,
-        ];
-        let expired = expired.iter().map(|it| it.load(Ordering::Relaxed)).sum();
-        samples.add(Metric::RetentionMarked, Vec::new(), expired);
-        // One tenant until tenants are switched on; Tempo's dashboards sum and group by the label.
-        let tenant = |tenant: &TenantId| vec![("tenant", tenant.to_string())];
-        let single = || tenant(&TenantId::single());
-        samples.add(Metric::HeadBytes, single(), status.head_bytes);
-        samples.add(Metric::HeadSpans, Vec::new(), status.head_spans);
-        samples.add(Metric::HeadTraces, single(), status.head_traces);
-        for (id, n) in &status.blocks_by_tenant {
-            samples.add(Metric::BlocklistLength, tenant(id), *n);
-        }
-        samples.add(
-            Metric::MergeWaiting,
-            Vec::new(),
-            status.blocks_waiting as u64,
-        );
-        samples.add(
-            Metric::DamagedBlocks,
-            Vec::new(),
-            (status.blocks_missing + status.blocks_set_aside.len()) as u64,
-        );
-        samples.add(Metric::WalBytes, Vec::new(), status.wal.log_bytes);
-        samples.add(Metric::WalWrittenBytes, Vec::new(), status.wal.bytes);
-        samples.add(Metric::WalRecords, Vec::new(), status.wal.records);
-        samples.add(Metric::WalSyncs, Vec::new(), status.wal.groups);
-        let seconds = Duration::from_nanos(status.wal.sync_nanos).as_secs_f64();
-        samples.add_float(Metric::WalSyncSeconds, Vec::new(), seconds);
-        samples.add(
-            Metric::WalSyncFailures,
-            Vec::new(),
-            status.wal.failed_groups,
-        );
-        samples.add(Metric::WalDamage, Vec::new(), status.recovery.n_log_damage);
-        if let Some(space) = status.space {
-            samples.add(Metric::DiskFreeBytes, Vec::new(), space.free);
-        }
-        for (level, sums) in &status.by_level {
-            let labels = || vec![("level", level.to_string())];
-            samples.add(Metric::Blocks, labels(), sums.blocks);
-            samples.add(Metric::BlockBytes, labels(), sums.bytes);
-            samples.add(Metric::BlockSpans, labels(), sums.spans);
+        if let Some(status) = self.status() {
+            measure::state(samples, &status);
         }
     }
-}
-
-/// Which metric a counter of the store is; most are on the status page alone.
-fn metric_of(counter: &str) -> Option<Metric> {
-    Some(match counter {
-        "blocks_cut" => Metric::BlocksCut,
-        "blocks_merged" => Metric::MergedBlocks,
-        "groups_copied" => Metric::MergeGroupsCopied,
-        "groups_encoded" => Metric::MergeGroupsEncoded,
-        "work_failed" => Metric::MergeFailures,
-        "spans_deduplicated" => Metric::DuplicateSpans,
-        "blocks_deleted" => Metric::RetentionDeleted,
-        _ => return None,
-    })
 }

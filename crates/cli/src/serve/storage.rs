@@ -76,6 +76,12 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
         })?;
         store.fit(volume);
     }
+    store.beside = vec![LOCK.to_owned()];
+    // A log elsewhere leaves no name of its own beside the blocks.
+    if wal.parent() == Some(&blocks) {
+        let name = wal.file_name().map(|name| name.to_string_lossy());
+        store.beside.extend(name.map(|name| name.into_owned()));
+    }
     store.wal.dir = wal;
     let opened = Store::open(store, format, disk, objects, clock, Vec::new()).await;
     let (store, workers) = opened?;

@@ -52,6 +52,8 @@ pub struct Gathered {
     pub order: Vec<u32>,
     /// How many were left out.
     pub n_equal: u64,
+    /// How many share their id with another of their trace and differ from it.
+    pub n_twins: u64,
 }
 
 // === impl Source ===
@@ -295,6 +297,7 @@ impl Gather {
         let n_equal = (n_rows - kept.len()) as u64;
         Gathered {
             dictionary: dictionary.dictionary(),
+            n_twins: n_twins(&table, &kept),
             order: kept,
             n_equal,
             table,
@@ -354,6 +357,27 @@ fn without_twins(table: &SpanTable, order: Vec<u32>) -> Vec<u32> {
         }
     }
     kept
+}
+
+/// Spans beyond the first of each id in their trace.
+fn n_twins(table: &SpanTable, order: &[u32]) -> u64 {
+    let rows = &table.spans;
+    let trace = |row: u32| {
+        (
+            at(&rows.tenant, row as usize),
+            at(&rows.trace_id, row as usize),
+        )
+    };
+    let mut ids: Vec<SpanId> = Vec::new();
+    let mut n_twins = 0;
+    for run in order.chunk_by(|a, b| trace(*a) == trace(*b)) {
+        ids.clear();
+        ids.extend(run.iter().map(|row| at(&rows.span_id, *row as usize)));
+        ids.sort_unstable();
+        ids.dedup();
+        n_twins += (run.len() - ids.len()) as u64;
+    }
+    n_twins
 }
 
 /// What two spans of one place most likely differ in.

@@ -72,6 +72,9 @@ struct Counts {
     groups_copied: u64,
     spans_copied: u64,
     groups_encoded: u64,
+    bytes: u64,
+    joined: u64,
+    twins: u64,
 }
 
 type Pieces = BTreeMap<TenantId, Vec<Piece>>;
@@ -100,6 +103,7 @@ impl Store {
         match result {
             Ok(()) => Ok(true),
             Err(failure) => {
+                StoreMetrics::add(&core.metrics.merges_failed, 1);
                 if failure.is_absent {
                     for id in new {
                         self.delete_block(id).await;
@@ -141,9 +145,11 @@ impl Store {
             let id = self.begin_block();
             new.push(id);
             let pieces = pieces.get(&output.tenant).map_or(&[][..], Vec::as_slice);
+            counts.joined += n_joined(&output.traces, pieces);
             let block = self
                 .write_output(id, plan, output, pieces, &mut inputs, &joined, &mut counts)
                 .await?;
+            counts.bytes += block.entry.bytes;
             live.push(block);
         }
         let change = Change {
@@ -158,16 +164,7 @@ impl Store {
                 is_absent: failure.is_absent,
                 error: failure.error,
             })?;
-        let metrics = &core.metrics;
-        StoreMetrics::add(&metrics.merges, 1);
-        StoreMetrics::add(&metrics.blocks_merged, plan.inputs.len() as u64);
-        StoreMetrics::add(&metrics.spans_merged, counts.spans);
-        StoreMetrics::add(&metrics.spans_deduplicated, counts.equal);
-        StoreMetrics::add(&metrics.traces_filed_by_arrival, counts.by_arrival);
-        StoreMetrics::add(&metrics.traces_filed_late, counts.late);
-        StoreMetrics::add(&metrics.groups_copied, counts.groups_copied);
-        StoreMetrics::add(&metrics.spans_copied, counts.spans_copied);
-        StoreMetrics::add(&metrics.groups_encoded, counts.groups_encoded);
+        counts.report(&core.metrics, &inputs, plan);
         Ok(())
     }
 
@@ -381,10 +378,7 @@ impl Store {
         let core = &self.core;
         let arrivals = inputs.blocks.iter().map(|block| block.entry.arrival);
         let arrival = arrivals.fold(Bounds::NONE, Bounds::with);
-        let level = match plan.target {
-            Target::First => 1,
-            Target::Partition { .. } => 2,
-        };
+        let level = level_of(plan);
         let folder = core.config.block_folder(id);
         let mut writer = core.format.create(BlockTarget {
             id,
@@ -498,6 +492,7 @@ impl Store {
         }
         counts.equal += gathered.n_equal;
         counts.groups_encoded += 1;
+        counts.twins += gathered.n_twins;
         writer
             .group(Rows {
                 table: &gathered.table,
@@ -601,6 +596,35 @@ impl From<StoreError> for MergeFailure {
             is_absent: true,
             error,
         }
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn report(&self, metrics: &StoreMetrics, inputs: &Inputs, plan: &MergePlan) {
+        for (counter, n) in [
+            (&metrics.merges, 1),
+            (&metrics.blocks_merged, inputs.blocks.len() as u64),
+            (&metrics.bytes_merged, self.bytes),
+            (&metrics.traces_joined, self.joined),
+            (&metrics.spans_merged, self.spans),
+            (&metrics.spans_deduplicated, self.equal),
+            (&metrics.spans_twin, self.twins),
+            (&metrics.traces_filed_by_arrival, self.by_arrival),
+            (&metrics.traces_filed_late, self.late),
+            (&metrics.groups_copied, self.groups_copied),
+            (&metrics.spans_copied, self.spans_copied),
+            (&metrics.groups_encoded, self.groups_encoded),
+        ] {
+            StoreMetrics::add(counter, n);
+        }
+        for block in &inputs.blocks {
+            StoreMetrics::add(&metrics.merged(block.entry.level).blocks, 1);
+        }
+        let written = metrics.merged(level_of(plan));
+        StoreMetrics::add(&written.bytes, self.bytes);
+        StoreMetrics::add(&written.traces_joined, self.joined);
     }
 }
 
@@ -713,4 +737,22 @@ fn holds(generation: &GenerationSnapshot, id: TraceId) -> bool {
     tenants
         .into_iter()
         .any(|tenant| generation.may_contain(tenant, id))
+}
+
+/// How many traces have pieces in several inputs.
+fn n_joined(traces: &[TracePieces], pieces: &[Piece]) -> u64 {
+    let is_joined = |trace: &&TracePieces| {
+        let run = pieces.get(trace.from as usize..trace.to as usize);
+        let ends = run.and_then(|run| Some((run.first()?.input, run.last()?.input)));
+        ends.is_some_and(|(first, last)| first != last)
+    };
+    traces.iter().filter(is_joined).count() as u64
+}
+
+/// The level of what a merge writes.
+fn level_of(plan: &MergePlan) -> u8 {
+    match plan.target {
+        Target::First => 1,
+        Target::Partition { .. } => 2,
+    }
 }

@@ -3,6 +3,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tracewell_model::TenantId;
 use tracewell_model::clock::SystemClock;
+use tracewell_model::limits::LOG_BYTES;
 use tracewell_model::sink::RecordKind;
 
 use super::*;
@@ -172,7 +173,7 @@ fn limits_answer_by_name() {
         matches!(
             full,
             WriteError::Busy {
-                limit: "wal_log_bytes_max",
+                limit: LOG_BYTES,
                 ..
             }
         ),

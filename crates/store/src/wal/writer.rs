@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
+use tracewell_model::limits::DISK_FULL;
 use tracewell_model::sink::{LogPosition, LogRecord, WriteError};
 
 use super::format::{
@@ -331,7 +332,7 @@ impl<P: Send + 'static> Writer<P> {
         );
         if is_full {
             return WriteError::Busy {
-                limit: "free disk space",
+                limit: DISK_FULL,
                 retry_after: DISK_FULL_RETRY,
             };
         }

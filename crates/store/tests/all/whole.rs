@@ -36,6 +36,8 @@ fn spans_equal_in_every_field_become_one_where_fragments_are_joined() {
             equal.load(std::sync::atomic::Ordering::Relaxed),
             one.spans.len() as u64
         );
+        let twins = &world.store.metrics().spans_twin;
+        assert_eq!(twins.load(std::sync::atomic::Ordering::Relaxed), 1);
     });
 }
 

@@ -132,7 +132,7 @@ fn a_full_disk_is_named_and_left_behind() {
             match append(&wal, id, 5_000) {
                 Ok(_) => expected.push(id),
                 Err(WriteError::Busy { limit, .. }) => {
-                    assert_eq!(limit, "free disk space");
+                    assert_eq!(limit, tracewell_model::limits::DISK_FULL);
                     n_refused += 1;
                 }
                 Err(other) => panic!("{other}"),

@@ -1,0 +1,151 @@
+//! What is wrong with the store and yet no reason not to be ready, each with what to do about it.
+
+use tracewell_model::limits;
+use tracewell_store::Store;
+use tracewell_store::recovery::Recovery;
+
+use crate::config::Config;
+
+/// Things of one kind are named up to so many; the log has all of them.
+const NAMED_MAX: usize = 10;
+
+pub(super) fn warnings(store: &Store, config: &Config) -> Vec<String> {
+    let mut warnings = of_start(&store.recovery(), config);
+    let set_aside = store.set_aside();
+    let lines = set_aside
+        .iter()
+        .map(|(id, reason)| format!("block {id} cannot be merged and is set aside: {reason}"));
+    warnings.extend(some_of(lines, set_aside.len()));
+    if !set_aside.is_empty() {
+        let folder = config.blocks_path().join("blocks");
+        warnings.push(format!(
+            "to mend blocks that are set aside: `tracewell block verify {}/<block>` says what is damaged; \
+             restore its files from a backup and restart, or leave it to retention",
+            folder.display()
+        ));
+    }
+    warnings.extend(
+        store
+            .refusing()
+            .into_iter()
+            .map(|limit| refusing(limit, config)),
+    );
+    warnings
+}
+
+/// What the start found.
+fn of_start(recovery: &Recovery, config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let missing = &recovery.blocks_missing;
+    let lines = missing
+        .iter()
+        .map(|block| format!("block {} cannot be read: {}", block.entry.id, block.reason));
+    warnings.extend(some_of(lines, missing.len()));
+    if !missing.is_empty() {
+        warnings.push(format!(
+            "answers miss the spans of blocks that cannot be read: restore their files below {} from a \
+             backup and restart, or leave them to retention",
+            config.blocks_path().display()
+        ));
+    }
+    let damaged = &recovery.manifests_damaged;
+    let lines = damaged
+        .iter()
+        .map(|manifest| format!("{} cannot be read: {}", manifest.name, manifest.reason));
+    warnings.extend(some_of(lines, damaged.len()));
+    if !damaged.is_empty() {
+        warnings.push(format!(
+            "manifest {} counts in the place of newer ones that cannot be read, and the log was replayed \
+             from there: nothing is to be done, but look after the disk",
+            recovery.manifest
+        ));
+    }
+    let wal = config.wal_path();
+    if recovery.n_log_damage > 0 {
+        warnings.push(format!(
+            "{} stretches of the write-ahead log in {} could not be read: the process's log names each; \
+             the spans in them are lost unless a backup of the folder has them",
+            recovery.n_log_damage,
+            wal.display()
+        ));
+    }
+    if recovery.records_unreadable > 0 {
+        warnings.push(format!(
+            "{} records of the write-ahead log in {} are whole and could not be decoded: keep a copy of the \
+             folder and report it, this is a bug or the log of a newer version",
+            recovery.records_unreadable,
+            wal.display()
+        ));
+    }
+    warnings
+}
+
+/// Why new spans are answered 429, and what helps.
+fn refusing(limit: &'static str, config: &Config) -> String {
+    let blocks = config.blocks_path();
+    match limit {
+        limits::DISK_RESERVE_BYTES => format!(
+            "new spans are refused: less than limits.disk_reserve_bytes is free on the volume of {}; free some \
+             space, or lower retention.disk or retention.age",
+            blocks.display()
+        ),
+        limits::WAITING_BLOCKS => format!(
+            "new spans are refused: more first blocks wait for a merge than limits.waiting_blocks_max; it \
+             passes when merging catches up, else the process's log says why merges fail, or the disk of {} is \
+             too slow for what comes in",
+            blocks.display()
+        ),
+        other => format!("new spans are refused: {other} is used up"),
+    }
+}
+
+/// The first few, and how many there are more.
+fn some_of(lines: impl Iterator<Item = String>, n: usize) -> Vec<String> {
+    let mut some: Vec<String> = lines.take(NAMED_MAX).collect();
+    if n > NAMED_MAX {
+        some.push(format!("and {} more of these", n - NAMED_MAX));
+    }
+    some
+}
+
+#[cfg(test)]
+mod tests {
+    use tracewell_store::manifest::chain::DamagedManifest;
+
+    use super::*;
+
+    #[test]
+    fn whatever_the_start_found_is_named_with_what_to_do() {
+        let config = Config::default();
+        assert!(of_start(&Recovery::default(), &config).is_empty());
+        let manifest = DamagedManifest {
+            name: "manifest/7".to_owned(),
+            reason: "checksum".to_owned(),
+        };
+        let recovery = Recovery {
+            manifest: 6,
+            manifests_damaged: vec![manifest; NAMED_MAX + 2],
+            n_log_damage: 3,
+            records_unreadable: 5,
+            ..Recovery::default()
+        };
+        let text = of_start(&recovery, &config).join("\n");
+        for words in [
+            "manifest/7 cannot be read: checksum",
+            "and 2 more of these",
+            "manifest 6 counts",
+            "3 stretches of the write-ahead log",
+            "5 records of the write-ahead log",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_that_helps() {
+        let config = Config::default();
+        for limit in [limits::DISK_RESERVE_BYTES, limits::WAITING_BLOCKS] {
+            assert!(refusing(limit, &config).contains(limit), "{limit}");
+        }
+    }
+}
