@@ -6,13 +6,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::load::Source;
 use crate::config::reference;
+use crate::version;
 
 /// Distributed tracing in one binary: receives OpenTelemetry spans, keeps them durably, answers
 /// TraceQL.
 #[derive(Debug, Parser)]
 #[command(
     name = "tracewell",
-    version,
+    version = version::LONG,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_help = ROOT_EXAMPLES

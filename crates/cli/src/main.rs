@@ -16,6 +16,7 @@ mod output;
 mod runtime;
 mod search;
 mod serve;
+mod version;
 mod waterfall;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use super::{health, measure};
 use crate::config::load::Loaded;
 use crate::config::raw::Raw;
 use crate::config::{Config, reference};
+use crate::version;
 
 /// What `/ready`, `/status` and `/metrics` are made of.
 #[derive(Debug)]
@@ -201,10 +202,7 @@ impl Host for Process {
     }
 
     fn build(&self) -> BuildInfo {
-        BuildInfo {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..BuildInfo::default()
-        }
+        version::build_info()
     }
 
     fn measure(&self, samples: &mut Samples) {
