@@ -34,7 +34,8 @@ Examples:
   tracewell trace 4bf92f3577b34da6a3ce929d0e0e4736
 
 Send spans to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318/v1/traces; query on http://127.0.0.1:3200.
-Exit codes: 0 it worked; 1 it failed, or what was asked for is not there; 2 wrong arguments or configuration.";
+Exit codes: 0 it worked, also where a search finds nothing; 1 it failed, or the trace or block that was
+named is not there; 2 wrong arguments or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -28,7 +28,19 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
+    /// Why the answer may miss something, if it says so in its head.
+    pub(crate) partial: Option<String>,
 }
+
+/// A JSON answer.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) value: Value,
+    pub(crate) partial: Option<String>,
+}
+
+/// Where an answer says that it is partial: search and tags have no field for it.
+const PARTIAL: &str = "x-tracewell-partial";
 
 /// A trace of a hundred thousand spans has about 100 MB as JSON.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
@@ -81,13 +93,17 @@ impl Client {
         &mut self,
         path: &str,
         parameters: &[(&str, String)],
-    ) -> Result<Value> {
+    ) -> Result<Found> {
         let answer = self.get(path, parameters).await?;
         if answer.status != 200 {
             bail!("{}", answer.error());
         }
-        serde_json::from_slice(&answer.body)
-            .with_context(|| format!("{} did not answer with JSON", self.url))
+        let value = serde_json::from_slice(&answer.body)
+            .with_context(|| format!("{} did not answer with JSON", self.url))?;
+        Ok(Found {
+            value,
+            partial: answer.partial,
+        })
     }
 
     async fn attempt(&mut self, target: &str) -> Result<Answer> {
@@ -103,6 +119,8 @@ impl Client {
         connection.ready().await?;
         let response = connection.send_request(request).await?;
         let status = response.status().as_u16();
+        let partial = response.headers().get(PARTIAL);
+        let partial = partial.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
         let body = match Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
@@ -111,7 +129,11 @@ impl Client {
             Err(error) => bail!("reading the answer of {}: {error}", self.url),
         };
         self.connection = Some(connection);
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            body,
+            partial,
+        })
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Empty<Bytes>>> {
@@ -141,6 +163,19 @@ impl Answer {
         match text.trim() {
             "" => format!("the server answered {}", self.status),
             text => format!("the server answered {}: {text}", self.status),
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Tells whoever asked if something is missing: on standard error, so that what is piped on stays
+    /// what the server answered.
+    pub(crate) fn warn_if_partial(&self) {
+        if let Some(reason) = &self.partial {
+            let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
+            eprintln!("warning: the answer is partial: {reason}");
         }
     }
 }

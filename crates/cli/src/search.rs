@@ -13,13 +13,15 @@ use crate::{demo, output, runtime};
 const CELL_MAX: usize = 60;
 
 pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
-    let answer = runtime::small()?.block_on(async {
+    let found = runtime::small()?.block_on(async {
         let mut client = Client::new(&arguments.server.server)?;
         let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
         parameters.push(("q", arguments.query.clone()));
         parameters.push(("limit", arguments.limit.to_string()));
         client.get_json("/api/search", &parameters).await
     })?;
+    found.warn_if_partial();
+    let answer = found.value;
     if arguments.server.json {
         output::print_json(&answer)?;
     } else {
@@ -32,7 +34,7 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
 }
 
 pub(crate) fn tags(arguments: &Tags) -> Result<ExitCode> {
-    let answer = runtime::small()?.block_on(async {
+    let found = runtime::small()?.block_on(async {
         let mut client = Client::new(&arguments.server.server)?;
         let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
         parameters.extend(arguments.query.iter().map(|query| ("q", query.clone())));
@@ -45,6 +47,8 @@ pub(crate) fn tags(arguments: &Tags) -> Result<ExitCode> {
         };
         client.get_json(&path, &parameters).await
     })?;
+    found.warn_if_partial();
+    let answer = found.value;
     if arguments.server.json {
         output::print_json(&answer)?;
     } else if arguments.name.is_some() {

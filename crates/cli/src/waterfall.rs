@@ -32,10 +32,14 @@ pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
         200 => serde_json::from_slice(&answer.body).context("the answer is no JSON")?,
         _ => Value::Null,
     };
-    let spans = spans::read(&body);
+    let spans = spans::read(&body).context("the answer is no trace")?;
     if spans.is_empty() {
         eprintln!("tracewell: no trace {id} on {}", arguments.server.server);
         return Ok(ExitCode::FAILURE);
+    }
+    // Before what is shown, and in either form: nobody should take a part for the whole.
+    if let Some(message) = body.get("message").and_then(Value::as_str) {
+        eprintln!("warning: the trace is not whole: {message}");
     }
     if arguments.server.json {
         output::print_json(&body)?;
@@ -51,8 +55,5 @@ pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
         &spans::tree(spans),
         style,
     ))?;
-    if let Some(message) = body.get("message").and_then(Value::as_str) {
-        eprintln!("the trace is not whole: {message}");
-    }
     Ok(ExitCode::SUCCESS)
 }

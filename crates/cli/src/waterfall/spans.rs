@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use anyhow::{Context, Result};
 use base64::Engine;
 use serde_json::Value;
 
@@ -40,7 +41,7 @@ pub(super) struct Row {
 const DEPTH_MAX: usize = 64;
 
 /// All spans of a trace-by-id answer, v1 or v2.
-pub(super) fn read(answer: &Value) -> Vec<Span> {
+pub(super) fn read(answer: &Value) -> Result<Vec<Span>> {
     let trace = answer.get("trace").unwrap_or(answer);
     let batches = ["resourceSpans", "batches"]
         .iter()
@@ -54,14 +55,14 @@ pub(super) fn read(answer: &Value) -> Vec<Span> {
             .map_or_else(|| "unknown".to_owned(), |(_, name)| name.clone());
         for scope in list(batch, "scopeSpans") {
             for span in list(scope, "spans") {
-                spans.push(read_span(span, &service));
+                spans.push(read_span(span, &service)?);
             }
         }
     }
-    spans
+    Ok(spans)
 }
 
-fn read_span(span: &Value, service: &str) -> Span {
+fn read_span(span: &Value, service: &str) -> Result<Span> {
     let status = span.get("status");
     let code = status.and_then(|status| status.get("code"));
     let failed = match code {
@@ -70,9 +71,9 @@ fn read_span(span: &Value, service: &str) -> Span {
         None => false,
     };
     let kind = text(span, "kind");
-    Span {
-        id: id(&text(span, "spanId")),
-        parent: id(&text(span, "parentSpanId")),
+    Ok(Span {
+        id: id(&text(span, "spanId"))?,
+        parent: id(&text(span, "parentSpanId"))?,
         service: service.to_owned(),
         name: clean(&text(span, "name")),
         kind: kind.trim_start_matches("SPAN_KIND_").to_lowercase(),
@@ -88,7 +89,7 @@ fn read_span(span: &Value, service: &str) -> Span {
                 (number(event, "timeUnixNano"), name, attributes(event))
             })
             .collect(),
-    }
+    })
 }
 
 /// Parents before children, siblings by start; a loop of parents is entered at its first span.
@@ -183,19 +184,21 @@ fn number(value: &Value, key: &str) -> u64 {
 }
 
 /// Tempo writes ids as base64, OTLP as hex; both become hex. A root's parent is empty or zero.
-fn id(text: &str) -> String {
+fn id(text: &str) -> Result<String> {
     let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let hex = if is_hex {
         text.to_lowercase()
     } else {
         let engine = base64::engine::general_purpose::STANDARD;
-        let bytes = engine.decode(text).unwrap_or_default();
+        let bytes = engine
+            .decode(text)
+            .with_context(|| format!("the id {text:?} is neither base64 nor hex"))?;
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     };
     if hex.bytes().all(|digit| digit == b'0') {
-        return String::new();
+        return Ok(String::new());
     }
-    hex
+    Ok(hex)
 }
 
 /// Control characters could move the cursor or change colours.
@@ -272,7 +275,7 @@ mod tests {
                 "status": {"code": "STATUS_CODE_ERROR", "message": "x"},
             }]}],
         }]}});
-        let spans = read(&answer);
+        let spans = read(&answer).unwrap();
         assert_eq!(spans.len(), 1);
         let span = &spans[0];
         assert_eq!(
@@ -285,6 +288,10 @@ mod tests {
         );
         assert_eq!(span.name, "GET [31m");
         assert_eq!(span.attributes[1].1, "[x, true]");
-        assert_eq!(read(&serde_json::json!({"trace": {}})), []);
+        assert_eq!(read(&serde_json::json!({"trace": {}})).unwrap(), []);
+        let span = serde_json::json!({"spanId": "no base64!"});
+        let answer = serde_json::json!({"batches": [{"scopeSpans": [{"spans": [span]}]}]});
+        let error = read(&answer).unwrap_err().to_string();
+        assert!(error.contains("no base64!"), "{error}");
     }
 }
