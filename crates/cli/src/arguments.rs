@@ -34,8 +34,7 @@ Examples:
   tracewell trace 4bf92f3577b34da6a3ce929d0e0e4736
 
 Send spans to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318/v1/traces; query on http://127.0.0.1:3200.
-Exit codes: 0 it worked, also where a search finds nothing; 1 it failed, or the trace or block that was
-named is not there; 2 wrong arguments or configuration.";
+Exit codes: 0 it worked, also where a search finds nothing; 1 it failed, or the trace or block that was\nnamed is not there; 2 wrong arguments or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -252,9 +251,14 @@ Examples:
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Bench {
-    /// Spans to send.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    pub(crate) spans: u64,
+    /// Spans to send; a table for each of several numbers, from a server of its own each.
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        default_value = "1000000"
+    )]
+    pub(crate) spans: Vec<u64>,
     /// Measure a running server: where to send. Without it, a server of our own is started.
     #[arg(long, value_name = "URL", requires = "api")]
     pub(crate) otlp: Option<String>,
@@ -290,9 +294,12 @@ pub(crate) struct Bench {
 const BENCH_EXAMPLES: &str = "\
 Examples:
   tracewell bench                          a million spans to a server of our own
-  tracewell bench --spans 10000000
+  tracewell bench --spans 1000000,10000000
   tracewell bench --otlp grpc://127.0.0.1:4317 --api http://127.0.0.1:3200 --pid 4711 --data /var/lib/x
-                                           a running server, of whatever make";
+                                           a running server, of whatever make
+
+The exit code is 1 if an answer was wrong: spans that are lost or not found, or a query whose results
+are not what the load holds.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Config {

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::arguments::Bench;
 use crate::client::Client;
+use crate::demo::send::Report;
 use crate::demo::{self, Load};
 use crate::{output, runtime};
 use table::{Better, Row, Table};
@@ -32,23 +33,35 @@ const SPREAD: Duration = Duration::from_secs(3_600);
 const QUIET_MAX: Duration = Duration::from_secs(600);
 
 pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
-    if arguments.spans == 0 || arguments.connections == 0 || arguments.repeat == 0 {
+    if arguments.spans.contains(&0) || arguments.connections == 0 || arguments.repeat == 0 {
         bail!("--spans, --connections and --repeat must be at least 1");
     }
-    let table = runtime::sending()?.block_on(measure(arguments))?;
-    if arguments.json {
-        output::print_json(&table)?;
-    } else {
-        output::print(&table.to_string())?;
+    let runtime = runtime::sending()?;
+    let mut tables = Vec::new();
+    for n_spans in &arguments.spans {
+        let table = runtime.block_on(measure(arguments, *n_spans))?;
+        if !arguments.json {
+            output::print(&table.to_string())?;
+        }
+        tables.push(table);
     }
-    Ok(ExitCode::SUCCESS)
+    match tables.as_slice() {
+        _ if !arguments.json => {}
+        [only] => output::print_json(only)?,
+        several => output::print_json(&several)?,
+    }
+    let failures: Vec<String> = tables.iter().flat_map(Table::failures).collect();
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!("wrong answers: {}", failures.join("; "))
 }
 
-async fn measure(arguments: &Bench) -> Result<Table> {
-    let mut table = Table::new(arguments.spans, arguments.connections, arguments.batch);
+async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
+    let mut table = Table::new(n_spans, arguments.connections, arguments.batch);
     let mut target = match &arguments.otlp {
         Some(_) => Target::running(arguments)?,
-        None => Target::start(arguments).await?,
+        None => Target::start(arguments, n_spans).await?,
     };
     if let Some(seconds) = target.cold_start {
         table.push(
@@ -62,14 +75,14 @@ async fn measure(arguments: &Bench) -> Result<Table> {
         table.push(Row::new("idle memory", "MB", mega(bytes)).bars(40.0, 15.0));
     }
     let until = demo::now();
-    let trace_ids = ingest(arguments, &target, until, &mut table).await?;
-    acknowledgements(arguments, &target, &mut table).await?;
+    let trace_ids = ingest(arguments, n_spans, &target, until, &mut table).await?;
+    acknowledgements(arguments, n_spans, &target, &mut table).await?;
     let mut client = Client::new(&target.api)?;
     eprintln!("asking {} times each ...", arguments.repeat);
     probe::searchable(&target.otlp, &mut client, &mut table).await?;
     probe::trace_by_id(&mut client, &trace_ids, &mut table).await?;
     let window = (until.saturating_sub(SPREAD.as_nanos() as u64), until);
-    queries::ask(&mut client, window, arguments.repeat, &mut table).await?;
+    queries::ask(&mut client, window, (arguments.repeat, n_spans), &mut table).await?;
     target.stop().await?;
     Ok(table)
 }
@@ -77,17 +90,18 @@ async fn measure(arguments: &Bench) -> Result<Table> {
 /// Sends the load and waits until the server has come to rest. Returns some trace ids of it.
 async fn ingest(
     arguments: &Bench,
+    n_spans: u64,
     target: &Target,
     until: u64,
     table: &mut Table,
 ) -> Result<Vec<[u8; 16]>> {
-    eprintln!("sending {} spans ...", arguments.spans);
+    eprintln!("sending {n_spans} spans ...");
     let cpu_before = target.cpu_seconds()?;
     let bytes_before = target.bytes_on_disk()?;
     let report = demo::send_all(Load {
         endpoint: target.otlp.clone(),
         seed: arguments.seed,
-        n_spans: arguments.spans,
+        n_spans,
         batch: arguments.batch,
         connections: arguments.connections,
         until,
@@ -95,13 +109,7 @@ async fn ingest(
         spans_per_second: None,
     })
     .await;
-    if report.n_lost > 0 {
-        bail!(
-            "{} spans were not acknowledged: {}",
-            report.n_lost,
-            report.trouble.unwrap_or_default()
-        );
-    }
+    all_acknowledged(&report)?;
     table.highest_rate = report.spans_per_second();
     let rate = Row::new("spans acknowledged a second", "/s", table.highest_rate);
     table.push(rate.better(Better::Higher).bars(100_000.0, 250_000.0));
@@ -112,7 +120,7 @@ async fn ingest(
         tracing::debug!(%error, "no flush");
     }
     target.rest(QUIET_MAX).await?;
-    let millions = arguments.spans as f64 / 1e6;
+    let millions = n_spans as f64 / 1e6;
     if let (Some(before), Some(after)) = (cpu_before, target.cpu_seconds()?) {
         let row = Row::new(
             "CPU-seconds per million spans, all in",
@@ -122,7 +130,7 @@ async fn ingest(
         table.push(row.bars(8.0, 4.0));
     }
     if let (Some(before), Some(after)) = (bytes_before, target.bytes_on_disk()?) {
-        let bytes = after.saturating_sub(before) as f64 / arguments.spans as f64;
+        let bytes = after.saturating_sub(before) as f64 / n_spans as f64;
         table.push(Row::new("bytes per span at rest", "B", bytes).bars(50.0, 36.0));
     }
     if let Some(bytes) = target.peak()? {
@@ -132,13 +140,18 @@ async fn ingest(
 }
 
 /// Times acknowledgements at a share of the highest rate.
-async fn acknowledgements(arguments: &Bench, target: &Target, table: &mut Table) -> Result<()> {
+async fn acknowledgements(
+    arguments: &Bench,
+    n_spans: u64,
+    target: &Target,
+    table: &mut Table,
+) -> Result<()> {
     let rate = table.highest_rate * LOAD_SHARE;
     eprintln!("timing acknowledgements at {rate:.0} spans/s ...");
     let report = demo::send_all(Load {
         endpoint: target.otlp.clone(),
         seed: arguments.seed.wrapping_add(1),
-        n_spans: LATENCY_SPANS_MAX.min(arguments.spans),
+        n_spans: LATENCY_SPANS_MAX.min(n_spans),
         batch: arguments.batch,
         connections: arguments.connections,
         until: demo::now(),
@@ -146,10 +159,24 @@ async fn acknowledgements(arguments: &Bench, target: &Target, table: &mut Table)
         spans_per_second: Some(rate),
     })
     .await;
+    all_acknowledged(&report)?;
     let p50 = Row::new("ack latency at 70 % load, p50", "ms", report.latency_ms(50));
     table.push(p50.bars(20.0, 8.0));
     let p99 = Row::new("ack latency at 70 % load, p99", "ms", report.latency_ms(99));
     table.push(p99.bars(100.0, 40.0));
+    Ok(())
+}
+
+/// Numbers about spans that were not taken would say nothing.
+fn all_acknowledged(report: &Report) -> Result<()> {
+    if report.n_lost + report.n_rejected > 0 {
+        bail!(
+            "{} spans were not acknowledged, {} were rejected: {}",
+            report.n_lost,
+            report.n_rejected,
+            report.trouble.as_deref().unwrap_or("no reason was given")
+        );
+    }
     Ok(())
 }
 

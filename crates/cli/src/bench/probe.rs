@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::table::{Row, Table};
 use super::{percentile, timed};
@@ -34,6 +34,14 @@ pub(super) async fn searchable(
             bail!("the demo makes no spans");
         };
         sender.send(&request).await;
+        if sender.report().n_lost > 0 {
+            table.push(Row::wrong(
+                WHAT,
+                "ms",
+                "a span was not acknowledged".to_owned(),
+            ));
+            return Ok(());
+        }
         let acknowledged = Instant::now();
         let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let seconds = now / 1_000_000_000;
@@ -45,10 +53,11 @@ pub(super) async fn searchable(
         loop {
             let answer = client.get("/api/search", &parameters).await?;
             if answer.status != 200 {
-                table.push(Row::missing(WHAT, "ms", answer.error()));
+                table.push(Row::wrong(WHAT, "ms", answer.error()));
                 return Ok(());
             }
-            let found: serde_json::Value = serde_json::from_slice(&answer.body)?;
+            let found: serde_json::Value = serde_json::from_slice(&answer.body)
+                .context("the answer of a search is no JSON")?;
             let n_found = found
                 .get("traces")
                 .and_then(|it| it.as_array())
@@ -58,7 +67,7 @@ pub(super) async fn searchable(
                 break;
             }
             if acknowledged.elapsed() > PROBE_MAX {
-                table.push(Row::missing(
+                table.push(Row::wrong(
                     WHAT,
                     "ms",
                     format!("not found in {PROBE_MAX:?}"),
@@ -91,12 +100,14 @@ pub(super) async fn trace_by_id(
             }
         }
     }
-    let remark = match n_missing {
-        0 => String::new(),
-        n => format!("{n} of {} not found", took.len()),
-    };
-    let p50 = Row::new("trace by id, hot, p50", "ms", percentile(&took, 50));
-    table.push(p50.bars(5.0, 1.0).remark(remark));
+    const WHAT: &str = "trace by id, hot, p50";
+    if n_missing > 0 || took.is_empty() {
+        let remark = format!("{n_missing} of {} not found", took.len());
+        table.push(Row::wrong(WHAT, "ms", remark).bars(5.0, 1.0));
+        return Ok(());
+    }
+    let p50 = Row::new(WHAT, "ms", percentile(&took, 50));
+    table.push(p50.bars(5.0, 1.0));
     let p99 = Row::new("trace by id, hot, p99", "ms", percentile(&took, 99));
     table.push(p99.bars(20.0, 5.0));
     Ok(())

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::table::{Row, Table};
 use super::{percentile, timed};
-use crate::client::Client;
+use crate::client::{Answer, Client};
 
 const LIST: &str = include_str!("../../../../benches/queries.txt");
 
@@ -15,8 +15,24 @@ struct Query {
     name: &'static str,
     bar_ms: f64,
     ambition_ms: f64,
+    expected: Expected,
     text: &'static str,
 }
+
+/// What the load holds for a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Nothing,
+    /// However small the load is.
+    Something,
+    /// If the load is not small.
+    SomethingOfMany,
+}
+
+/// A load of so many spans holds everything that the shop does.
+const MANY_SPANS: u64 = 1_000_000;
+/// Results of a search.
+const LIMIT: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -28,44 +44,58 @@ enum Kind {
 pub(super) async fn ask(
     client: &mut Client,
     window: (u64, u64),
-    repeat: usize,
+    (repeat, n_spans): (usize, u64),
     table: &mut Table,
 ) -> Result<()> {
     for query in parse(LIST)? {
         let (path, parameters) = query.request(window);
         let mut took = Vec::new();
-        let mut outcome = Ok(0);
+        let mut outcome = Outcome::Right(0);
         for turn in 0..=repeat {
             let (duration, answer) = timed(client.get(path, &parameters)).await?;
-            if answer.status != 200 {
-                outcome = Err(answer.error());
+            outcome = query.judge(&answer, n_spans);
+            if !matches!(outcome, Outcome::Right(_)) {
                 break;
             }
             if turn > 0 {
                 took.push(duration);
             }
-            outcome = Ok(n_results(&answer.body));
         }
         let name = format!("query: {}, p50", query.name);
         let row = match outcome {
-            Ok(n_results) => {
+            Outcome::Right(n_results) => {
                 let p99 = percentile(&took, 99);
                 Row::new(&name, "ms", percentile(&took, 50))
                     .remark(format!("p99 {p99:.1} ms, {n_results} results"))
             }
-            Err(error) => Row::missing(&name, "ms", error),
+            Outcome::NotBuilt(error) => Row::missing(&name, "ms", error),
+            Outcome::Wrong(error) => Row::wrong(&name, "ms", error),
         };
         table.push(row.bars(query.bar_ms, query.ambition_ms));
     }
     Ok(())
 }
 
-fn n_results(body: &[u8]) -> usize {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    ["traces", "series"]
-        .iter()
-        .find_map(|key| answer.get(*key)?.as_array().map(Vec::len))
-        .unwrap_or(0)
+/// What an answer is worth.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// With so many results.
+    Right(usize),
+    /// The server says that it cannot do it yet: a number that is missing, nothing wrong.
+    NotBuilt(String),
+    Wrong(String),
+}
+
+/// `None` where the body is no answer at all.
+fn n_results(body: &[u8]) -> Option<usize> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let lists = ["traces", "series"];
+    let found = lists.iter().find_map(|key| answer.get(*key));
+    match found {
+        Some(list) => list.as_array().map(Vec::len),
+        // Tempo leaves empty lists out.
+        None => answer.is_object().then_some(0),
+    }
 }
 
 fn parse(list: &'static str) -> Result<Vec<Query>> {
@@ -78,7 +108,7 @@ fn parse(list: &'static str) -> Result<Vec<Query>> {
 }
 
 fn parse_line(line: &'static str) -> Result<Query> {
-    let mut fields = line.splitn(5, '|').map(str::trim);
+    let mut fields = line.splitn(6, '|').map(str::trim);
     let mut field = |what: &'static str| fields.next().context(what);
     let kind = match field("kind")? {
         "search" => Kind::Search,
@@ -90,6 +120,12 @@ fn parse_line(line: &'static str) -> Result<Query> {
         name: field("name")?,
         bar_ms: field("bar")?.parse().context("bar")?,
         ambition_ms: field("ambition")?.parse().context("ambition")?,
+        expected: match field("results")? {
+            "none" => Expected::Nothing,
+            "some" => Expected::Something,
+            "rare" => Expected::SomethingOfMany,
+            other => anyhow::bail!("unknown number of results {other}"),
+        },
         text: field("query")?,
     })
 }
@@ -97,6 +133,38 @@ fn parse_line(line: &'static str) -> Result<Query> {
 // === impl Query ===
 
 impl Query {
+    fn judge(&self, answer: &Answer, n_spans: u64) -> Outcome {
+        if answer.status != 200 {
+            let error = answer.error();
+            return match answer.status == 501 || error.contains("not built yet") {
+                true => Outcome::NotBuilt(error),
+                false => Outcome::Wrong(error),
+            };
+        }
+        if let Some(reason) = &answer.partial {
+            return Outcome::Wrong(format!("the answer is partial: {reason}"));
+        }
+        let Some(n_results) = n_results(&answer.body) else {
+            return Outcome::Wrong("the answer is no JSON of the API".to_owned());
+        };
+        let is_right = match self.expected {
+            Expected::Nothing => n_results == 0,
+            Expected::Something => n_results > 0,
+            Expected::SomethingOfMany => n_results > 0 || n_spans < MANY_SPANS,
+        };
+        let fits = self.kind != Kind::Search || n_results <= LIMIT;
+        match is_right && fits {
+            true => Outcome::Right(n_results),
+            false => Outcome::Wrong(format!(
+                "{n_results} results, {} expected",
+                match self.expected {
+                    Expected::Nothing => "none were",
+                    _ => "1 to 20 were",
+                }
+            )),
+        }
+    }
+
     fn request(&self, (from, to): (u64, u64)) -> (&'static str, Vec<(&'static str, String)>) {
         let seconds = |nanos: u64| nanos / 1_000_000_000;
         let mut parameters = vec![
@@ -106,7 +174,7 @@ impl Query {
         ];
         match self.kind {
             Kind::Search => {
-                parameters.push(("limit", "20".to_owned()));
+                parameters.push(("limit", LIMIT.to_string()));
                 ("/api/search", parameters)
             }
             Kind::Range => {
@@ -130,5 +198,40 @@ mod tests {
             let parsed = tracewell_query::syntax::parse(query.text);
             assert!(parsed.is_ok(), "{}: {parsed:?}", query.text);
         }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_told_from_a_missing_one() {
+        let queries = parse(LIST).unwrap();
+        let of = |expected| queries.iter().find(|it| it.expected == expected).unwrap();
+        let answer = |status, body: &str| Answer {
+            status,
+            body: bytes::Bytes::copy_from_slice(body.as_bytes()),
+            partial: None,
+        };
+        let (one, none) = (r#"{"traces":[{}],"metrics":{}}"#, r#"{"metrics":{}}"#);
+        let some = of(Expected::Something);
+        assert_eq!(some.judge(&answer(200, one), 10), Outcome::Right(1));
+        for (status, body) in [(200, none), (200, "<html>"), (200, "[]"), (500, "oops")] {
+            let outcome = some.judge(&answer(status, body), 10);
+            assert!(matches!(outcome, Outcome::Wrong(_)), "{body}: {outcome:?}");
+        }
+        let not_built = answer(400, "count() (at line 1, col 5) is not built yet");
+        assert!(matches!(some.judge(&not_built, 10), Outcome::NotBuilt(_)));
+        let partial = Answer {
+            partial: Some("a block".to_owned()),
+            ..answer(200, one)
+        };
+        assert!(matches!(some.judge(&partial, 10), Outcome::Wrong(_)));
+        let nothing = of(Expected::Nothing);
+        assert_eq!(nothing.judge(&answer(200, none), 10), Outcome::Right(0));
+        assert!(matches!(
+            nothing.judge(&answer(200, one), 10),
+            Outcome::Wrong(_)
+        ));
+        let rare = of(Expected::SomethingOfMany);
+        assert_eq!(rare.judge(&answer(200, none), 10), Outcome::Right(0));
+        let outcome = rare.judge(&answer(200, none), MANY_SPANS);
+        assert!(matches!(outcome, Outcome::Wrong(_)), "{outcome:?}");
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Row {
     ambition: Option<f64>,
     better: Better,
     remark: String,
+    /// True if the server answered, and wrongly.
+    failed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,6 +53,7 @@ impl Row {
             ambition: None,
             better: Better::Lower,
             remark: String::new(),
+            failed: false,
         }
     }
 
@@ -79,7 +82,18 @@ impl Row {
         self
     }
 
+    /// An answer that was wrong; the remark says how.
+    pub(super) fn wrong(name: &str, unit: &'static str, remark: String) -> Self {
+        Self {
+            failed: true,
+            ..Self::missing(name, unit, remark)
+        }
+    }
+
     fn verdict(&self) -> &'static str {
+        if self.failed {
+            return "WRONG";
+        }
         let (Some(value), Some(bar), Some(ambition)) = (self.value, self.bar, self.ambition) else {
             return "";
         };
@@ -112,6 +126,14 @@ impl Table {
 
     pub(super) fn push(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    /// What was answered wrongly.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let failed = self.rows.iter().filter(|row| row.failed);
+        failed
+            .map(|row| format!("{} ({} spans): {}", row.name, self.n_spans, row.remark))
+            .collect()
     }
 }
 

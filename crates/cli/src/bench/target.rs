@@ -55,8 +55,9 @@ impl Target {
     }
 
     /// Starts this program as a server with an empty folder.
-    pub(super) async fn start(arguments: &Bench) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("tracewell-bench-{}", std::process::id()));
+    pub(super) async fn start(arguments: &Bench, n_spans: u64) -> Result<Self> {
+        let folder =
+            std::env::temp_dir().join(format!("tracewell-bench-{}-{n_spans}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let [http, grpc, otlp_http] = free_ports()?;
         let program = std::env::current_exe().context("finding this program")?;
@@ -244,15 +245,20 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(folder) = waiting.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            continue;
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| folder.display().to_string()),
         };
         for entry in entries {
             let entry = entry?;
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => waiting.push(entry.path()),
                 Ok(metadata) => bytes += metadata.len(),
-                Err(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error).with_context(|| entry.path().display().to_string());
+                }
             }
         }
     }

@@ -87,6 +87,10 @@ impl Sender {
         }
     }
 
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
     pub(crate) fn into_report(self) -> Report {
         self.report
     }
