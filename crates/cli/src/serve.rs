@@ -170,6 +170,8 @@ fn start_serving(
 /// wrong, if something did.
 async fn until_stopped(stop: &CancellationToken, mut serving: Serving) -> Option<anyhow::Error> {
     let ended = tokio::select! {
+        // A listener that ends because of the stop must not be taken for one that failed.
+        biased;
         () = stop.cancelled() => None,
         result = signalled() => result.err(),
         ended = &mut serving.ingest => Some(unexpected("the receivers", ended)),
