@@ -2,6 +2,8 @@
 
 mod blocks;
 mod hostile;
+mod limits;
+mod metrics;
 mod tempo_file;
 
 use std::process::Command;

@@ -29,6 +29,11 @@ pub(crate) fn get(port: u16, path: &str) -> Result<Answer, String> {
     request(port, "GET", path, "", "", &[])
 }
 
+/// With further lines of the head, each with its end.
+pub(crate) fn get_with(port: u16, path: &str, head: &str) -> Result<Answer, String> {
+    request(port, "GET", path, "", head, &[])
+}
+
 pub(crate) fn post(port: u16, path: &str, kind: &str, body: &[u8]) -> Result<Answer, String> {
     request(port, "POST", path, kind, "", body)
 }

@@ -1,0 +1,113 @@
+//! Limits that bite on the real binary: the answer names the key, the counter counts it, and the
+//! command line says that an answer is partial.
+
+use std::process::Command;
+
+use super::PROTOBUF;
+use super::metrics::{scrape, send, wait_for};
+use crate::harness::binary;
+use crate::harness::http;
+use crate::harness::server::Site;
+use crate::load::request;
+
+#[test]
+fn limits_of_queries_are_counted_and_the_command_line_says_partial() {
+    let site = Site::new();
+    let server = site.start(&[
+        "limits.query_read_bytes_max=1",
+        "limits.trace_spans_max=10",
+        "limits.query_depth_max=8",
+    ]);
+    let (id, body) = request(30, 0, 0);
+    send(&site, &body);
+    let trace = server.get(&format!("/api/v2/traces/{id}")).json();
+    assert_eq!(trace["status"], "PARTIAL", "{trace}");
+    assert_eq!(server.get("/flush").status / 100, 2);
+    let url = format!("http://127.0.0.1:{}", site.http);
+    for command in [
+        ["query", "{ span.index = \"7\" }"].as_slice(),
+        &["query", "{ span.index = \"7\" }", "--json"],
+        &["tags", "span.index"],
+        &["tags", "span.index", "--json"],
+    ] {
+        let output = Command::new(binary())
+            .args(command)
+            .args(["--server", &url])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}");
+        assert!(
+            errors.contains("warning: the answer is partial")
+                && errors.contains("limits.query_read_bytes_max"),
+            "{command:?}: {errors}"
+        );
+        if command.contains(&"--json") {
+            let json: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+            assert!(json.is_ok(), "{command:?}");
+        }
+    }
+    let deep = http::encode(&format!("{{ {}true{} }}", "(".repeat(20), ")".repeat(20)));
+    let answer = server.get(&format!("/api/search?q={deep}"));
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("limits.query_depth_max"),
+        "{}",
+        answer.text()
+    );
+    let seen = scrape(&server);
+    for limit in ["query_read_bytes_max", "trace_spans_max", "query_depth_max"] {
+        let name = format!(r#"tracewell_limit_hits_total{{limit="limits.{limit}"}}"#);
+        assert!(seen[&name] >= 1.0, "{name}");
+    }
+    let untouched = r#"tracewell_limit_hits_total{limit="limits.query_ms_max"}"#;
+    assert_eq!(seen[untouched], 0.0);
+}
+
+#[test]
+fn limits_of_ingest_are_counted_named_and_on_the_ready_page() {
+    let site = Site::new();
+    let server = site.start(&[
+        "limits.waiting_blocks_max=0",
+        "limits.attributes_max=1",
+        "storage.max_block_duration=1h",
+    ]);
+    // Its spans have two attributes each, and are refused one by one.
+    send(&site, &request(31, 0, 0).1);
+    let attributes = r#"tracewell_limit_hits_total{limit="limits.attributes_max"}"#;
+    assert_eq!(scrape(&server)[attributes], crate::load::N_SPANS as f64);
+    assert!(server.stop().success());
+    let server = site.start(&[
+        "limits.waiting_blocks_max=0",
+        "storage.max_block_duration=1h",
+    ]);
+    assert!(!server.get("/ready?verbose").text().contains("refused"));
+    send(&site, &request(31, 0, 1).1);
+    assert_eq!(server.get("/flush").status / 100, 2);
+    let (_, body) = request(31, 0, 2);
+    let answer = http::post(site.otlp_http, "/v1/traces", PROTOBUF, &body).unwrap();
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    assert!(
+        answer.head.to_lowercase().contains("retry-after"),
+        "{}",
+        answer.head
+    );
+    assert!(
+        answer.text().contains("limits.waiting_blocks_max"),
+        "{}",
+        answer.text()
+    );
+    let ready = server.get("/ready?verbose");
+    assert_eq!(ready.status, 200, "queries are answered");
+    let text = ready.text();
+    assert!(
+        text.contains("new spans are refused") && text.contains("limits.waiting_blocks_max"),
+        "{text}"
+    );
+    for name in [
+        r#"tracewell_limit_hits_total{limit="limits.waiting_blocks_max"}"#,
+        "tracewell_store_refused_waiting_blocks_total",
+    ] {
+        wait_for(&server, name, 1.0);
+    }
+}
