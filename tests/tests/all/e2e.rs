@@ -1,9 +1,11 @@
 //! The real binary, end to end: what a user does first.
 
 mod blocks;
+mod commands;
 mod hostile;
 mod limits;
 mod metrics;
+mod operations;
 mod tempo_file;
 
 use std::process::Command;
