@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod metrics;
 mod operations;
+mod stop;
 mod tempo_file;
 
 use std::process::Command;
