@@ -13,15 +13,8 @@ use crate::load::request;
 #[test]
 fn limits_of_queries_are_counted_and_the_command_line_says_partial() {
     let site = Site::new();
-    let server = site.start(&[
-        "limits.query_read_bytes_max=1",
-        "limits.trace_spans_max=10",
-        "limits.query_depth_max=8",
-    ]);
-    let (id, body) = request(30, 0, 0);
-    send(&site, &body);
-    let trace = server.get(&format!("/api/v2/traces/{id}")).json();
-    assert_eq!(trace["status"], "PARTIAL", "{trace}");
+    let server = site.start(&["limits.query_read_bytes_max=1", "limits.query_depth_max=8"]);
+    send(&site, &request(30, 0, 0).1);
     assert_eq!(server.get("/flush").status / 100, 2);
     let url = format!("http://127.0.0.1:{}", site.http);
     for command in [
@@ -56,12 +49,37 @@ fn limits_of_queries_are_counted_and_the_command_line_says_partial() {
         answer.text()
     );
     let seen = scrape(&server);
-    for limit in ["query_read_bytes_max", "trace_spans_max", "query_depth_max"] {
+    for limit in ["query_read_bytes_max", "query_depth_max"] {
         let name = format!(r#"tracewell_limit_hits_total{{limit="limits.{limit}"}}"#);
         assert!(seen[&name] >= 1.0, "{name}");
     }
     let untouched = r#"tracewell_limit_hits_total{limit="limits.query_ms_max"}"#;
     assert_eq!(seen[untouched], 0.0);
+}
+
+/// From the head and from a block: as many spans as the limit allows, and a word on the others.
+#[test]
+fn a_trace_above_its_limit_is_answered_in_part() {
+    let site = Site::new();
+    let server = site.start(&["limits.trace_spans_max=10"]);
+    let (id, body) = request(30, 0, 0);
+    send(&site, &body);
+    for place in ["head", "block"] {
+        let answer = server.get(&format!("/api/v2/traces/{id}")).json();
+        assert_eq!(answer["status"], "PARTIAL", "{place}: {answer}");
+        let n_spans: usize = answer["trace"]["resourceSpans"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|resource| resource["scopeSpans"].as_array().into_iter().flatten())
+            .map(|scope| scope["spans"].as_array().map_or(0, Vec::len))
+            .sum();
+        assert_eq!(n_spans, 10, "{place}: {answer}");
+        assert_eq!(server.get("/flush").status / 100, 2);
+    }
+    let seen = scrape(&server);
+    let name = r#"tracewell_limit_hits_total{limit="limits.trace_spans_max"}"#;
+    assert_eq!(seen[name], 2.0);
 }
 
 #[test]
