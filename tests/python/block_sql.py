@@ -2,7 +2,8 @@
 
     python block_sql.py <folder with blocks> <docs/format/block.md>
 
-The expected results are those of the golden blocks (crates/store/tests/golden/block_v1).
+The expected results are those of the golden blocks (crates/store/tests/golden/block_v1), and of the
+block that they were copied into (crates/store/tests/golden/block_v1_copied).
 """
 
 import json
@@ -53,6 +54,8 @@ def main():
     keys = {row[:3]: row[3] for row in found["keys"]}
     check("keys", keys[("span", "http.method", "string")] == SPANS + 2
           and keys[("span", "empty", "empty")] == 2, found["keys"])
+    values = [row[2] for row in found["one_key"]]
+    check("one_key", sorted(values) == ["GET"] * SPANS + ["second"] * 2, found["one_key"])
     check("rare_key", [row[2] for row in found["rare_key"]] == ["hidden"] * 2, found["rare_key"])
     resources = [("cart", "host-1", 12), ("shop", "host-1", 12), ("stock", "host-1", 12)]
     check("resources", found["resources"] == resources, found["resources"])

@@ -86,17 +86,20 @@ fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     assert!(metrics.contains("tracewell_"), "{metrics}");
 }
 
-/// The SQL of the format's page over the golden blocks in DuckDB, and every table in Polars.
+/// The SQL of the format's page over the golden blocks in DuckDB, and every table in Polars; and over
+/// the block that they were copied into, which holds the same spans.
 #[test]
 fn duckdb_and_polars_read_blocks_as_the_document_says() {
-    let output = Command::new(packages::python().join("python"))
-        .arg(root().join("tests/python/block_sql.py"))
-        .arg(root().join("crates/store/tests/golden/block_v1"))
-        .arg(root().join("docs/format/block.md"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    println!("{text}");
+    for folder in ["block_v1", "block_v1_copied"] {
+        let output = Command::new(packages::python().join("python"))
+            .arg(root().join("tests/python/block_sql.py"))
+            .arg(root().join("crates/store/tests/golden").join(folder))
+            .arg(root().join("docs/format/block.md"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{folder}: {text}\n{errors}");
+        println!("{folder}:\n{text}");
+    }
 }

@@ -45,6 +45,8 @@ struct Counts {
     traces: usize,
     equal: u64,
     reads: usize,
+    groups_copied: u64,
+    groups_encoded: u64,
 }
 
 fn form(span: &Span) -> Form {
@@ -147,6 +149,8 @@ fn config(random: u128) -> StoreConfig {
     // One merge takes all blocks that wait, so that levels can be looked at one by one.
     config.merge.blocks_max = 1_000;
     config.limits.memory_bytes = 16 << 20;
+    // Few traces to a group, so that some are not split over blocks.
+    config.group_spans = 6;
     config
 }
 
@@ -281,6 +285,8 @@ async fn round_trip(seed: u64, counts: &mut Counts) {
     sent.check(&world, Equal::One, &what("level 2")).await;
     let metrics = world.store.metrics();
     let equal = metrics.spans_deduplicated.load(Ordering::Relaxed);
+    counts.groups_copied += metrics.groups_copied.load(Ordering::Relaxed);
+    counts.groups_encoded += metrics.groups_encoded.load(Ordering::Relaxed);
     assert!(equal > 0, "seed {seed}: nothing was sent twice");
     world.store.settle(true).await.unwrap();
     world.store.delete_retired().await.unwrap();
@@ -304,4 +310,5 @@ fn every_field_comes_back_from_head_log_and_every_level() {
         runtime().block_on(round_trip(seed, &mut counts));
     }
     println!("round trips of seeds 0..{SEEDS}: {counts:?}");
+    assert!(counts.groups_copied > 0 && counts.groups_encoded > 0);
 }
