@@ -24,11 +24,11 @@ fn write_today() -> (String, Vec<u8>) {
     (name, disk.content(&path).unwrap())
 }
 
-/// `UPDATE_GOLDEN=1` writes the file anew; only for a version that was never released.
+/// `UPDATE_FORMAT_GOLDEN=1` writes the file anew; only for a version that was never released.
 #[test]
 fn version_1_is_read_and_still_written() {
     let (name, today) = write_today();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_FORMAT_GOLDEN").is_some() {
         std::fs::create_dir_all(Path::new(VERSION_1).parent().unwrap()).unwrap();
         std::fs::write(VERSION_1, &today).unwrap();
     }
