@@ -5,6 +5,7 @@
 mod copy;
 mod damage;
 mod faults;
+mod manifest;
 mod objects;
 mod power;
 mod round_trip;
