@@ -9,6 +9,7 @@ mod manifest;
 mod objects;
 mod power;
 mod round_trip;
+mod taps;
 mod wal;
 mod whole;
 mod world;
