@@ -1,6 +1,7 @@
 //! What the tests over real processes stand on: the binary, its ports and folders, and other
 //! languages' packages, all under the target folder.
 
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;

@@ -11,7 +11,7 @@ use std::process::Command;
 use tracewell_model::TraceId;
 
 use crate::harness::server::Site;
-use crate::harness::{binary, http};
+use crate::harness::{binary, grpc, http};
 use crate::load::{marker, request};
 
 const SENDERS: u64 = 3;
@@ -23,29 +23,40 @@ const TRACED: &str = "trace=read,recvfrom,recvmsg,readv,write,writev,sendto,send
 
 #[test]
 fn no_answer_leaves_before_its_record_is_synced() {
-    let trace = run(&[]);
-    let verdict = judge(&trace.calls, &trace.ids);
-    assert!(
-        verdict.early.is_empty(),
-        "answered before the sync: {:?}",
-        verdict.early
-    );
-    assert_eq!(verdict.in_order, trace.ids.len());
-    println!(
-        "{} acknowledged requests, each after the sync of its record",
-        verdict.in_order
-    );
+    for protocol in [Protocol::Http, Protocol::Grpc] {
+        let trace = run(protocol, &[]);
+        let verdict = judge(protocol, &trace);
+        assert!(
+            verdict.early.is_empty(),
+            "{protocol:?}: answered before the sync: {:?}",
+            verdict.early
+        );
+        assert_eq!(verdict.in_order, trace.ids.len());
+        println!(
+            "{protocol:?}: {} acknowledged requests, each after the sync of its record",
+            verdict.in_order
+        );
+    }
 }
 
 #[test]
 fn a_server_without_syncs_is_caught() {
-    let trace = run(&["storage.durability=os"]);
-    let verdict = judge(&trace.calls, &trace.ids);
-    assert_eq!(
-        verdict.early.len(),
-        trace.ids.len(),
-        "the check cannot fail"
-    );
+    for protocol in [Protocol::Http, Protocol::Grpc] {
+        let trace = run(protocol, &["storage.durability=os"]);
+        let early = judge(protocol, &trace).early;
+        assert_eq!(
+            early.len(),
+            trace.ids.len(),
+            "{protocol:?}: the check cannot fail"
+        );
+    }
+}
+
+/// How requests come in.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Http,
+    Grpc,
 }
 
 /// One step of a system call, in the order in which the kernel reported it.
@@ -68,7 +79,7 @@ struct Verdict {
     early: Vec<TraceId>,
 }
 
-fn run(settings: &[&str]) -> Trace {
+fn run(protocol: Protocol, settings: &[&str]) -> Trace {
     let site = Site::new();
     let output = site.folder().join("strace.log");
     let mut command = Command::new("strace");
@@ -84,7 +95,7 @@ fn run(settings: &[&str]) -> Trace {
             .map(|sender| {
                 scope.spawn({
                     let site = &site;
-                    move || send(site, sender)
+                    move || send(protocol, site, sender)
                 })
             })
             .collect();
@@ -102,18 +113,19 @@ fn run(settings: &[&str]) -> Trace {
     }
 }
 
-fn send(site: &Site, sender: u64) -> Vec<TraceId> {
+/// Every request on a connection of its own.
+fn send(protocol: Protocol, site: &Site, sender: u64) -> Vec<TraceId> {
     (0..REQUESTS)
         .map(|number| {
             let (id, body) = request(0, sender, number);
-            let answer = http::post(
-                site.otlp_http,
-                "/v1/traces",
-                "application/x-protobuf",
-                &body,
-            )
-            .unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            match protocol {
+                Protocol::Grpc => grpc::export(site.otlp_grpc, &body).unwrap(),
+                Protocol::Http => {
+                    let kind = "application/x-protobuf";
+                    let answer = http::post(site.otlp_http, "/v1/traces", kind, &body).unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                }
+            }
             id
         })
         .collect()
@@ -158,7 +170,8 @@ fn parse(path: &Path) -> Vec<Call> {
 
 /// For each request: it was received on a connection, its record was written to a file, a sync of
 /// that file began after that and returned, and only then the answer was written to the connection.
-fn judge(calls: &[Call], ids: &[TraceId]) -> Verdict {
+fn judge(protocol: Protocol, trace: &Trace) -> Verdict {
+    let Trace { calls, ids } = trace;
     let mut verdict = Verdict {
         in_order: 0,
         early: Vec::new(),
@@ -177,7 +190,7 @@ fn judge(calls: &[Call], ids: &[TraceId]) -> Verdict {
                 call.entered > received.entered
                     && descriptor(call) == connection
                     && is_write(call)
-                    && call.text.contains("HTTP/1.")
+                    && protocol.begins_answer(&call.text)
             })
             .unwrap_or_else(|| panic!("{id} was never answered"));
         let written = calls
@@ -196,6 +209,52 @@ fn judge(calls: &[Call], ids: &[TraceId]) -> Verdict {
         }
     }
     verdict
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// Whether this call wrote the head of an answer; HTTP/2 writes other frames before it.
+    fn begins_answer(self, text: &str) -> bool {
+        match self {
+            Self::Http => text.contains("HTTP/1."),
+            Self::Grpc => grpc::has_headers(&quoted(text)),
+        }
+    }
+}
+
+/// The bytes of all strings among the arguments of a call, as strace spells them.
+fn quoted(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut signs = text.bytes().peekable();
+    let mut is_inside = false;
+    while let Some(sign) = signs.next() {
+        match sign {
+            b'"' => is_inside = !is_inside,
+            b'\\' if is_inside => match signs.next() {
+                Some(digit @ b'0'..=b'7') => {
+                    let mut value = u32::from(digit - b'0');
+                    for _ in 0..2 {
+                        let Some(digit) = signs.next_if(|sign| (b'0'..=b'7').contains(sign)) else {
+                            break;
+                        };
+                        value = value * 8 + u32::from(digit - b'0');
+                    }
+                    bytes.push(value as u8);
+                }
+                Some(b'n') => bytes.push(b'\n'),
+                Some(b't') => bytes.push(b'\t'),
+                Some(b'r') => bytes.push(b'\r'),
+                Some(b'v') => bytes.push(0x0b),
+                Some(b'f') => bytes.push(0x0c),
+                Some(other) => bytes.push(other),
+                None => {}
+            },
+            _ if is_inside => bytes.push(sign),
+            _ => {}
+        }
+    }
+    bytes
 }
 
 fn is_write(call: &Call) -> bool {
