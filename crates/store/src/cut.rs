@@ -52,6 +52,7 @@ impl Store {
             return Ok(true);
         }
         let id = self.begin_block();
+        tracing::debug!(block = %id, spans = snapshot.n_spans(), "a generation is cut");
         let result = self.cut_into(id, &generation, &snapshot, log).await;
         self.end_block(id);
         result.map(|()| true)

@@ -366,6 +366,7 @@ impl Store {
     /// A fresh name for a block that is going to be written.
     pub(crate) fn begin_block(&self) -> BlockId {
         let id = self.new_block_id();
+        tracing::debug!(block = %id, "a block is begun");
         self.core.writing.lock().insert(id);
         id
     }

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,27 +1,43 @@
 //! The real process, killed at random points under load, again and again over one data folder.
 //!
-//! The head is small and blocks are merged early, so that kills fall into appends, cuts, merges and
-//! deletions. After each start every acknowledged span of the round is there, once; after the last
-//! one, those of all rounds.
+//! Blocks are cut all the time (`/flush`), so that they are merged all the time, and in a third of the
+//! lives retention may keep a few megabytes only. The manifests in the data folder say what happened
+//! (see [`chain`]), the log what was at work at a kill. After each kill the next life is asked for what
+//! the last one had acknowledged: every trace is there, whole and once, or retention dropped a block
+//! with requests of that moment, as it had to.
 //!
 //! `TRACEWELL_KILLS` sets the number of kills, `TRACEWELL_SEED` the seed.
 
+mod chain;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::TraceId;
+use tracewell_store::manifest::BlockId;
+use tracewell_store::partition::Bounds;
 
+use crate::harness::binary;
 use crate::harness::http;
 use crate::harness::server::{Server, Site};
+use crate::harness::volume::Volume;
 use crate::load::{N_SPANS, n_spans, request};
+use chain::Chain;
 
 /// Enough for CI; each takes about a second.
-const KILLS: u64 = 120;
+const KILLS: u64 = 220;
 const SENDERS: u64 = 3;
-/// Traces of a round that are read back, newest and oldest among them.
-const SAMPLE: usize = 60;
+/// Traces of a life that the next one is asked for, newest and oldest among them.
+const SAMPLE: usize = 40;
+/// Small, so that files of the log are small too: they count as kept.
+const VOLUME: u64 = 32 << 20;
+/// What retention may keep, log and blocks: those of a dozen lives, or hardly those of one.
+const KEPT_BYTES: Range<u64> = 1 << 20..3 << 20;
 
 const SETTINGS: &[&str] = &[
     "limits.memory_bytes=64MiB",
@@ -29,95 +45,298 @@ const SETTINGS: &[&str] = &[
     "limits.request_bytes_max=8MiB",
     "limits.disk_reserve_bytes=1MiB",
     "storage.max_block_duration=1s",
+    "log.level=info,tracewell_store=debug",
 ];
+
+/// Many lives of one data folder.
+struct Lives {
+    volume: Volume,
+    site: Site,
+    random: StdRng,
+    chain: Mutex<Chain>,
+    acknowledged: Vec<Acknowledged>,
+    /// Bytes of the log that were read.
+    log_read: usize,
+    tally: Tally,
+}
+
+/// A request with the time between whose bounds it arrived.
+#[derive(Debug, Clone, Copy)]
+struct Acknowledged {
+    id: TraceId,
+    arrival: Bounds,
+}
+
+/// Kills by what they met, and what became of what was asked for.
+#[derive(Debug, Default)]
+struct Tally {
+    kills: u64,
+    during_start: u64,
+    during_cut: u64,
+    during_merge: u64,
+    /// Between the commit that drops blocks and the end of their files.
+    during_retention: u64,
+    asked: Asked,
+}
+
+/// Traces that were asked for.
+#[derive(Debug, Default, Clone, Copy)]
+struct Asked {
+    there: u64,
+    /// Dropped by retention.
+    retired: u64,
+}
 
 #[test]
 fn what_was_acknowledged_survives_kills() {
     let kills = setting("TRACEWELL_KILLS", KILLS);
     let seed = setting("TRACEWELL_SEED", 20_261_122);
     println!("{kills} kills, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
-    let site = Site::new();
-    let mut all: Vec<TraceId> = Vec::new();
+    let mut lives = Lives::new(seed);
+    let mut before = 0..0;
     for round in 0..kills {
-        let server = site.start(SETTINGS);
-        let acknowledged = load_until_killed(&site, server, &mut random, round);
-        let server = site.start(SETTINGS);
-        check(&server, &acknowledged, &mut random, SAMPLE);
-        all.extend(acknowledged);
-        server.kill();
+        let from = lives.acknowledged.len();
+        lives.live_and_die(round, before);
+        before = from..lives.acknowledged.len();
     }
-    let server = site.start(SETTINGS);
-    check(&server, &all, &mut random, 4_000);
+    lives.look_back();
+    let Lives { chain, tally, .. } = &lives;
+    let counts = chain.lock().unwrap().counts;
     println!(
-        "{kills} kills, {} acknowledged requests, none lost, none twice",
-        all.len()
+        "{} acknowledged requests, none lost, none twice\n{tally:?}\n{counts:?}",
+        lives.acknowledged.len()
     );
-    assert!(server.stop().success());
+    // Far below what happens on a quiet machine.
+    for (what, n, wanted) in [
+        ("cuts", counts.cuts, kills * 2),
+        ("first merges", counts.merges[1], kills / 4),
+        ("second merges", counts.merges[2], kills / 100),
+        ("blocks dropped", counts.dropped, kills / 10),
+        ("commits of retention", counts.retentions, kills / 20),
+        ("kills during a start", tally.during_start, kills / 20),
+        ("kills during a cut", tally.during_cut, kills / 10),
+        ("kills during a merge", tally.during_merge, kills / 20),
+        ("kills during retention", tally.during_retention, kills / 40),
+        ("traces that are there", tally.asked.there, kills * 10),
+    ] {
+        assert!(n >= wanted, "{n} {what}, at least {wanted} are wanted");
+    }
 }
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Sends from several connections, kills the process in the middle, and returns what it had
-/// acknowledged.
-fn load_until_killed(site: &Site, server: Server, random: &mut StdRng, round: u64) -> Vec<TraceId> {
-    let stop = AtomicBool::new(false);
-    let delay = Duration::from_millis(random.random_range(20..400));
-    let mut acknowledged = Vec::new();
-    std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|sender| {
-                let stop = &stop;
-                scope.spawn(move || {
-                    let mut mine = Vec::new();
-                    let mut number = 0;
-                    while !stop.load(Ordering::Relaxed) {
-                        let (id, body) = request(round, sender, number);
-                        number += 1;
-                        let kind = "application/x-protobuf";
-                        match http::post(site.otlp_http, "/v1/traces", kind, &body) {
-                            Ok(answer) if answer.status == 200 => mine.push(id),
-                            Ok(answer) if answer.status == 429 || answer.status == 503 => {}
-                            Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
-                            // The process is gone, or its answer was cut: not acknowledged.
-                            Err(_) => {}
-                        }
-                    }
-                    mine
-                })
-            })
-            .collect();
-        std::thread::sleep(delay);
-        server.kill();
-        stop.store(true, Ordering::Relaxed);
-        for sender in senders {
-            acknowledged.extend(sender.join().unwrap());
+// === impl Lives ===
+
+impl Lives {
+    fn new(seed: u64) -> Self {
+        let site = Site::new();
+        let volume = Volume::new(&site.data(), VOLUME);
+        Self {
+            chain: Mutex::new(Chain::new(volume.path())),
+            volume,
+            site,
+            random: StdRng::seed_from_u64(seed),
+            acknowledged: Vec::new(),
+            log_read: 0,
+            tally: Tally::default(),
         }
-    });
-    acknowledged
+    }
+
+    /// Starts a server, asks it for what the last one acknowledged, sends more, and kills it.
+    fn live_and_die(&mut self, round: u64, before: Range<usize>) {
+        let bound = self.random.random_ratio(1, 3);
+        let bytes_max = bound.then(|| self.random.random_range(KEPT_BYTES));
+        let is_early = self.random.random_ratio(1, 8);
+        let delay = Duration::from_millis(match is_early {
+            true => self.random.random_range(5..300),
+            false => self.random.random_range(20..500),
+        });
+        let sample = self.sample(before, SAMPLE);
+        let mut server = self.launch(bytes_max);
+        let stop = AtomicBool::new(false);
+        let this = &*self;
+        let (sent, asked) = std::thread::scope(|scope| {
+            // However this ends, the threads do.
+            let ending = Raise(&stop);
+            scope.spawn(|| this.watch(&stop));
+            if is_early {
+                std::thread::sleep(delay);
+                server.kill();
+                return (Vec::new(), Asked::default());
+            }
+            server.await_ready();
+            let asked = this.ask(&server, &sample);
+            scope.spawn(|| this.cut_all_the_time(&stop, round));
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|sender| {
+                    let stop = &stop;
+                    scope.spawn(move || this.send(stop, round, sender))
+                })
+                .collect();
+            std::thread::sleep(delay);
+            server.kill();
+            drop(ending);
+            let sent = senders.into_iter().flat_map(|it| it.join().unwrap());
+            (sent.collect::<Vec<_>>(), asked)
+        });
+        self.acknowledged.extend(sent);
+        self.tally.kills += 1;
+        self.tally.during_start += u64::from(is_early);
+        self.tally.asked.add(asked);
+        self.examine();
+    }
+
+    /// After the last kill: the newest, and some of all.
+    fn look_back(&mut self) {
+        let all = self.acknowledged.len();
+        let mut sample = self.sample(all.saturating_sub(3_000)..all, 1_000);
+        sample.extend(self.sample(0..all, 500));
+        let mut server = self.launch(None);
+        server.await_ready();
+        let asked = self.ask(&server, &sample);
+        self.tally.asked.add(asked);
+        assert!(server.stop().success());
+        let mut chain = self.chain.lock().unwrap();
+        chain.look();
+        println!("at the end: {}", chain.folders());
+    }
+
+    fn launch(&self, bytes_max: Option<u64>) -> Server {
+        let mut chain = self.chain.lock().unwrap();
+        chain.look();
+        chain.begin(bytes_max);
+        let bytes_max = bytes_max.unwrap_or(1 << 40);
+        let retention = format!("retention.disk={bytes_max}");
+        let settings: Vec<&str> = SETTINGS.iter().copied().chain([&*retention]).collect();
+        let mut command = self.volume.command(binary());
+        command.args(self.site.arguments(&settings));
+        self.site.launch(command)
+    }
+
+    fn watch(&self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.chain.lock().unwrap().look();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn cut_all_the_time(&self, stop: &AtomicBool, round: u64) {
+        let mut random = StdRng::seed_from_u64(round);
+        while !stop.load(Ordering::Relaxed) {
+            // It fails when the process is gone.
+            drop(http::get(self.site.http, "/flush"));
+            std::thread::sleep(Duration::from_millis(random.random_range(0..40)));
+        }
+    }
+
+    /// Sends until the process is gone. Returns what it acknowledged.
+    fn send(&self, stop: &AtomicBool, round: u64, sender: u64) -> Vec<Acknowledged> {
+        let mut acknowledged = Vec::new();
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let from = now();
+            let (id, body) = request(round, sender, number);
+            number += 1;
+            let kind = "application/x-protobuf";
+            match http::post(self.site.otlp_http, "/v1/traces", kind, &body) {
+                Ok(answer) if answer.status == 200 => acknowledged.push(Acknowledged {
+                    id,
+                    arrival: Bounds(from, now()),
+                }),
+                Ok(answer) if answer.status == 429 || answer.status == 503 => {}
+                Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
+                // The process is gone, or its answer was cut: not acknowledged.
+                Err(_) => {}
+            }
+        }
+        acknowledged
+    }
+
+    /// Some of them, the first and the last among them.
+    fn sample(&mut self, of: Range<usize>, n: usize) -> Vec<Acknowledged> {
+        let all = &self.acknowledged[of];
+        let ends = all.iter().take(5).chain(all.iter().rev().take(5));
+        let random = &mut self.random;
+        let middle = (0..n.min(all.len())).map(|_| &all[random.random_range(0..all.len())]);
+        ends.chain(middle).copied().collect()
+    }
+
+    /// Reads traces by id: each is whole, no span twice, unless retention dropped it.
+    fn ask(&self, server: &Server, requests: &[Acknowledged]) -> Asked {
+        let mut asked = Asked::default();
+        for request in requests {
+            let id = request.id;
+            let answer = server.get(&format!("/api/traces/{id}"));
+            if answer.status == 404 {
+                let mut chain = self.chain.lock().unwrap();
+                // A block leaves the answers after the manifest that drops it.
+                chain.look();
+                let log = || server.log();
+                assert!(
+                    chain.has_dropped(request.arrival),
+                    "{id} is lost\n{}",
+                    log()
+                );
+                asked.retired += 1;
+                continue;
+            }
+            assert_eq!(
+                answer.status,
+                200,
+                "{id}: {}\n{}",
+                answer.text(),
+                server.log()
+            );
+            let trace = answer.json();
+            let n = n_spans(&trace["batches"]);
+            assert_eq!(n, N_SPANS, "{id}: {trace}\n{}", server.log());
+            asked.there += 1;
+        }
+        asked
+    }
+
+    /// What was at work when the process was killed.
+    fn examine(&mut self) {
+        let log = std::fs::read(self.site.log()).unwrap();
+        let text = String::from_utf8_lossy(&log[self.log_read..]);
+        let ids = |words: &str| -> BTreeSet<BlockId> {
+            let lines = text.lines().filter(|line| line.contains(words));
+            let words = lines.flat_map(str::split_whitespace);
+            let ids = words.filter_map(|word| BlockId::parse(word.strip_prefix("block=")?));
+            ids.collect()
+        };
+        let mut chain = self.chain.lock().unwrap();
+        chain.look();
+        let (begun, of_cuts) = (ids("a block is begun"), ids("a generation is cut"));
+        let mut cut_short = begun.iter().filter(|id| !chain.is_listed(**id));
+        let is_cut = cut_short.clone().any(|id| of_cuts.contains(id));
+        let is_merge = cut_short.any(|id| !of_cuts.contains(id));
+        self.tally.during_cut += u64::from(is_cut);
+        self.tally.during_merge += u64::from(is_merge);
+        self.tally.during_retention += u64::from(chain.is_dropping());
+        self.log_read = log.len();
+    }
 }
 
-/// Reads a sample of the traces by id: each is whole, no span twice.
-fn check(server: &Server, ids: &[TraceId], random: &mut StdRng, n: usize) {
-    let ends = ids.iter().take(5).chain(ids.iter().rev().take(5));
-    let middle = (0..n.min(ids.len())).map(|_| &ids[random.random_range(0..ids.len())]);
-    for id in ends.chain(middle) {
-        let answer = server.get(&format!("/api/traces/{id}"));
-        assert_eq!(
-            answer.status,
-            200,
-            "{id} is lost: {}\n{}",
-            answer.text(),
-            server.log()
-        );
-        let trace = answer.json();
-        assert_eq!(
-            n_spans(&trace["batches"]),
-            N_SPANS,
-            "{id}: {trace}\n{}",
-            server.log()
-        );
+/// Set when it is dropped.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
+}
+
+impl Asked {
+    fn add(&mut self, other: Self) {
+        self.there += other.there;
+        self.retired += other.retired;
+    }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_nanos()).unwrap()
 }

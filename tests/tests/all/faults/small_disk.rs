@@ -2,11 +2,8 @@
 //! never fills. Retention drops the oldest, in the reserve senders are told to wait, and when there is
 //! room again they are served.
 //!
-//! The file system is a tmpfs in a mount namespace of the server's own (`unshare`), which needs root
-//! or user namespaces. Where neither is there the test fails and says so.
+//! The file system is a tmpfs in a mount namespace (see [`crate::harness::volume`]).
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rand::rngs::SmallRng;
@@ -16,6 +13,7 @@ use tracewell_store::disk::{Disk, DiskSpace, LocalDisk};
 
 use crate::harness::http::{self, Answer};
 use crate::harness::server::{Server, Site};
+use crate::harness::volume::Volume;
 use crate::harness::{binary, eventually};
 
 const VOLUME: u64 = 160 << 20;
@@ -37,8 +35,7 @@ const SETTINGS: &[&str] = &[
 struct SmallDisk {
     site: Site,
     server: Server,
-    /// The folder as this process sees it.
-    volume: PathBuf,
+    volume: Volume,
 }
 
 /// What the sampler saw.
@@ -112,7 +109,7 @@ fn check_oldest_gone(disk: &SmallDisk, accepted: &[TraceId]) {
 
 /// Something else takes the rest of the disk: senders wait, queries go on, and both recover.
 fn in_the_reserve(disk: &SmallDisk) {
-    let ballast = disk.volume.join("ballast");
+    let ballast = disk.volume.path().join("ballast");
     let reserve = VOLUME / 10;
     let free = disk.space().free;
     let ballast_bytes = free.saturating_sub(reserve / 2);
@@ -151,19 +148,10 @@ fn in_the_reserve(disk: &SmallDisk) {
 impl SmallDisk {
     fn start() -> Self {
         let site = Site::new();
-        let data = site.data();
-        std::fs::create_dir(&data).unwrap();
-        let script =
-            format!("mount -t tmpfs -o size={VOLUME} tmpfs \"$0\" && exec \"$@\" || exit 1");
-        let mut command = Command::new("unshare");
-        command.args(namespaces()).args(["sh", "-c", &script]);
-        command
-            .arg(&data)
-            .arg(binary())
-            .args(site.arguments(SETTINGS));
+        let volume = Volume::new(&site.data(), VOLUME);
+        let mut command = volume.command(binary());
+        command.args(site.arguments(SETTINGS));
         let server = site.start_command(command);
-        let root = PathBuf::from(format!("/proc/{}/root", server.pid()));
-        let volume = root.join(data.strip_prefix("/").unwrap());
         Self {
             site,
             server,
@@ -172,7 +160,7 @@ impl SmallDisk {
     }
 
     fn space(&self) -> DiskSpace {
-        LocalDisk.space(&self.volume).unwrap()
+        LocalDisk.space(&self.volume.path()).unwrap()
     }
 
     fn sample(&self, seen: &Seen, stop: &AtomicBool) {
@@ -245,23 +233,4 @@ fn metric(server: &Server, name: &str) -> u64 {
     let lines = text.lines().filter(|line| line.starts_with(name));
     let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
     values.sum::<f64>() as u64
-}
-
-/// What `unshare` can give here: as root a mount namespace, else a user namespace besides.
-fn namespaces() -> &'static [&'static str] {
-    let works = |flags: &[&str]| {
-        let probe = Path::new("mount -t tmpfs tmpfs /mnt");
-        let status = Command::new("unshare")
-            .args(flags)
-            .arg("sh")
-            .arg("-c")
-            .arg(probe)
-            .status();
-        status.is_ok_and(|status| status.success())
-    };
-    let candidates: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
-    candidates.into_iter().find(|flags| works(flags)).expect(
-        "a small file system is mounted for this test: run it as root, or where user namespaces \
-         are allowed (sysctl kernel.unprivileged_userns_clone=1), with `unshare` of util-linux",
-    )
 }

@@ -55,6 +55,11 @@ impl Site {
         self.folder().join("data")
     }
 
+    /// What all servers of the site wrote.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder().join("server.log")
+    }
+
     /// The command line of the server.
     pub(crate) fn arguments(&self, settings: &[&str]) -> Vec<String> {
         let mut arguments = vec!["serve".to_owned(), "--data-dir".to_owned()];
@@ -81,8 +86,15 @@ impl Site {
     }
 
     /// Starts a command that runs the server in the end, such as one under `strace`.
-    pub(crate) fn start_command(&self, mut command: Command) -> Server {
-        let log = self.folder().join("server.log");
+    pub(crate) fn start_command(&self, command: Command) -> Server {
+        let mut server = self.launch(command);
+        server.await_ready();
+        server
+    }
+
+    /// The same without waiting until the server is ready.
+    pub(crate) fn launch(&self, mut command: Command) -> Server {
+        let log = self.log();
         let file = std::fs::File::options()
             .create(true)
             .append(true)
@@ -94,13 +106,11 @@ impl Site {
             .stderr(Stdio::from(file))
             .spawn()
             .unwrap();
-        let mut server = Server {
+        Server {
             child,
             http: self.http,
             log,
-        };
-        server.await_ready();
-        server
+        }
     }
 }
 
@@ -158,7 +168,7 @@ impl Server {
         })
     }
 
-    fn await_ready(&mut self) {
+    pub(crate) fn await_ready(&mut self) {
         eventually("the server gets ready", || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status}:\n{}", self.log());
