@@ -154,6 +154,27 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
+        name: "power",
+        what: "the power goes at every sync of a store at work",
+        check: false,
+        action: Action::CargoWith(
+            &[
+                "test",
+                // As in `unit`: other packages would want their dependencies built anew.
+                "--workspace",
+                "--exclude",
+                "tracewell-tests",
+                "--locked",
+                "--test",
+                "all",
+                "--",
+                "--show-output",
+                "power::every_acknowledged_span",
+            ],
+            ("TRACEWELL_TEST_LIVES", "16"),
+        ),
+    },
+    Step {
         name: "binary",
         what: "the binary that the following steps start",
         check: false,

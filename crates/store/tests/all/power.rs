@@ -3,23 +3,31 @@
 //! The real store runs on the recording disk: it writes, cuts, merges, drops, settles and recycles,
 //! and the record of one such life is cut at many points. Every disk that a cut leaves is opened, and
 //! every span that was acknowledged before the cut must be there once, unless it may have expired.
+//!
+//! One life in four is cut at every sync, right before it and right behind it; of the others some
+//! syncs are drawn, and moments in between.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::Rng;
 use tracewell_model::Clock;
-use tracewell_store::StoreConfig;
 use tracewell_store::disk::Disk;
+use tracewell_store::{StoreConfig, StoreError};
 use tracewell_testkit::{FakeClock, RecordingDisk, UnsyncedDisk};
 
 use crate::world::*;
 
-/// `TRACEWELL_TEST_LIVES` sets another number, for a long run.
-const LIVES: u64 = 12;
+/// A few for `make check`; the step `power` of `make test` sets more with `TRACEWELL_TEST_LIVES`, and
+/// whoever has the time many more.
+const LIVES: u64 = 3;
+/// Of so many lives one is cut at every sync.
+const WHOLE_LIVES: u64 = 4;
 /// Cuts of one life besides those at syncs.
 const RANDOM_CUTS: usize = 30;
 const SYNC_CUTS_MAX: usize = 50;
+/// After one cut of so many the store goes on: it cuts and merges all that it found.
+const GO_ON_EVERY: usize = 3;
 
 /// What was acknowledged when so many operations were recorded.
 struct Acked {
@@ -42,6 +50,8 @@ struct Life {
 #[derive(Debug, Default, Clone, Copy)]
 struct Counts {
     cuts_of_power: u64,
+    lives_cut_at_every_sync: u64,
+    cuts_at_syncs: u64,
     requests: u64,
     blocks_cut: u64,
     merges: u64,
@@ -127,7 +137,13 @@ async fn live(seed: u64, disk: RecordingDisk, behind: Arc<dyn Disk>) -> Life {
 }
 
 /// Opens what a cut left. Returns what is wrong with it, or how many records were replayed.
-async fn look(life: &Life, at: usize, cut: RecordingDisk, what: &str) -> Result<u64, String> {
+async fn look(
+    life: &Life,
+    at: usize,
+    cut: RecordingDisk,
+    goes_on: bool,
+    what: &str,
+) -> Result<u64, String> {
     let clock = Arc::new(FakeClock::new(life.end));
     let disk: Arc<dyn Disk> = Arc::new(cut);
     let mut config = life.config.clone();
@@ -148,21 +164,12 @@ async fn look(life: &Life, at: usize, cut: RecordingDisk, what: &str) -> Result<
         remember(&mut maybe, request);
     }
     world.compare(&expected, &maybe, what).await?;
-    // The store goes on from there.
-    world
-        .store
-        .flush()
-        .await
-        .map_err(|e| format!("{what}: {e}"))?;
-    while world
-        .store
-        .merge_next(true)
-        .await
-        .map_err(|e| format!("{what}: {e}"))?
-    {}
-    world
-        .compare(&expected, &maybe, &format!("{what}, merged"))
-        .await?;
+    if goes_on {
+        go_on(&world, what).await?;
+        world
+            .compare(&expected, &maybe, &format!("{what}, merged"))
+            .await?;
+    }
     let recovery = world.store.recovery();
     if recovery.blocks_missing.is_empty() && recovery.manifests_damaged.is_empty() {
         Ok(recovery.records_replayed)
@@ -171,23 +178,35 @@ async fn look(life: &Life, at: usize, cut: RecordingDisk, what: &str) -> Result<
     }
 }
 
-/// Where the power goes in one life: at syncs and in between.
-fn cuts(life: &Life, seed: u64) -> Vec<usize> {
+async fn go_on(world: &World, what: &str) -> Result<(), String> {
+    let fail = |error: StoreError| format!("{what}: {error}");
+    world.store.flush().await.map_err(fail)?;
+    while world.store.merge_next(true).await.map_err(fail)? {}
+    Ok(())
+}
+
+/// Where the power goes in one life: at syncs, and in between.
+struct Cuts {
+    at_syncs: Vec<usize>,
+    between: Vec<usize>,
+}
+
+fn cuts(life: &Life, seed: u64, is_whole: bool) -> Cuts {
     let mut rng = Sender::new(seed).rng;
     let n = life.disk.n_operations();
     let syncs = life.disk.syncs();
-    let step = syncs.len().div_ceil(SYNC_CUTS_MAX).max(1);
-    // A sync and the moment before it.
-    let mut cuts: Vec<usize> = syncs
-        .into_iter()
-        .skip(rng.random_range(0..step))
-        .step_by(step)
-        .map(|at| at - rng.random_range(0..2))
-        .collect();
-    cuts.extend((0..RANDOM_CUTS).map(|_| rng.random_range(0..=n)));
-    cuts.push(n);
-    cuts.sort_unstable();
-    cuts
+    let at_syncs = if is_whole {
+        syncs.into_iter().flat_map(|at| [at - 1, at]).collect()
+    } else {
+        let step = syncs.len().div_ceil(SYNC_CUTS_MAX).max(1);
+        let first = rng.random_range(0..step);
+        // A sync or the moment before it.
+        let drawn = syncs.into_iter().skip(first).step_by(step);
+        drawn.map(|at| at - rng.random_range(0..2)).collect()
+    };
+    let mut between: Vec<usize> = (0..RANDOM_CUTS).map(|_| rng.random_range(0..=n)).collect();
+    between.push(n);
+    Cuts { at_syncs, between }
 }
 
 #[test]
@@ -200,12 +219,19 @@ fn every_acknowledged_span_is_there_once_after_a_power_cut() {
         let life = runtime().block_on(live(seed, disk, behind));
         let mut replay = life.disk.replay();
         let mut counts = life.counts;
-        for (number, at) in cuts(&life, seed).into_iter().enumerate() {
+        let is_whole = seed % WHOLE_LIVES == WHOLE_LIVES - 1;
+        let Cuts { at_syncs, between } = cuts(&life, seed, is_whole);
+        counts.lives_cut_at_every_sync = u64::from(is_whole);
+        counts.cuts_at_syncs = at_syncs.len() as u64;
+        let mut at_all = [at_syncs, between].concat();
+        at_all.sort_unstable();
+        for (number, at) in at_all.into_iter().enumerate() {
             replay.advance_to(at);
             let cut_seed = seed << 32 | number as u64;
             let what = format!("life {seed}, cut {number} at operation {at}, seed {cut_seed}");
             let cut = replay.power_cut(cut_seed);
-            match runtime().block_on(look(&life, at, cut, &what)) {
+            let goes_on = number % GO_ON_EVERY == 0;
+            match runtime().block_on(look(&life, at, cut, goes_on, &what)) {
                 Ok(replayed) => counts.replayed += replayed,
                 Err(problem) => panic!("{problem}"),
             }
@@ -217,6 +243,7 @@ fn every_acknowledged_span_is_there_once_after_a_power_cut() {
     println!("lives of seeds 0..{n_lives}: {all:?}");
     assert!(all.cuts_of_power > n_lives * 60, "{all:?}");
     assert!(all.groups_copied > 0 && all.groups_encoded > 0, "{all:?}");
+    assert_eq!(all.lives_cut_at_every_sync, n_lives / WHOLE_LIVES);
     for n in [all.blocks_cut, all.merges, all.expired, all.deleted] {
         assert!(n >= n_lives, "too little happened: {all:?}");
     }
@@ -234,7 +261,7 @@ fn a_disk_that_ignores_syncs_is_found_out() {
             let cut = life.disk.power_cut(at, cut_seed);
             found += u32::from(
                 runtime()
-                    .block_on(look(&life, at, cut, "unsynced"))
+                    .block_on(look(&life, at, cut, true, "unsynced"))
                     .is_err(),
             );
         }
@@ -255,5 +282,7 @@ impl Counts {
         self.groups_encoded += other.groups_encoded;
         self.replayed += other.replayed;
         self.cuts_of_power += other.cuts_of_power;
+        self.lives_cut_at_every_sync += other.lives_cut_at_every_sync;
+        self.cuts_at_syncs += other.cuts_at_syncs;
     }
 }

@@ -506,7 +506,7 @@ async fn a_copy_of_the_golden_blocks_is_read() {
         inputs.push(open(&store, golden_id(number)).await);
     }
     let written = copy_groups(&store, id, &inputs, &[]).await;
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_FORMAT_GOLDEN").is_some() {
         std::fs::create_dir_all(&folder).unwrap();
         for file in written.files {
             let path = Path::from("blocks").join(id.to_string()).join(&*file.name);
