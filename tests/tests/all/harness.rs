@@ -1,6 +1,7 @@
 //! What the tests over real processes stand on: the binary, its ports and folders, and other
 //! languages' packages, all under the target folder.
 
+pub(crate) mod blocks;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod packages;
@@ -45,12 +46,21 @@ pub(crate) fn binary() -> &'static Path {
 }
 
 /// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].
-pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    eventually_within(PATIENCE, what, attempt)
+}
+
+/// The same for what takes longer.
+pub(crate) fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(reason) if start.elapsed() > PATIENCE => panic!("{what}: {reason}"),
+            Err(reason) if start.elapsed() > patience => panic!("{what}: {reason}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

@@ -1,5 +1,7 @@
 //! Official exporters and auto-instrumentation of Python against the real server.
 
+mod live_blocks;
+
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
