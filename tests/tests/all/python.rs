@@ -1,5 +1,6 @@
 //! Official exporters and auto-instrumentation of Python against the real server.
 
+mod guide;
 mod live_blocks;
 
 use std::net::TcpListener;
