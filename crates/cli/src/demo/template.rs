@@ -27,9 +27,9 @@ pub(crate) struct Template {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rare {
     No,
-    /// One of a thousand coupons, on one in two thousand.
+    /// One of sixty coupons, on one in twenty.
     Coupon,
-    /// One of three hundred keys, on one in five hundred.
+    /// One of three hundred keys, on one in twenty-five.
     Note,
 }
 

@@ -118,12 +118,12 @@ impl Renderer {
     fn rare(&mut self, out: &mut Vec<u8>, rare: Rare, random: &mut Random) {
         match rare {
             Rare::No => {}
-            Rare::Coupon if random.below(2_000) == 0 => {
-                let number = random.below(1_000);
+            Rare::Coupon if random.below(20) == 0 => {
+                let number = random.below(60);
                 let coupon = self.format(format_args!("WELCOME-{number:03}"));
                 put_attribute(out, 9, "shop.coupon", Scalar::Text(coupon));
             }
-            Rare::Note if random.below(500) == 0 => {
+            Rare::Note if random.below(25) == 0 => {
                 let number = random.below(300);
                 let key = format!("debug.note.{number:03}");
                 put_attribute(out, 9, &key, Scalar::Text("left by an experiment"));
