@@ -22,9 +22,6 @@ pub const RESOURCE_COLUMNS_MAX: usize = 200;
 pub const PROMOTED_KEY_BYTES_MAX: usize = 128;
 /// One owner in so many must have a key for it to be promoted.
 pub const PROMOTED_ONE_IN: u64 = 200;
-/// Spans after which a group ends at the next trace boundary. At 36 bytes a span a group is 7 MB,
-/// and its predicate columns are decoded in milliseconds.
-pub const GROUP_SPANS: usize = 200_000;
 /// Bytes of a data page before compression.
 pub const PAGE_BYTES: usize = 32 << 10;
 /// Keys listed in meta.json.
