@@ -79,6 +79,9 @@ pub(super) async fn read_rest_rows(
         .await?;
     let (levels, texts) = (Texts::of(&batch, "level")?, Texts::of(&batch, "key")?);
     let rows = named(&batch, "row")?.as_primitive::<Int32Type>();
+    // A sender may have made each key up: a list would be searched once for each of its keys.
+    let by_name = keys.iter().map(|key| ((key.0, &*key.1), key));
+    let wanted: HashMap<(Owner, &str), &(Owner, Arc<str>), FixedState> = by_name.collect();
     let mut rest = Rest::default();
     let mut kept = Vec::new();
     let mut last: Option<(Owner, Arc<str>)> = None;
@@ -96,10 +99,10 @@ pub(super) async fn read_rest_rows(
             .as_ref()
             .is_none_or(|(level, name)| *level != owner || &**name != key)
         {
-            let found = keys
-                .iter()
-                .find(|(level, name)| *level == owner && &**name == key);
-            let Some(found) = found else { continue };
+            let Some(found) = wanted.get(&(owner, key)) else {
+                continue;
+            };
+            let found = (*found).clone();
             rest.cursors.insert(
                 found.clone(),
                 Cursor {
@@ -107,7 +110,7 @@ pub(super) async fn read_rest_rows(
                     to: kept.len(),
                 },
             );
-            last = Some(found.clone());
+            last = Some(found);
         }
         kept.push(place);
         rest.rows.push(row);
