@@ -130,8 +130,7 @@ pub struct LeafBatch {
     pub bits: Vec<BooleanBuffer>,
     /// For runs of `spans`: start of the trace as far as this source knows it.
     pub traces: Vec<LeafTrace>,
-    /// Traces with a match that may have spans in other sources; each comes in a batch before or with
-    /// the last of its rows. What `spans` and `bits` say of them is of the fragment in this source
+    /// The traces of this batch that may have spans in other sources. What `spans` and `bits` say of them is of the fragment in this source
     /// alone. None where [`LeafQuery::only`] is set.
     pub shared: Vec<TraceId>,
     /// No trace that this stream has still to deliver starts later. `None` after the last batch.

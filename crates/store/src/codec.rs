@@ -62,7 +62,7 @@ pub struct Rows<'a> {
 
 /// Writes one block, group by group, the oldest first.
 pub trait BlockWriter: Send {
-    /// Whole traces only; no trace may come in two groups.
+    /// Whole traces only; a trace that comes in two groups must be named as split.
     fn group<'a>(&'a mut self, rows: Rows<'a>) -> BoxFuture<'a, StoreResult<()>>;
 
     /// Which of some groups of the inputs the block can take as they are. Asked before the first

@@ -159,7 +159,7 @@ fn asks_of_trace(plan: &Plan) -> bool {
     asks
 }
 
-/// The traces of a source that may lie in one of the others too, or in another part of it.
+/// The traces of a source that may lie in one of the others too.
 fn shared_with(own: &SharedIds, others: &[&SharedIds]) -> TraceSet {
     let any_all = others.iter().any(|other| other.is_all());
     let of_others = || others.iter().filter_map(|other| other.iter()).flatten();
@@ -172,7 +172,6 @@ fn shared_with(own: &SharedIds, others: &[&SharedIds]) -> TraceSet {
         }
         _ => of_others().filter(|id| own.contains(*id)).collect(),
     };
-    ids.extend_from_slice(own.split());
     ids.sort_unstable();
     ids.dedup();
     TraceSet::Ids(ids.into())
@@ -241,7 +240,17 @@ impl Search<'_> {
                     let others =
                         others.filter(|(other, (_, (is_in, _)))| *is_in && *other != index);
                     let others: Vec<&SharedIds> = others.map(|(_, (ids, _))| &**ids).collect();
-                    shared_with(own, &others)
+                    match (shared_with(own, &others), is_in) {
+                        // Its other parts may lie outside of the window.
+                        (TraceSet::Ids(ids), true) if !own.split().is_empty() => {
+                            let mut ids = ids.to_vec();
+                            ids.extend_from_slice(own.split());
+                            ids.sort_unstable();
+                            ids.dedup();
+                            TraceSet::Ids(ids.into())
+                        }
+                        (also, _) => also,
+                    }
                 }
                 _ => TraceSet::none(),
             };
@@ -328,6 +337,11 @@ impl Search<'_> {
                 }
                 // Whether a fragment without a match starts in the window is not known yet.
                 let in_window = self.shared.get(&id).is_some_and(|known| known.in_window);
+                let is_huge = row.n_spans > self.trace_spans_max as u64;
+                if !in_window && is_huge && row.end_unix_nano < self.window.start {
+                    // Would be answered without being read.
+                    continue;
+                }
                 let standing = self.question.standing(is_exact && in_window);
                 self.candidates.insert(row.start_unix_nano, id, standing);
             }

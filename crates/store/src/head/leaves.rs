@@ -15,7 +15,7 @@ use crate::scan::{Selection, evaluate, leaf_batch, union};
 use crate::table::RowAddress;
 
 /// Rows of one answer batch, more or less: a trace is never cut.
-const ANSWER_SPANS: usize = 1 << 14;
+const ANSWER_SPANS: usize = if cfg!(test) { 64 } else { 1 << 14 };
 
 /// A span with at least one bit.
 #[derive(Clone, Copy)]
@@ -78,11 +78,10 @@ impl GenerationSnapshot {
             bits.push(per_filter);
         }
         let indexes = rank(&mut matched, table);
-        let shared = indexes.iter().filter(|index| candidates.is_shared(**index));
-        let shared = shared.filter_map(|index| table.id.get(*index as usize).copied());
-        let shared = shared.collect();
+        let shared = indexes.iter().map(|index| candidates.is_shared(*index));
+        let shared: Vec<bool> = shared.collect();
         let order = runs(&indexes, &matched, table, &candidates.in_window);
-        self.answer(query, &order, &matched, &bits, shared)
+        self.answer(query, &order, &matched, &bits, &shared)
     }
 
     /// The named traces, all of their spans.
@@ -156,18 +155,18 @@ impl GenerationSnapshot {
         }
     }
 
-    /// Batches of whole traces in order.
+    /// Batches of whole traces in order; `shared` says of each trace whether it may lie elsewhere too.
     fn answer(
         &self,
         query: &LeafQuery,
         order: &[LeafTrace],
         matched: &[Matched],
         bits: &[Vec<BooleanBuffer>],
-        shared: Vec<TraceId>,
+        shared: &[bool],
     ) -> SourceResult<Vec<LeafBatch>> {
         let mut answers = Vec::new();
-        let mut shared = Some(shared);
         let mut rest = order;
+        let mut shared = shared.iter();
         loop {
             let n_traces = rest
                 .iter()
@@ -190,6 +189,9 @@ impl GenerationSnapshot {
                     ..*trace
                 })
                 .collect();
+            let of_batch = now.iter().zip(shared.by_ref());
+            let ids = of_batch.filter(|(_, is_shared)| **is_shared);
+            let ids = ids.map(|(trace, _)| trace.trace_id).collect();
             let of_filter = |filter: usize| {
                 BooleanBuffer::collect_bool(rows.len(), |i| bit(rows, bits, i, filter))
             };
@@ -198,7 +200,7 @@ impl GenerationSnapshot {
                 rows.len(),
                 (0..query.filters.len()).map(of_filter).collect(),
                 traces,
-                shared.take().unwrap_or_default(),
+                ids,
                 later.first().map(|trace| trace.start_unix_nano),
             )
             .map_err(|error| self.damaged_by(&error.to_string()))?;

@@ -154,6 +154,13 @@ fn answer_of(batches: &[LeafBatch], starts: &HashMap<TraceId, u64>) -> Answer {
     let mut shared = HashSet::new();
     let mut last: Option<(std::cmp::Reverse<u64>, TraceId)> = None;
     for (i, batch) in batches.iter().enumerate() {
+        let of_batch = |id: &TraceId| batch.traces.iter().any(|run| run.trace_id == *id);
+        assert!(
+            batch.shared.iter().all(of_batch),
+            "ids come with their rows"
+        );
+        let ids = batch.traces.iter().map(|run| run.trace_id);
+        assert!(ids.into_iter().all(|id| !shared.contains(&id)));
         shared.extend(batch.shared.iter().copied());
         let trace_ids = batch.spans.column(0).as_fixed_size_binary();
         let span_ids = batch.spans.column(1).as_fixed_size_binary();
