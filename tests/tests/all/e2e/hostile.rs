@@ -1,16 +1,17 @@
 //! The list of hostile input of the design, sent to the real binary: what it answers, what that
 //! cost, and that it serves everybody else as before afterwards.
 //!
-//! Answers and memory are asserted, processor time is printed: the bars of the design (100 ms, 32
-//! MB) hold for a release build on a quiet machine. What a request leaves in the head is memory too,
-//! within the budget of the head; those cases have a bound of their own.
+//! Answers, memory and processor time are asserted, the last two with a factor on the bars of the
+//! design (100 ms, 32 MB), because this is a debug build and each case serves an honest sender and a
+//! few workers too. What a request leaves in the head is memory too, within the budget of the head; those
+//! cases have a bound of their own.
 
 mod bodies;
+mod merged;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use serde_json::Value;
 use tracewell_model::TraceId;
 
 use super::find;
@@ -22,10 +23,34 @@ use bodies::{SpanBody, attribute, nested, nested_json, request};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-/// For what is refused or small. The bar is 32 MiB; the allocator rounds up and keeps what it freed.
-const CHEAP_KIB: u64 = 64 << 10;
+/// What a case may use.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    kib: u64,
+    cpu_ms: u64,
+}
+
+/// For what is refused or small: 32 MiB and 100 ms are the bars. The allocator rounds up and keeps what
+/// it freed, and this is a debug build.
+const CHEAP: Bound = Bound {
+    kib: 48 << 10,
+    cpu_ms: 1_000,
+};
+/// Several of those at once.
+const CHEAP_TOGETHER: Bound = Bound {
+    kib: 2 * CHEAP.kib,
+    ..CHEAP
+};
+/// For clients that are waited for: the server works for others in that minute.
+const SLOW: Bound = Bound {
+    cpu_ms: u64::MAX,
+    ..CHEAP
+};
 /// For what is kept: `limits.memory_bytes`, and a quarter for the answer that is made of it.
-const KEPT_KIB: u64 = (256 + 64) << 10;
+const KEPT: Bound = Bound {
+    kib: (256 + 64) << 10,
+    cpu_ms: u64::MAX,
+};
 
 /// A server, and what was measured of it.
 struct Bench {
@@ -62,7 +87,7 @@ impl Bench {
     }
 
     /// Runs a case, whose answer it returns, and checks that the server serves others after it.
-    fn case(&mut self, case: &'static str, bound_kib: u64, run: impl FnOnce(&mut Self) -> String) {
+    fn case(&mut self, case: &'static str, bound: Bound, run: impl FnOnce(&mut Self) -> String) {
         let before = self.measure();
         let answer = run(self);
         let after = process::usage(self.server.pid());
@@ -73,11 +98,8 @@ impl Bench {
             peak_kib: after.peak_kib.saturating_sub(before.resident_kib),
         };
         println!("{row}");
-        assert!(
-            row.peak_kib <= bound_kib,
-            "{case} took {} KiB, {bound_kib} are allowed",
-            row.peak_kib
-        );
+        let is_within = row.peak_kib <= bound.kib && row.cpu_ms <= bound.cpu_ms;
+        assert!(is_within, "{row}: {bound:?} is allowed");
         self.rows.push(row);
         self.serves_others();
     }
@@ -183,7 +205,6 @@ fn hostile_bodies_are_answered_and_cost_little() {
 fn hostile_traces_are_kept_and_cost_their_share() {
     let mut bench = Bench::new();
     odd_traces(&mut bench);
-    many_entities(&mut bench);
     bench.report();
     assert!(bench.server.stop().success());
 }
@@ -200,16 +221,16 @@ fn hostile_clients_and_queries_hold_nobody_up() {
 fn bombs(bench: &mut Bench) {
     let gzip = bodies::gzip_bomb(200 << 20);
     assert!(gzip.len() < 256 << 10, "a thousand to one: {}", gzip.len());
-    bench.case("gzip bomb, 200 MiB in 0.2", CHEAP_KIB, |bench| {
+    bench.case("gzip bomb, 200 MiB in 0.2", CHEAP, |bench| {
         let limit = "limits.request_decoded_bytes_max";
         refused(&bench.send_encoded("gzip", &gzip), 413, limit)
     });
     let zstd = bodies::zstd_bomb(1 << 30);
-    bench.case("zstd bomb, 1 GiB", CHEAP_KIB, |bench| {
+    bench.case("zstd bomb, 1 GiB", CHEAP, |bench| {
         let limit = "limits.request_decoded_bytes_max";
         refused(&bench.send_encoded("zstd", &zstd), 413, limit)
     });
-    bench.case("ten zstd bombs at once", 2 * CHEAP_KIB, |bench| {
+    bench.case("ten zstd bombs at once", CHEAP_TOGETHER, |bench| {
         let statuses: Vec<u16> = std::thread::scope(|scope| {
             let senders: Vec<_> = (0..10)
                 .map(|_| scope.spawn(|| bench.send_encoded("zstd", &zstd).status))
@@ -226,7 +247,7 @@ fn bombs(bench: &mut Bench) {
 
 fn depths_and_lengths(bench: &mut Bench) {
     const LEVELS: usize = 200_000;
-    bench.case("200,000 levels, protobuf", CHEAP_KIB, |bench| {
+    bench.case("200,000 levels, protobuf", CHEAP, |bench| {
         let id = bench.trace();
         let mut deep = SpanBody::new(id, 2);
         deep.more = nested(LEVELS);
@@ -235,7 +256,7 @@ fn depths_and_lengths(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 1);
         answer
     });
-    bench.case("20,000 levels within the size", CHEAP_KIB, |bench| {
+    bench.case("20,000 levels within the size", CHEAP, |bench| {
         let id = bench.trace();
         let mut deep = SpanBody::new(id, 2);
         deep.more = nested(20_000);
@@ -244,7 +265,7 @@ fn depths_and_lengths(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 1);
         answer
     });
-    bench.case("200,000 levels, JSON", CHEAP_KIB, |bench| {
+    bench.case("200,000 levels, JSON", CHEAP, |bench| {
         let id = bench.trace();
         refused(
             &bench.send(JSON, &nested_json(id, LEVELS)),
@@ -252,18 +273,18 @@ fn depths_and_lengths(bench: &mut Bench) {
             "not OTLP/JSON",
         )
     });
-    bench.case("200,000 open brackets", CHEAP_KIB, |bench| {
+    bench.case("200,000 open brackets", CHEAP, |bench| {
         refused(
             &bench.send(JSON, "[".repeat(LEVELS).as_bytes()),
             400,
             "not OTLP/JSON",
         )
     });
-    bench.case("length prefix of 1 GiB", CHEAP_KIB, |bench| {
+    bench.case("length prefix of 1 GiB", CHEAP, |bench| {
         let body = [0x0a, 0x80, 0x80, 0x80, 0x80, 0x04, 1, 2, 3];
         refused(&bench.send(PROTOBUF, &body), 400, "not OTLP protobuf")
     });
-    bench.case("Content-Length of 1 GiB", CHEAP_KIB, |bench| {
+    bench.case("Content-Length of 1 GiB", CHEAP, |bench| {
         let mut stream = TcpStream::connect(("127.0.0.1", bench.site.otlp_http)).unwrap();
         let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
             content-type: application/x-protobuf\r\ncontent-length: 1073741824\r\n\r\n";
@@ -278,7 +299,7 @@ fn depths_and_lengths(bench: &mut Bench) {
 
 fn many_items(bench: &mut Bench) {
     const MILLION: usize = 1_000_000;
-    bench.case("a million empty attributes", CHEAP_KIB, |bench| {
+    bench.case("a million empty attributes", CHEAP, |bench| {
         let id = bench.trace();
         let mut many = SpanBody::new(id, 2);
         many.more = [0x4a, 0].repeat(MILLION);
@@ -287,7 +308,7 @@ fn many_items(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 1);
         answer
     });
-    bench.case("a million attributes with keys", CHEAP_KIB, |bench| {
+    bench.case("a million attributes with keys", CHEAP, |bench| {
         let id = bench.trace();
         let mut many = SpanBody::new(id, 2);
         for number in 0..MILLION {
@@ -298,7 +319,7 @@ fn many_items(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 1);
         answer
     });
-    bench.case("1,200,000 empty events", CHEAP_KIB, |bench| {
+    bench.case("1,200,000 empty events", CHEAP, |bench| {
         let id = bench.trace();
         let mut many = SpanBody::new(id, 2);
         many.more = [0x5a, 0].repeat(MILLION * 12 / 10);
@@ -307,7 +328,7 @@ fn many_items(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 1);
         answer
     });
-    bench.case("a million empty spans", CHEAP_KIB, |bench| {
+    bench.case("a million empty spans", CHEAP, |bench| {
         let mut body = Vec::new();
         let spans = [0x12, 0].repeat(MILLION);
         for content in [0x12u8, 0x0a] {
@@ -318,7 +339,7 @@ fn many_items(bench: &mut Bench) {
         }
         partial(&bench.send(PROTOBUF, &body), MILLION, "invalid_trace_id")
     });
-    bench.case("a million empty events, kept", KEPT_KIB, |bench| {
+    bench.case("a million empty events, kept", KEPT, |bench| {
         let id = bench.trace();
         let mut many = SpanBody::new(id, 2);
         many.more = [0x5a, 0].repeat(MILLION - 100);
@@ -358,7 +379,7 @@ fn bad_spans(bench: &mut Bench) {
         }),
     ];
     for (case, reason, damage) in damages {
-        bench.case(case, CHEAP_KIB, |bench| {
+        bench.case(case, CHEAP, |bench| {
             let id = bench.trace();
             let mut bad = SpanBody::new(id, 2);
             damage(&mut bad);
@@ -382,7 +403,7 @@ fn odd_traces(bench: &mut Bench) {
         ("a span of 2200", 230 * NANOS_PER_YEAR),
         ("a span at the end of time", u64::MAX),
     ] {
-        bench.case(case, CHEAP_KIB, |bench| {
+        bench.case(case, CHEAP, |bench| {
             let id = bench.trace();
             let mut odd = SpanBody::new(id, 2);
             odd.start_unix_nano = start;
@@ -394,7 +415,7 @@ fn odd_traces(bench: &mut Bench) {
             answer.status.to_string()
         });
     }
-    bench.case("two spans of one id", CHEAP_KIB, |bench| {
+    bench.case("two spans of one id", CHEAP, |bench| {
         let id = bench.trace();
         let mut other = SpanBody::new(id, 1);
         other.name = b"another".to_vec();
@@ -402,7 +423,7 @@ fn odd_traces(bench: &mut Bench) {
         assert_eq!(bench.n_spans(id), 2);
         answer.status.to_string()
     });
-    bench.case("a thousand spans of one id", CHEAP_KIB, |bench| {
+    bench.case("a thousand spans of one id", CHEAP, |bench| {
         let id = bench.trace();
         let spans: Vec<SpanBody> = (0..1_000)
             .map(|number| {
@@ -420,7 +441,7 @@ fn odd_traces(bench: &mut Bench) {
         );
         answer.status.to_string()
     });
-    bench.case("a span that is its own ancestor", CHEAP_KIB, |bench| {
+    bench.case("a span that is its own ancestor", CHEAP, |bench| {
         let id = bench.trace();
         let parents = [(1u64, 1u64), (2, 3), (3, 4), (4, 2)];
         let spans = parents.map(|(span, parent)| {
@@ -438,76 +459,6 @@ fn odd_traces(bench: &mut Bench) {
         let found = bench.query(r#"{ resource.service.name = "hostile" }"#);
         assert_eq!(found.status, 200, "{}", found.text());
         answer.status.to_string()
-    });
-}
-
-fn many_entities(bench: &mut Bench) {
-    bench.case("one trace of 300,000 spans", KEPT_KIB, |bench| {
-        let id = bench.trace();
-        let mut refusals = 0;
-        for number in 0..30u64 {
-            let spans: Vec<SpanBody> = (0..10_000)
-                .map(|span| SpanBody::new(id, number * 10_000 + span + 1))
-                .collect();
-            refusals += send_until_kept(bench, &request(&spans));
-        }
-        let answer = bench.server.get(&format!("/api/v2/traces/{id}"));
-        let body = answer.json();
-        let n = load::n_spans(&body["trace"]["resourceSpans"]);
-        assert!((1..=100_000).contains(&n), "{n} spans");
-        let status = body["status"].clone();
-        assert_eq!(status, Value::from("PARTIAL"), "{}", body["message"]);
-        format!("200, {refusals} times 429 first; by id {n} spans, {status}")
-    });
-    bench.case(
-        "a new resource in each of 2,000 requests",
-        KEPT_KIB,
-        |bench| {
-            let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
-            for number in 0..2_000u64 {
-                let id = bench.trace();
-                let service = format!("service {number}");
-                let body = bodies::request_of(&service, &[SpanBody::new(id, 1)]);
-                *statuses
-                    .entry(bench.send(PROTOBUF, &body).status)
-                    .or_default() += 1;
-            }
-            assert!(
-                statuses.keys().all(|s| [200, 429].contains(s)),
-                "{statuses:?}"
-            );
-            format!("{statuses:?}")
-        },
-    );
-    bench.case("100,000 attribute keys", KEPT_KIB, |bench| {
-        let id = bench.trace();
-        let mut refusals = 0;
-        let mut number = 0u64;
-        for _ in 0..10 {
-            let spans: Vec<SpanBody> = (0..10)
-                .map(|_| {
-                    let mut span = SpanBody::new(id, number + 1);
-                    for _ in 0..1_000 {
-                        span.more
-                            .extend(attribute(9, &format!("key {number}"), "v"));
-                        number += 1;
-                    }
-                    span
-                })
-                .collect();
-            refusals += send_until_kept(bench, &request(&spans));
-        }
-        let tags = bench.server.get("/api/v2/search/tags?scope=span");
-        assert_eq!(tags.status, 200, "{}", tags.text());
-        let found = bench.query(r#"{ span."key 77777" = "v" }"#);
-        assert_eq!(found.status, 200, "{}", found.text());
-        let matched = &found.json()["traces"][0]["spanSets"][0]["matched"];
-        assert_eq!(*matched, 1, "{}", found.text());
-        assert_eq!(bench.server.get("/flush").status / 100, 2);
-        format!(
-            "200, {refusals} times 429 first; tags {} bytes",
-            tags.body.len()
-        )
     });
 }
 
@@ -541,7 +492,7 @@ fn slow_clients(bench: &mut Bench) {
         ("300 clients that stop in the head", 40),
         ("300 clients that stop in the body", message.len() - 5),
     ] {
-        bench.case(case, CHEAP_KIB, |bench| {
+        bench.case(case, SLOW, |bench| {
             let clients: Vec<TcpStream> = (0..300)
                 .map(|_| {
                     let mut stream =
@@ -579,7 +530,7 @@ fn queries(bench: &mut Bench) {
     span.more = attribute(9, "url.path", &"ab".repeat(100_000));
     assert_eq!(bench.send(PROTOBUF, &request(&[span])).status, 200);
     assert_eq!(bench.n_spans(id), 1);
-    bench.case("TraceQL of 1 MB", CHEAP_KIB, |bench| {
+    bench.case("TraceQL of 1 MB", CHEAP, |bench| {
         let query = format!("{{ name = \"{}\" }}", "x".repeat(1 << 20));
         let answer = bench.query(&query);
         assert!((400..500).contains(&answer.status), "{}", answer.status);
@@ -594,7 +545,7 @@ fn queries(bench: &mut Bench) {
         ("TraceQL of 9,000 parentheses", deep),
         ("TraceQL of 20,000 negations", nots),
     ] {
-        bench.case(case, CHEAP_KIB, |bench| {
+        bench.case(case, CHEAP, |bench| {
             let answer = bench.query(&query);
             assert!([200, 400].contains(&answer.status), "{}", answer.text());
             let text: String = answer.text().chars().take(80).collect();
@@ -612,7 +563,7 @@ fn queries(bench: &mut Bench) {
         (r"regex (\\w{1,500}){500}", r"(\\w{1,500}){500}", [400, 400]),
         ("regex of 2,000 levels", &"(".repeat(2_000), [400, 400]),
     ] {
-        bench.case(case, CHEAP_KIB, |bench| {
+        bench.case(case, CHEAP, |bench| {
             let query = format!(r#"{{ name =~ "{regex}" || span.url.path =~ "{regex}" }}"#);
             let answer = bench.query(&query);
             assert!(statuses.contains(&answer.status), "{}", answer.text());
