@@ -124,7 +124,7 @@ async fn read(files: &[Vec<u8>]) {
             .await
             .expect("memory takes it");
     }
-    let Ok(reader) = BlockReader::open(store, &root, ID, None).await else {
+    let Ok(reader) = BlockReader::open(store, &root, ID, Arc::default()).await else {
         return;
     };
     let _ = reader.load_filters().await;

@@ -39,7 +39,7 @@ pub(crate) fn run(command: &BlockCommand) -> Result<ExitCode> {
 async fn open(place: &Place) -> BlockResult<BlockReader> {
     let objects = DiskObjects::for_reading(Arc::new(LocalDisk), &place.parent);
     let objects: Arc<dyn ObjectStore> = Arc::new(objects);
-    BlockReader::open(objects, &ObjectPath::default(), place.id, None).await
+    BlockReader::open(objects, &ObjectPath::default(), place.id, Arc::default()).await
 }
 
 async fn inspect(place: &Place, arguments: &BlockPath) -> Result<ExitCode> {

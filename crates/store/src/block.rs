@@ -23,6 +23,7 @@ mod hybrid;
 pub mod inspect;
 pub mod keys;
 mod leaves;
+mod lists;
 pub mod meta;
 mod page;
 mod prune;

@@ -103,6 +103,10 @@ pub trait BlockReader: SpanSource {
     /// False only if no tenant's trace of this id lies in the block.
     fn may_contain_of_any(&self, id: TraceId) -> bool;
 
+    /// Gives back what is kept of its trace ids: the block is so old that no span that arrives is
+    /// taken for one of its traces.
+    fn grow_old(&self) {}
+
     /// The ids of its traces, where they are at hand: of first blocks.
     fn trace_ids(&self) -> Option<&[TraceId]> {
         None

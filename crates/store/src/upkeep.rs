@@ -5,6 +5,7 @@
 //! [`crate::retention`]).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::TryStreamExt;
@@ -17,6 +18,7 @@ use crate::disk::DiskSpace;
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockId, Change};
 use crate::metrics::StoreMetrics;
+use crate::snapshot::{LiveBlock, TRACE_HORIZON_NANO};
 use crate::store::Store;
 
 /// Objects that nobody names are deleted when they are this old.
@@ -29,6 +31,7 @@ impl Store {
     pub async fn upkeep(&self) -> StoreResult<()> {
         self.check_space();
         let retained = self.retain().await;
+        self.let_old_blocks_rest();
         let settled = self.settle(false).await;
         let deleted = self.delete_retired().await;
         if retained.is_err() || deleted.is_err() {
@@ -37,6 +40,17 @@ impl Store {
         let swept = self.sweep_if_due().await;
         self.expire_log().await;
         retained.and(settled).and(deleted).and(swept)
+    }
+
+    /// Blocks beyond the trace horizon keep nothing in memory that only new spans ask for.
+    fn let_old_blocks_rest(&self) {
+        let now = self.believed_now();
+        let blocks = self.core.blocks.load();
+        let is_old = |block: &&Arc<LiveBlock>| {
+            now.saturating_sub(block.entry.arrival.1) > TRACE_HORIZON_NANO
+        };
+        let old = blocks.live.iter().filter(is_old);
+        old.for_each(|block| block.reader.grow_old());
     }
 
     /// Looks at the free space of the volume and says whether ingest may go on.

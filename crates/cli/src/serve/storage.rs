@@ -53,7 +53,7 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     let objects: Arc<dyn ObjectStore> = Arc::new(objects);
     let cache = Arc::new(BlockCache::new(config.limits.cache_bytes()));
     let format: Arc<dyn BlockFormat> = Arc::new(ParquetFormat {
-        cache: Some(Arc::clone(&cache)),
+        cache: Arc::clone(&cache),
     });
     let random = SmallRng::try_from_os_rng()
         .context("asking the system for random numbers")?

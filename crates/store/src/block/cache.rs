@@ -1,7 +1,8 @@
 //! What reads of blocks keep in memory, bounded by bytes.
 //!
 //! Files of blocks never change, so an entry is right for as long as it is kept. Kept is what is
-//! small and asked for again: dictionaries, filters, the trace rows of a group, single pages. Whole
+//! small and asked for again: footers, checksums and the small tables, without which nothing of a
+//! block can be read, then dictionaries, filters, the trace rows of a group, single pages. Whole
 //! columns are not: a scan of all blocks would push everything else out.
 //!
 //! When it is full, some entries are drawn by chance and the one that was used least goes. So a scan
@@ -20,8 +21,8 @@ use parking_lot::Mutex;
 const N_DRAWN: u64 = 5;
 /// Uses that are counted of an entry.
 const USES_MAX: u8 = 15;
-/// An entry larger than this part of the cache is not kept.
-const SHARE_MAX: u64 = 16;
+/// Bytes of a cache that nobody sized.
+const BYTES: u64 = 32 << 20;
 /// What an entry costs beside its value: key, slot and allocation.
 const ENTRY_BYTES: u64 = 96;
 
@@ -41,6 +42,10 @@ pub(super) enum Part {
     Dictionary,
     /// The trace rows of a group.
     Traces,
+    Footer,
+    Checksums,
+    /// The distinct resources, scopes or shapes of a block.
+    Entries,
 }
 
 /// Something that is kept; who put it knows the type.
@@ -80,7 +85,26 @@ struct Entry {
     uses: u8,
 }
 
+// === impl Part ===
+
+impl Part {
+    /// An entry larger than one in so many of the cache is not kept. What every read needs is kept
+    /// while there is room for it at all.
+    fn share_max(self) -> u64 {
+        match self {
+            Self::Bytes | Self::Dictionary | Self::Traces => 16,
+            Self::Footer | Self::Checksums | Self::Entries => 2,
+        }
+    }
+}
+
 // === impl BlockCache ===
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        Self::new(BYTES)
+    }
+}
 
 impl BlockCache {
     pub fn new(bytes_max: u64) -> Self {
@@ -115,7 +139,7 @@ impl BlockCache {
 
     pub(super) fn put(&self, key: CacheKey, value: Kept, bytes: u64) {
         let bytes = bytes + ENTRY_BYTES;
-        if bytes <= self.bytes_max / SHARE_MAX {
+        if bytes <= self.bytes_max / key.part.share_max() {
             self.inner.lock().put(key, value, bytes, self.bytes_max);
         }
     }

@@ -25,6 +25,11 @@ impl Segments {
         self.ends.last().copied().unwrap_or(0)
     }
 
+    /// Bytes that this holds in memory.
+    pub(super) fn n_bytes(&self) -> u64 {
+        (self.ends.capacity() * size_of::<u64>() + self.sums.capacity() * size_of::<u32>()) as u64
+    }
+
     /// Adds the segments of bytes that follow what is covered, cut at `boundaries` (file offsets,
     /// in any order; those outside are ignored).
     pub(super) fn extend(&mut self, bytes: &[u8], boundaries: &mut Vec<u64>) {
@@ -168,9 +173,13 @@ pub(super) fn decode_checksums(bytes: &[u8]) -> BlockResult<Vec<(String, Segment
         let name = String::from_utf8_lossy(reader.take(len)?).into_owned();
         let file_bytes = u64::from_le_bytes(reader.array()?);
         let n_segments = reader.u32()? as usize;
-        let mut segments = Segments::default();
+        let entries = reader.take(n_segments.saturating_mul(8))?;
+        let mut segments = Segments {
+            ends: Vec::with_capacity(n_segments),
+            sums: Vec::with_capacity(n_segments),
+        };
         let mut end = 0u64;
-        for entry in reader.take(n_segments.saturating_mul(8))?.chunks_exact(8) {
+        for entry in entries.chunks_exact(8) {
             let mut entry = Reader {
                 rest: entry,
                 file: CHECKSUMS_FILE,

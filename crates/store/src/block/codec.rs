@@ -37,7 +37,7 @@ use crate::table::{DictionaryBuilder, SpanTable};
 /// The block format of docs/format/block.md.
 #[derive(Debug, Default)]
 pub struct ParquetFormat {
-    pub cache: Option<Arc<BlockCache>>,
+    pub cache: Arc<BlockCache>,
 }
 
 struct OneBlock {
@@ -87,7 +87,7 @@ impl BlockFormat for ParquetFormat {
             check_files(objects, &folder, entry).await?;
             let failed = failed(entry.id);
             let root = parent(&folder);
-            let cache = self.cache.clone();
+            let cache = Arc::clone(&self.cache);
             let reader = Reader::open(Arc::clone(objects), &root, entry.id, cache);
             let reader = Arc::new(reader.await.map_err(&failed)?);
             if reader.meta().spans != entry.spans {
@@ -273,6 +273,10 @@ impl BlockReader for OpenBlock {
 
     fn trace_ids(&self) -> Option<&[TraceId]> {
         self.ids.as_deref()
+    }
+
+    fn grow_old(&self) {
+        self.source.reader().forget_filters();
     }
 
     fn n_groups(&self) -> usize {

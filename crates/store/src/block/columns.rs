@@ -67,9 +67,9 @@ impl<'a> GroupColumns<'a> {
             group,
             n_spans: reader.group(group)?.spans as usize,
             traces: OnceCell::new(),
-            shapes: Arc::clone(reader.shapes(ctx).await?),
-            resources: Arc::clone(reader.resources(ctx).await?),
-            scopes: Arc::clone(reader.scopes(ctx).await?),
+            shapes: reader.shapes(ctx).await?,
+            resources: reader.resources(ctx).await?,
+            scopes: reader.scopes(ctx).await?,
             ctx,
         })
     }
@@ -466,7 +466,8 @@ impl<'a> GroupColumns<'a> {
             }
             None => 0,
         };
-        let owners = [(owner, (0..n_owners as u32).collect::<Vec<u32>>())];
+        let numbers: Vec<u32> = (0..n_owners as u32).collect();
+        let owners = [(owner, numbers.as_slice())];
         let keys = [(owner, Arc::clone(key))];
         let mut dictionary = DictionaryBuilder::new();
         let rest = read_rest_rows(

@@ -241,8 +241,9 @@ impl BlockReader {
                 .collect())
         };
         let hashes = named_by("resource")?;
-        let entries = self.resources(ctx).await?.iter();
+        let entries = self.resources(ctx).await?;
         copy.resources = entries
+            .iter()
             .filter(|entry| hashes.contains(&entry.hash))
             .cloned()
             .collect();
@@ -250,8 +251,9 @@ impl BlockReader {
             return Err(unlisted("resource"));
         }
         let hashes = named_by("scope")?;
-        let entries = self.scopes(ctx).await?.iter();
+        let entries = self.scopes(ctx).await?;
         copy.scopes = entries
+            .iter()
             .filter(|entry| hashes.contains(&entry.hash))
             .cloned()
             .collect();

@@ -7,12 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use parquet::arrow::arrow_reader::RowSelection;
+use arrow_array::types::{Int32Type, Int64Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, RecordBatch};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use tracewell_model::source::QueryContext;
 use tracewell_model::value::AttributeType;
@@ -21,39 +17,18 @@ use tracewell_model::{ContentHash, SpanId, TenantId, TraceId};
 use super::arrays::{Texts, named};
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
-use super::read::{BlockReader, GroupTraces, Shapes, id8, id16};
-use super::rest::{Rest, read_rest_rows};
+use super::lists::{Level, Lists, OwnerShapes, codes};
+use super::read::{BlockReader, GroupTraces, id8, id16};
 use super::rows::{consecutive, numbers_selected, page_has};
 use super::schema::{Owner, PromotedKey, Table};
-use super::value::message_of_strings;
-use crate::table::{
-    AttributeRows, DictionaryBuilder, Interner, STATUS_ABSENT, SpanTable, StringCode,
-};
+use crate::table::{DictionaryBuilder, Runs, STATUS_ABSENT, SpanTable, StringCode};
 
-/// Which owners an item of a side table belongs to: the numbers of the rows that were read.
+/// The rows of a side table that were read.
 struct Items {
-    batch: RecordBatch,
-    /// Number of each within its group.
-    numbers: Vec<u32>,
-    /// Row of the span.
+    level: Level,
+    /// Row of the span of each.
     rows: Vec<u32>,
-}
-
-/// How the list of one shape is read.
-struct Recipe {
-    steps: Vec<Step>,
-}
-
-struct Step {
-    key: StringCode,
-    value_type: AttributeType,
-    from: Source,
-}
-
-enum Source {
-    Nothing,
-    Column(usize),
-    Rest(Arc<str>),
+    batch: RecordBatch,
 }
 
 /// The number of a tenant that a block names.
@@ -65,33 +40,6 @@ fn tenant_number(dictionary: &mut DictionaryBuilder, name: &str) -> BlockResult<
         seen: u64::from(u16::MAX) + 1,
         max: u64::from(u16::MAX),
     })
-}
-
-/// The codes of a column's texts, that of the empty string where there is none.
-fn codes(strings: &mut Interner, texts: &Texts, n: usize) -> Vec<StringCode> {
-    let empty = strings.intern(b"");
-    match texts {
-        Texts::Codes(keys, values) => {
-            // Of a dictionary a few rows use a few entries.
-            let mut codes: Vec<Option<StringCode>> = vec![None; values.len()];
-            let mut code =
-                |key: i32| {
-                    let code = codes.get_mut(key as usize)?;
-                    Some(*code.get_or_insert_with(|| {
-                        strings.intern(values.value(key as usize).as_bytes())
-                    }))
-                };
-            keys.iter()
-                .map(|key| key.and_then(&mut code).unwrap_or(empty))
-                .collect()
-        }
-        Texts::Plain(_) => (0..n)
-            .map(|row| match texts.get(row) {
-                Some(text) => strings.intern(text.as_bytes()),
-                None => empty,
-            })
-            .collect(),
-    }
 }
 
 // === impl BlockReader ===
@@ -107,7 +55,7 @@ impl BlockReader {
         ctx: &QueryContext,
     ) -> BlockResult<SpanTable> {
         let traces = self.traces_of(group, ctx).await?;
-        let shapes = Arc::clone(self.shapes(ctx).await?);
+        let shapes = self.shapes(ctx).await?;
         for entry in self.resources(ctx).await?.iter() {
             dictionary.resource(entry);
         }
@@ -143,61 +91,41 @@ impl BlockReader {
         }
         let mut table = SpanTable::default();
         fixed_columns(&spans, &traces, &wanted, dictionary, &mut table)?;
+        let shapes_of_spans = OwnerShapes::of(&spans)?;
+        drop(spans);
         let of = only.map(|_| rows.as_slice());
-        let events = self.items(group, Table::Events, of, ctx).await?;
-        let links = self.items(group, Table::Links, of, ctx).await?;
-        let mut lists = Lists {
-            reader: self,
-            group,
-            shapes: &shapes,
-            ctx,
-            rest: Rest::default(),
-        };
-        lists
-            .read_rest(&spans, &rows, &events, &links, dictionary)
-            .await?;
-        table.spans.attributes = lists
-            .lists(
-                Owner::Span,
-                &spans,
-                &rows,
-                select(),
-                dictionary,
-                &mut table.attributes,
-            )
-            .await?;
-        if let Some(items) = &events {
-            let select = only.map(|_| numbers_selected(&items.numbers));
-            let runs = lists
-                .lists(
-                    Owner::Event,
-                    &items.batch,
-                    &items.numbers,
-                    select,
-                    dictionary,
-                    &mut table.attributes,
-                )
-                .await?;
-            table.events.attributes = runs;
-            event_columns(items, dictionary, &mut table)?;
-        }
-        if let Some(items) = &links {
-            let select = only.map(|_| numbers_selected(&items.numbers));
-            let runs = lists
-                .lists(
-                    Owner::Link,
-                    &items.batch,
-                    &items.numbers,
-                    select,
-                    dictionary,
-                    &mut table.attributes,
-                )
-                .await?;
-            table.links.attributes = runs;
-            link_columns(items, dictionary, &mut table)?;
-        }
+        let events = self.items(group, Owner::Event, of, ctx).await?;
+        let links = self.items(group, Owner::Link, of, ctx).await?;
         table.spans.events = runs_of(&rows, events.as_ref());
         table.spans.links = runs_of(&rows, links.as_ref());
+        let mut levels = vec![Level {
+            owner: Owner::Span,
+            shapes: shapes_of_spans,
+            numbers: rows,
+        }];
+        if let Some(items) = events {
+            event_columns(&items.batch, dictionary, &mut table)?;
+            levels.push(items.level);
+        }
+        if let Some(items) = links {
+            link_columns(&items.batch, dictionary, &mut table)?;
+            levels.push(items.level);
+        }
+        let mut lists = Lists::new(self, group, &shapes, ctx);
+        lists.read_rest(&levels, dictionary).await?;
+        for level in &levels {
+            let select = only.map(|_| match level.owner {
+                Owner::Span => selection(&ranges, n_spans),
+                Owner::Event | Owner::Link => numbers_selected(&level.numbers),
+            });
+            let out = &mut table.attributes;
+            let runs = lists.lists(level, select, dictionary, out).await?;
+            match level.owner {
+                Owner::Span => table.spans.attributes = runs,
+                Owner::Event => table.events.attributes = runs,
+                Owner::Link => table.links.attributes = runs,
+            }
+        }
         Ok(table)
     }
 
@@ -205,10 +133,11 @@ impl BlockReader {
     async fn items(
         &self,
         group: usize,
-        table: Table,
+        owner: Owner,
         rows: Option<&[u32]>,
         ctx: &QueryContext,
     ) -> BlockResult<Option<Items>> {
+        let table = owner.table();
         let Some(row_group) = self.group(group)?.row_group(table) else {
             return Ok(None);
         };
@@ -246,11 +175,16 @@ impl BlockReader {
             .values()
             .iter()
             .map(|row| *row as u32);
+        let numbers = match numbers {
+            Some(numbers) => numbers.into_iter().map(|number| number as u32).collect(),
+            None => (0..batch.num_rows() as u32).collect(),
+        };
         Ok(Some(Items {
             rows: owners.collect(),
-            numbers: match numbers {
-                Some(numbers) => numbers.into_iter().map(|number| number as u32).collect(),
-                None => (0..batch.num_rows() as u32).collect(),
+            level: Level {
+                owner,
+                shapes: OwnerShapes::of(&batch)?,
+                numbers,
             },
             batch,
         }))
@@ -280,235 +214,6 @@ impl BlockReader {
                 Some((key, column.column.clone()))
             })
             .collect())
-    }
-}
-
-/// Reads the attribute lists of the owners of one group.
-struct Lists<'a> {
-    reader: &'a BlockReader,
-    group: usize,
-    shapes: &'a Shapes,
-    ctx: &'a QueryContext,
-    rest: Rest,
-}
-
-impl Lists<'_> {
-    /// Reads the rows of the attribute table that these owners have.
-    async fn read_rest(
-        &mut self,
-        spans: &RecordBatch,
-        rows: &[u32],
-        events: &Option<Items>,
-        links: &Option<Items>,
-        dictionary: &mut DictionaryBuilder,
-    ) -> BlockResult<()> {
-        let Some(row_group) = self.reader.group(self.group)?.row_group(Table::Attributes) else {
-            return Ok(());
-        };
-        let mut owners: Vec<(Owner, Vec<u32>)> = Vec::new();
-        let mut keys: Vec<(Owner, Arc<str>)> = Vec::new();
-        let levels = [
-            (Owner::Span, Some((spans, rows))),
-            (
-                Owner::Event,
-                events
-                    .as_ref()
-                    .map(|items| (&items.batch, items.numbers.as_slice())),
-            ),
-            (
-                Owner::Link,
-                links
-                    .as_ref()
-                    .map(|items| (&items.batch, items.numbers.as_slice())),
-            ),
-        ];
-        for (owner, level) in levels {
-            let Some((batch, numbers)) = level else {
-                continue;
-            };
-            let mut seen = hashbrown::HashSet::<ContentHash, FixedState>::default();
-            for hash in hashes_of(batch)?.into_iter().flatten() {
-                if seen.insert(hash) {
-                    let recipe = self.sources(owner, hash)?;
-                    keys.extend(
-                        recipe
-                            .into_iter()
-                            .filter_map(|(key, _, source)| match source {
-                                Source::Rest(_) => Some((owner, key)),
-                                _ => None,
-                            }),
-                    );
-                }
-            }
-            owners.push((owner, numbers.to_vec()));
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        if !keys.is_empty() {
-            self.rest =
-                read_rest_rows(self.reader, row_group, &keys, &owners, dictionary, self.ctx)
-                    .await?;
-        }
-        Ok(())
-    }
-
-    /// Where each entry of a shape lies in this group.
-    fn sources(
-        &self,
-        owner: Owner,
-        hash: ContentHash,
-    ) -> BlockResult<Vec<(Arc<str>, AttributeType, Source)>> {
-        let shape = self.shapes.by_hash.get(&hash);
-        let shape = shape.ok_or_else(|| {
-            BlockError::malformed("shapes", format!("shape {hash} is not listed"))
-        })?;
-        let promoted = self.reader.promoted(self.group, owner)?;
-        let entries = shape.entries.iter().map(|entry| {
-            let column = promoted
-                .iter()
-                .position(|(key, _)| key.key == entry.key && key.value_type == entry.value_type);
-            let source = match column {
-                _ if entry.value_type == AttributeType::Empty => Source::Nothing,
-                Some(column) if entry.first => Source::Column(column),
-                _ => Source::Rest(Arc::clone(&entry.key)),
-            };
-            (Arc::clone(&entry.key), entry.value_type, source)
-        });
-        Ok(entries.collect())
-    }
-
-    /// The lists of the owners of one level, in order. `numbers` are their numbers in the group.
-    #[expect(clippy::too_many_lines, reason = "one column after the other")]
-    async fn lists(
-        &mut self,
-        owner: Owner,
-        batch: &RecordBatch,
-        numbers: &[u32],
-        select: Option<RowSelection>,
-        dictionary: &mut DictionaryBuilder,
-        out: &mut AttributeRows,
-    ) -> BlockResult<crate::table::Runs> {
-        let hashes = hashes_of(batch)?;
-        let promoted = self.reader.promoted(self.group, owner)?;
-        let mut recipes: Vec<Recipe> = Vec::new();
-        let mut recipe_of = HashMap::<ContentHash, usize, FixedState>::default();
-        let mut used = vec![false; promoted.len()];
-        for hash in hashes.iter().flatten() {
-            if recipe_of.contains_key(hash) {
-                continue;
-            }
-            recipe_of.insert(*hash, recipes.len());
-            let steps = self
-                .sources(owner, *hash)?
-                .into_iter()
-                .map(|(key, value_type, from)| {
-                    if let Source::Column(column) = from
-                        && let Some(used) = used.get_mut(column)
-                    {
-                        *used = true;
-                    }
-                    Step {
-                        key: dictionary.strings.intern(key.as_bytes()),
-                        value_type,
-                        from,
-                    }
-                });
-            recipes.push(Recipe {
-                steps: steps.collect(),
-            });
-        }
-        let names = promoted
-            .iter()
-            .zip(&used)
-            .filter(|(_, used)| **used)
-            .map(|((_, name), _)| name.as_str());
-        let names: Vec<&str> = names.collect();
-        let values = match names.is_empty() {
-            true => None,
-            false => {
-                self.reader
-                    .columns(self.group, owner.table(), &names, select, self.ctx)
-                    .await?
-            }
-        };
-        let mut columns = Vec::with_capacity(promoted.len());
-        for ((key, name), used) in promoted.iter().zip(&used) {
-            columns.push(match (&values, used) {
-                (Some(values), true) => {
-                    values_of(named(values, name)?, key.value_type, dictionary)?
-                }
-                _ => Vec::new(),
-            });
-        }
-        let mut runs = crate::table::Runs::default();
-        for (at, (hash, number)) in hashes.iter().zip(numbers).enumerate() {
-            let start = out.len() as u32;
-            let recipe = hash
-                .as_ref()
-                .and_then(|hash| recipe_of.get(hash))
-                .and_then(|recipe| recipes.get(*recipe));
-            for step in recipe.iter().flat_map(|recipe| &recipe.steps) {
-                let value = match &step.from {
-                    Source::Nothing => Some(0),
-                    Source::Column(column) => columns
-                        .get(*column)
-                        .and_then(|values| values.get(at))
-                        .copied(),
-                    Source::Rest(key) => self.rest.next(owner, key, *number),
-                };
-                let value = value.ok_or_else(|| {
-                    BlockError::malformed("attributes", "lacks a value that a shape names")
-                })?;
-                out.push(step.key, step.value_type, value);
-            }
-            runs.push(start, out.len() as u32 - start);
-        }
-        Ok(runs)
-    }
-}
-
-/// The values of a promoted column as [`AttributeRows`] hold them; anything where null.
-fn values_of(
-    array: &ArrayRef,
-    value_type: AttributeType,
-    dictionary: &mut DictionaryBuilder,
-) -> BlockResult<Vec<u64>> {
-    let wrong = || {
-        BlockError::malformed(
-            "a promoted column",
-            format!("is of type {}", array.data_type()),
-        )
-    };
-    match (value_type, array.data_type()) {
-        (AttributeType::String, _) => {
-            let codes = codes(&mut dictionary.strings, &Texts::new(array)?, array.len());
-            Ok(codes.into_iter().map(|code| u64::from(code.0)).collect())
-        }
-        (AttributeType::Int, DataType::Int64) => Ok(array
-            .as_primitive::<Int64Type>()
-            .values()
-            .iter()
-            .map(|value| *value as u64)
-            .collect()),
-        (AttributeType::Double, DataType::Float64) => Ok(array
-            .as_primitive::<Float64Type>()
-            .values()
-            .iter()
-            .map(|value| value.to_bits())
-            .collect()),
-        (AttributeType::Bool, DataType::Boolean) => {
-            Ok(array.as_boolean().values().iter().map(u64::from).collect())
-        }
-        (AttributeType::Strings, DataType::List(_)) => {
-            let lists = array.as_list::<i32>().iter().map(|list| {
-                let list = list.unwrap_or_else(|| arrow_array::new_empty_array(&DataType::Utf8));
-                let texts = list.as_string_opt::<i32>().ok_or_else(wrong)?;
-                let message = message_of_strings(texts.iter().map(Option::unwrap_or_default));
-                Ok(u64::from(dictionary.strings.intern(&message).0))
-            });
-            lists.collect()
-        }
-        _ => Err(wrong()),
     }
 }
 
@@ -596,7 +301,7 @@ fn fixed_columns(
         ("status_message", &mut spans.status_message),
         ("trace_state", &mut spans.trace_state),
     ] {
-        *out = codes(&mut dictionary.strings, &Texts::of(batch, name)?, n);
+        *out = texts_of(batch, name, dictionary)?;
     }
     let number = |name: &'static str, of: &dyn Fn(&ContentHash) -> Option<u32>| {
         let hashes = named(batch, name)?.as_fixed_size_binary();
@@ -623,21 +328,16 @@ fn fixed_columns(
 }
 
 fn event_columns(
-    items: &Items,
+    batch: &RecordBatch,
     dictionary: &mut DictionaryBuilder,
     table: &mut SpanTable,
 ) -> BlockResult<()> {
-    let batch = &items.batch;
     let events = &mut table.events;
     events.time_unix_nano = named(batch, "time_unix_nano")?
         .as_primitive::<UInt64Type>()
         .values()
         .to_vec();
-    events.name = codes(
-        &mut dictionary.strings,
-        &Texts::of(batch, "name")?,
-        batch.num_rows(),
-    );
+    events.name = texts_of(batch, "name", dictionary)?;
     events.dropped_attributes = named(batch, "dropped_attributes")?
         .as_primitive::<UInt32Type>()
         .values()
@@ -646,11 +346,10 @@ fn event_columns(
 }
 
 fn link_columns(
-    items: &Items,
+    batch: &RecordBatch,
     dictionary: &mut DictionaryBuilder,
     table: &mut SpanTable,
 ) -> BlockResult<()> {
-    let batch = &items.batch;
     let links = &mut table.links;
     let ids = named(batch, "trace_id")?.as_fixed_size_binary();
     links.trace_id = (0..batch.num_rows())
@@ -660,11 +359,7 @@ fn link_columns(
     links.span_id = (0..batch.num_rows())
         .map(|row| SpanId(id8(ids.value(row))))
         .collect();
-    links.trace_state = codes(
-        &mut dictionary.strings,
-        &Texts::of(batch, "trace_state")?,
-        batch.num_rows(),
-    );
+    links.trace_state = texts_of(batch, "trace_state", dictionary)?;
     links.flags = named(batch, "flags")?
         .as_primitive::<UInt32Type>()
         .values()
@@ -674,6 +369,19 @@ fn link_columns(
         .values()
         .to_vec();
     Ok(())
+}
+
+/// The codes of a column's texts, that of the empty string where there is none.
+fn texts_of(
+    batch: &RecordBatch,
+    name: &str,
+    dictionary: &mut DictionaryBuilder,
+) -> BlockResult<Vec<StringCode>> {
+    let strings = &mut dictionary.strings;
+    let empty = strings.intern(b"");
+    let texts = Texts::of(batch, name)?;
+    let codes = codes(strings, &texts, batch.num_rows());
+    Ok(codes.map(|code| code.unwrap_or(empty)).collect())
 }
 
 /// Shape of each row.
@@ -689,9 +397,9 @@ pub(super) fn hashes_of(batch: &RecordBatch) -> BlockResult<Vec<Option<ContentHa
 }
 
 /// The run of items of each span.
-fn runs_of(rows: &[u32], items: Option<&Items>) -> crate::table::Runs {
+fn runs_of(rows: &[u32], items: Option<&Items>) -> Runs {
     let owners = items.map_or(&[][..], |items| items.rows.as_slice());
-    let mut runs = crate::table::Runs::default();
+    let mut runs = Runs::default();
     let mut from = 0;
     for row in rows {
         let rest = owners.get(from..).unwrap_or_default();

@@ -22,16 +22,16 @@ use parquet::file::metadata::{
     ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder,
 };
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use tokio::sync::OnceCell;
 use tracewell_model::source::QueryContext;
 
 use super::arrays::checked;
 use super::bloom;
 use super::cache::{BlockCache, CacheKey, Kept, Part};
-use super::checksum::Segments;
+use super::checksum::{Segments, decode_checksums};
 use super::error::{BlockError, BlockResult};
 use super::meta::TableMeta;
-use super::schema::Table;
+use super::read::{check, read};
+use super::schema::{CHECKSUMS_FILE, META_FILE, Table};
 
 #[derive(Debug)]
 pub(super) struct TableReader {
@@ -39,11 +39,18 @@ pub(super) struct TableReader {
     path: Path,
     pub(super) table: Table,
     pub(super) meta: TableMeta,
-    segments: Segments,
-    cache: Option<Arc<BlockCache>>,
+    sums: SumsFile,
+    cache: Arc<BlockCache>,
     /// Names the file in the cache.
     pub(super) number: u64,
-    footer: OnceCell<Footer>,
+}
+
+/// The object with the checksums of all files of a block. It is read again when the cache has let go
+/// what came of it.
+#[derive(Debug, Clone)]
+pub(super) struct SumsFile {
+    pub(super) folder: Path,
+    pub(super) crc32c: String,
 }
 
 /// Numbers of files, one for each time that one is opened.
@@ -56,13 +63,17 @@ pub(super) enum Keep {
     No,
 }
 
-/// The footer, read once.
+/// The footer of the file.
 #[derive(Debug)]
 struct Footer {
-    /// One per row group: strings as codes where the chunk holds codes.
+    /// One per row group: strings as codes where the chunk holds codes. Few are distinct.
     row_groups: Vec<ArrowReaderMetadata>,
+    n_distinct: usize,
     metadata: Arc<ParquetMetaData>,
 }
+
+/// What a column takes in an [`ArrowReaderMetadata`], its name included: an estimate.
+const COLUMN_BYTES: usize = 512;
 
 /// A read of pages up to this size is kept.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
@@ -75,19 +86,44 @@ impl TableReader {
         path: Path,
         table: Table,
         meta: TableMeta,
-        segments: Segments,
-        cache: Option<Arc<BlockCache>>,
+        sums: SumsFile,
+        cache: Arc<BlockCache>,
     ) -> Self {
         Self {
             store,
             path,
             table,
             meta,
-            segments,
+            sums,
             cache,
             number: N_OPENED.fetch_add(1, Ordering::Relaxed),
-            footer: OnceCell::new(),
         }
+    }
+
+    /// The checksums of this file.
+    async fn segments(&self) -> BlockResult<Arc<Segments>> {
+        if let Some(kept) = self.kept::<Segments>(Part::Checksums, 0) {
+            return Ok(kept);
+        }
+        let files = self.sums.read(&self.store).await?;
+        let mut files = files.into_iter();
+        let found = files.find(|(name, _)| *name == self.meta.file);
+        let (_, segments) = found.ok_or_else(|| self.malformed("has no checksums"))?;
+        self.keep_segments(segments)
+    }
+
+    pub(super) fn keep_segments(&self, segments: Segments) -> BlockResult<Arc<Segments>> {
+        if segments.file_bytes() != self.meta.bytes {
+            return Err(BlockError::malformed(
+                META_FILE,
+                "and checksums differ about a length",
+            ));
+        }
+        let segments = Arc::new(segments);
+        let bytes = segments.n_bytes();
+        let kept: Kept = Arc::<Segments>::clone(&segments);
+        self.keep(Part::Checksums, 0, kept, bytes);
+        Ok(segments)
     }
 
     /// The bytes of a range; every segment that holds a part of it was checked.
@@ -110,10 +146,11 @@ impl TableReader {
         ctx: &QueryContext,
     ) -> BlockResult<Vec<Bytes>> {
         ctx.check()?;
+        let segments = self.segments().await?;
         let mut found: Vec<(Range<u64>, Bytes)> = Vec::with_capacity(ranges.len());
         let mut missing: Vec<(Range<u64>, usize)> = Vec::new();
         for range in ranges {
-            let (around, first) = self.segments.around(range);
+            let (around, first) = segments.around(range);
             if around.end < range.end {
                 return Err(self.malformed("reads beyond its end"));
             }
@@ -129,7 +166,7 @@ impl TableReader {
         let joined = joined(missing.clone());
         let wanted: Vec<Range<u64>> = joined.iter().map(|(around, _)| around.clone()).collect();
         for ((around, first), bytes) in joined.into_iter().zip(self.read(&wanted, ctx).await?) {
-            self.check(&around, first, &bytes)?;
+            self.check(&segments, &around, first, &bytes)?;
             found.push((around, bytes));
         }
         if keep == Keep::Yes {
@@ -182,11 +219,17 @@ impl TableReader {
         Ok(bytes)
     }
 
-    fn check(&self, around: &Range<u64>, first: usize, bytes: &Bytes) -> BlockResult<()> {
+    fn check(
+        &self,
+        segments: &Segments,
+        around: &Range<u64>,
+        first: usize,
+        bytes: &Bytes,
+    ) -> BlockResult<()> {
         if bytes.len() as u64 != around.end - around.start {
             return Err(self.malformed("is shorter than it was"));
         }
-        self.segments
+        segments
             .check(first, bytes)
             .map_err(|(offset, len, expected, seen)| BlockError::Damaged {
                 path: self.path.to_string(),
@@ -199,27 +242,37 @@ impl TableReader {
 
     pub(super) fn kept<T: Any + Send + Sync>(&self, part: Part, at: u64) -> Option<Arc<T>> {
         let file = self.number;
-        self.cache.as_ref()?.get(CacheKey { file, part, at })
+        self.cache.get(CacheKey { file, part, at })
     }
 
     pub(super) fn keep(&self, part: Part, at: u64, value: Kept, bytes: u64) {
         let file = self.number;
-        if let Some(cache) = &self.cache {
-            cache.put(CacheKey { file, part, at }, value, bytes);
-        }
+        self.cache.put(CacheKey { file, part, at }, value, bytes);
+    }
+
+    /// Keeps the entries of a small table.
+    pub(super) fn keep_entries<T: Any + Send + Sync>(&self, entries: T, bytes: u64) -> Arc<T> {
+        let entries = Arc::new(entries);
+        let kept: Kept = Arc::<T>::clone(&entries);
+        self.keep(Part::Entries, 0, kept, bytes);
+        entries
     }
 
     /// Reads and checks every segment; the error names the first that fails.
     pub(super) async fn verify(&self) -> Vec<BlockError> {
         let ctx = QueryContext::unlimited();
+        let segments = match self.segments().await {
+            Ok(segments) => segments,
+            Err(error) => return vec![error],
+        };
         let mut errors = Vec::new();
         let mut from = 0;
-        for (number, end) in self.segments.ends.iter().enumerate() {
+        for (number, end) in segments.ends.iter().enumerate() {
             let around = from..*end;
             let read = self.read(std::slice::from_ref(&around), &ctx).await;
             let checked = read.and_then(|bytes| {
                 let bytes = bytes.into_iter().next().unwrap_or_default();
-                self.check(&around, number, &bytes)
+                self.check(&segments, &around, number, &bytes)
             });
             errors.extend(checked.err());
             from = *end;
@@ -227,8 +280,14 @@ impl TableReader {
         errors
     }
 
-    async fn footer(&self, ctx: &QueryContext) -> BlockResult<&Footer> {
-        self.footer.get_or_try_init(|| self.read_footer(ctx)).await
+    async fn footer(&self, ctx: &QueryContext) -> BlockResult<Arc<Footer>> {
+        if let Some(kept) = self.kept::<Footer>(Part::Footer, 0) {
+            return Ok(kept);
+        }
+        let footer = Arc::new(self.read_footer(ctx).await?);
+        let kept: Kept = Arc::<Footer>::clone(&footer);
+        self.keep(Part::Footer, 0, kept, footer.n_bytes());
+        Ok(footer)
     }
 
     async fn read_footer(&self, ctx: &QueryContext) -> BlockResult<Footer> {
@@ -253,24 +312,31 @@ impl TableReader {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let plain = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())
             .map_err(failed())?;
-        let row_groups = metadata.row_groups().iter().map(|group| {
-            let fields = plain.schema().fields().iter().map(|field| {
-                let coded = group.columns().iter().any(|column| {
-                    column.column_path().parts().first() == Some(field.name()) && is_coded(column)
-                });
-                if coded && *field.data_type() == DataType::Utf8 {
-                    let codes = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
-                    Arc::new(field.as_ref().clone().with_data_type(codes))
-                } else {
-                    Arc::clone(field)
-                }
+        let mut known: Vec<(Vec<bool>, ArrowReaderMetadata)> = Vec::new();
+        let mut row_groups = Vec::with_capacity(metadata.num_row_groups());
+        for group in metadata.row_groups() {
+            let coded = plain.schema().fields().iter().map(|field| {
+                *field.data_type() == DataType::Utf8
+                    && group.columns().iter().any(|column| {
+                        column.column_path().parts().first() == Some(field.name())
+                            && is_coded(column)
+                    })
             });
-            let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let coded: Vec<bool> = coded.collect();
+            if let Some((_, same)) = known.iter().find(|(other, _)| *other == coded) {
+                row_groups.push(same.clone());
+                continue;
+            }
+            let schema = Arc::new(with_codes(plain.schema(), &coded));
             let options = options.clone().with_schema(schema);
-            ArrowReaderMetadata::try_new(Arc::clone(&metadata), options).map_err(failed())
-        });
+            let new = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options);
+            let new = new.map_err(failed())?;
+            row_groups.push(new.clone());
+            known.push((coded, new));
+        }
         Ok(Footer {
-            row_groups: row_groups.collect::<BlockResult<_>>()?,
+            row_groups,
+            n_distinct: known.len(),
             metadata,
         })
     }
@@ -470,6 +536,43 @@ impl TableReader {
     fn malformed(&self, reason: &str) -> BlockError {
         BlockError::malformed(self.path.to_string(), reason)
     }
+}
+
+// === impl SumsFile ===
+
+impl SumsFile {
+    /// The checksums of all files of the block.
+    pub(super) async fn read(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+    ) -> BlockResult<Vec<(String, Segments)>> {
+        let sums = read(store, &self.folder, CHECKSUMS_FILE).await?;
+        check(&self.folder, CHECKSUMS_FILE, &sums, &self.crc32c)?;
+        decode_checksums(&sums)
+    }
+}
+
+// === impl Footer ===
+
+impl Footer {
+    fn n_bytes(&self) -> u64 {
+        let n_columns = self.metadata.file_metadata().schema_descr().num_columns();
+        let groups = self.row_groups.len() * size_of::<ArrowReaderMetadata>();
+        let schemas = self.n_distinct * n_columns * COLUMN_BYTES;
+        (self.metadata.memory_size() + groups + schemas) as u64
+    }
+}
+
+/// The schema with codes in place of strings where a column is coded.
+fn with_codes(plain: &Schema, coded: &[bool]) -> Schema {
+    let fields = plain.fields().iter().zip(coded).map(|(field, coded)| {
+        if !coded {
+            return Arc::clone(field);
+        }
+        let codes = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
+        Arc::new(field.as_ref().clone().with_data_type(codes))
+    });
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 /// True for a chunk whose data pages all hold codes.

@@ -11,9 +11,9 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::RwLock;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::bloom_filter::Sbbf;
-use tokio::sync::OnceCell;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::QueryContext;
 use tracewell_model::value::AttributeType;
@@ -21,11 +21,11 @@ use tracewell_model::{ContentHash, TenantId, TraceId};
 
 use super::arrays::{Texts, named};
 use super::cache::{BlockCache, Part};
-use super::checksum::{Segments, decode_checksums, decode_shared};
+use super::checksum::{Segments, decode_shared};
 use super::error::{BlockError, BlockResult};
-use super::file::TableReader;
+use super::file::{SumsFile, TableReader};
 use super::meta::{BlockMeta, GroupMeta, META_BYTES_MAX};
-use super::schema::{CHECKSUMS_FILE, META_FILE, Owner, SHARED_FILE, Table};
+use super::schema::{META_FILE, Owner, SHARED_FILE, Table};
 use super::shape::Shape;
 use super::traces::TraceRun;
 use crate::manifest::BlockId;
@@ -36,13 +36,13 @@ pub struct BlockReader {
     pub(super) meta: BlockMeta,
     tables: Vec<TableReader>,
     shared: SharedIds,
-    resources: OnceCell<Arc<Vec<Arc<ResourceEntry>>>>,
-    scopes: OnceCell<Arc<Vec<Arc<ScopeEntry>>>>,
-    shapes: OnceCell<Arc<Shapes>>,
-    /// Bloom filters of trace ids, by group; 15 to 29 bits a trace.
-    filters: Vec<OnceCell<Option<Sbbf>>>,
-    cache: Option<Arc<BlockCache>>,
+    /// Bloom filters of trace ids, by group, while the block is young: 15 to 29 bits a trace.
+    filters: RwLock<Option<Vec<Option<Sbbf>>>>,
+    cache: Arc<BlockCache>,
 }
+
+/// What an entry of the small tables takes beside its bytes: an estimate.
+const ENTRY_BYTES: u64 = 256;
 
 /// The distinct shapes of a block.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl BlockReader {
         store: Arc<dyn ObjectStore>,
         root: &Path,
         id: BlockId,
-        cache: Option<Arc<BlockCache>>,
+        cache: Arc<BlockCache>,
     ) -> BlockResult<Self> {
         let folder = root.clone().join(id.to_string());
         let meta = BlockMeta::decode(&read(&store, &folder, META_FILE).await?)?;
@@ -79,9 +79,12 @@ impl BlockReader {
                 format!("describes block {}", meta.id),
             ));
         }
-        let sums = read(&store, &folder, CHECKSUMS_FILE).await?;
-        check(&folder, CHECKSUMS_FILE, &sums, &meta.checksums.crc32c)?;
-        let mut sums: HashMap<String, Segments> = decode_checksums(&sums)?.into_iter().collect();
+        let sums_file = SumsFile {
+            folder: folder.clone(),
+            crc32c: meta.checksums.crc32c.clone(),
+        };
+        let sums = sums_file.read(&store).await?;
+        let mut sums: HashMap<String, Segments> = sums.into_iter().collect();
         let shared = read(&store, &folder, SHARED_FILE).await?;
         check(&folder, SHARED_FILE, &shared, &meta.shared.crc32c)?;
         let mut shared: SharedIds = match decode_shared(&shared)? {
@@ -97,31 +100,17 @@ impl BlockReader {
                 || BlockError::malformed(META_FILE, format!("lacks the table {}", table.name()));
             let entry = meta.table(table).ok_or_else(lacks)?.clone();
             let segments = sums.remove(&entry.file).ok_or_else(lacks)?;
-            if segments.file_bytes() != entry.bytes {
-                return Err(BlockError::malformed(
-                    META_FILE,
-                    "and checksums differ about a length",
-                ));
-            }
             let path = folder.clone().join(&*entry.file);
-            tables.push(TableReader::new(
-                Arc::clone(&store),
-                path,
-                table,
-                entry,
-                segments,
-                cache.clone(),
-            ));
+            let (store, sums, cache) = (Arc::clone(&store), sums_file.clone(), Arc::clone(&cache));
+            let reader = TableReader::new(store, path, table, entry, sums, cache);
+            reader.keep_segments(segments)?;
+            tables.push(reader);
         }
-        let n_groups = meta.groups.len();
         Ok(Self {
             meta,
             tables,
             shared,
-            resources: OnceCell::new(),
-            scopes: OnceCell::new(),
-            shapes: OnceCell::new(),
-            filters: (0..n_groups).map(|_| OnceCell::new()).collect(),
+            filters: RwLock::new(None),
             cache,
         })
     }
@@ -187,60 +176,72 @@ impl BlockReader {
     pub(super) async fn resources(
         &self,
         ctx: &QueryContext,
-    ) -> BlockResult<&Arc<Vec<Arc<ResourceEntry>>>> {
-        let load = async || {
-            let mut entries = Vec::new();
-            if let Some(batch) = self
-                .small(Table::Resources, &["resource", "canonical"], ctx)
-                .await?
-            {
-                for (hash, canonical) in canonical_rows(&batch, "resource")? {
-                    let resource = tracewell_wire::otlp::decode_resource(&canonical)
-                        .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
-                    entries.push(Arc::new(ResourceEntry {
-                        hash,
-                        resource: Arc::new(resource),
-                    }));
-                }
+    ) -> BlockResult<Arc<Vec<Arc<ResourceEntry>>>> {
+        let table = self.table(Table::Resources);
+        if let Some(kept) = table.kept(Part::Entries, 0) {
+            return Ok(kept);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        if let Some(batch) = self
+            .small(Table::Resources, &["resource", "canonical"], ctx)
+            .await?
+        {
+            for (hash, canonical) in canonical_rows(&batch, "resource")? {
+                let resource = tracewell_wire::otlp::decode_resource(&canonical)
+                    .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
+                bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
+                entries.push(Arc::new(ResourceEntry {
+                    hash,
+                    resource: Arc::new(resource),
+                }));
             }
-            Ok(Arc::new(entries))
-        };
-        self.resources.get_or_try_init(load).await
+        }
+        Ok(table.keep_entries(entries, bytes))
     }
 
     pub(super) async fn scopes(
         &self,
         ctx: &QueryContext,
-    ) -> BlockResult<&Arc<Vec<Arc<ScopeEntry>>>> {
-        let load = async || {
-            let mut entries = Vec::new();
-            if let Some(batch) = self
-                .small(Table::Scopes, &["scope", "canonical"], ctx)
-                .await?
-            {
-                for (hash, canonical) in canonical_rows(&batch, "scope")? {
-                    let scope = tracewell_wire::otlp::decode_scope(&canonical)
-                        .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
-                    entries.push(Arc::new(ScopeEntry {
-                        hash,
-                        scope: Arc::new(scope),
-                    }));
-                }
+    ) -> BlockResult<Arc<Vec<Arc<ScopeEntry>>>> {
+        let table = self.table(Table::Scopes);
+        if let Some(kept) = table.kept(Part::Entries, 0) {
+            return Ok(kept);
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        if let Some(batch) = self
+            .small(Table::Scopes, &["scope", "canonical"], ctx)
+            .await?
+        {
+            for (hash, canonical) in canonical_rows(&batch, "scope")? {
+                let scope = tracewell_wire::otlp::decode_scope(&canonical)
+                    .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
+                bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
+                entries.push(Arc::new(ScopeEntry {
+                    hash,
+                    scope: Arc::new(scope),
+                }));
             }
-            Ok(Arc::new(entries))
-        };
-        self.scopes.get_or_try_init(load).await
+        }
+        Ok(table.keep_entries(entries, bytes))
     }
 
-    pub(super) async fn shapes(&self, ctx: &QueryContext) -> BlockResult<&Arc<Shapes>> {
-        self.shapes.get_or_try_init(|| self.read_shapes(ctx)).await
+    pub(super) async fn shapes(&self, ctx: &QueryContext) -> BlockResult<Arc<Shapes>> {
+        let table = self.table(Table::Shapes);
+        if let Some(kept) = table.kept(Part::Entries, 0) {
+            return Ok(kept);
+        }
+        let shapes = self.read_shapes(ctx).await?;
+        let bytes = shapes.n_bytes();
+        Ok(table.keep_entries(shapes, bytes))
     }
 
-    async fn read_shapes(&self, ctx: &QueryContext) -> BlockResult<Arc<Shapes>> {
+    async fn read_shapes(&self, ctx: &QueryContext) -> BlockResult<Shapes> {
         let names = ["shape", "level", "position", "key", "type", "owners"];
         let mut shapes = Shapes::default();
         let Some(batch) = self.small(Table::Shapes, &names, ctx).await? else {
-            return Ok(Arc::new(shapes));
+            return Ok(shapes);
         };
         let hashes = named(&batch, "shape")?.as_fixed_size_binary();
         let (levels, keys, types) = (
@@ -277,7 +278,7 @@ impl BlockReader {
                 .of
                 .push((owner, shape, owners.value(first).unsigned_abs()));
         }
-        Ok(Arc::new(shapes))
+        Ok(shapes)
     }
 
     /// False only if the group holds no trace of the id.
@@ -290,33 +291,40 @@ impl BlockReader {
         let Some(row_group) = self.group(group)?.row_group(Table::Traces) else {
             return Ok(false);
         };
-        let Some(cell) = self.filters.get(group) else {
-            return Ok(false);
-        };
+        if let Some(known) = self.filters.read().as_ref().and_then(|all| all.get(group)) {
+            return Ok(passes(known.as_ref(), id));
+        }
         let reader = self.table(Table::Traces);
-        let filter = cell
-            .get_or_try_init(|| reader.bloom(row_group, "trace_id", ctx))
-            .await?;
-        Ok(filter
-            .as_ref()
-            .is_none_or(|filter| filter.check::<[u8]>(&id.0)))
+        reader.may_hold(row_group, "trace_id", &id.0, ctx).await
     }
 
     /// What is known without reading: false only if no filter that is loaded lets the id pass.
     pub fn may_contain(&self, id: TraceId) -> bool {
-        self.filters.iter().any(|cell| match cell.get() {
-            Some(Some(filter)) => filter.check::<[u8]>(&id.0),
-            Some(None) | None => true,
-        })
+        match &*self.filters.read() {
+            Some(filters) => filters.iter().any(|filter| passes(filter.as_ref(), id)),
+            None => true,
+        }
     }
 
     /// Loads the filters of trace ids, so that [`Self::may_contain`] can say no.
     pub async fn load_filters(&self) -> BlockResult<()> {
         let ctx = QueryContext::unlimited();
+        let reader = self.table(Table::Traces);
+        let mut filters = Vec::with_capacity(self.n_groups());
         for group in 0..self.n_groups() {
-            self.may_hold_trace(group, TraceId::default(), &ctx).await?;
+            filters.push(match self.group(group)?.row_group(Table::Traces) {
+                Some(row_group) => reader.bloom(row_group, "trace_id", &ctx).await?,
+                None => None,
+            });
         }
+        *self.filters.write() = Some(filters);
         Ok(())
+    }
+
+    /// Lets the filters go: [`Self::may_contain`] knows nothing any more, and a lookup reads the
+    /// filter that it needs.
+    pub fn forget_filters(&self) {
+        *self.filters.write() = None;
     }
 
     pub(super) async fn traces_of(
@@ -355,6 +363,7 @@ impl BlockReader {
         let firsts = named(&batch, "first_row")?.as_primitive::<Int32Type>();
         let counts = named(&batch, "row_count")?.as_primitive::<Int32Type>();
         let tenants = Texts::of(&batch, "tenant")?;
+        traces.runs.reserve_exact(batch.num_rows());
         let mut next = 0u32;
         for row in 0..batch.num_rows() {
             let end = firsts.value(row).checked_add(counts.value(row));
@@ -394,6 +403,21 @@ impl BlockReader {
             .values()
             .to_vec();
         Ok(Arc::new(traces))
+    }
+}
+
+/// A group without a filter may hold every id.
+fn passes(filter: Option<&Sbbf>, id: TraceId) -> bool {
+    filter.is_none_or(|filter| filter.check::<[u8]>(&id.0))
+}
+
+// === impl Shapes ===
+
+impl Shapes {
+    fn n_bytes(&self) -> u64 {
+        let keys = self.of.iter().flat_map(|(_, shape, _)| &shape.entries);
+        let keys: u64 = keys.map(|entry| 64 + entry.key.len() as u64).sum();
+        keys + self.of.len() as u64 * ENTRY_BYTES
     }
 }
 
@@ -438,10 +462,8 @@ impl GroupTraces {
 
 impl Drop for BlockReader {
     fn drop(&mut self) {
-        if let Some(cache) = &self.cache {
-            let files: Vec<u64> = self.tables.iter().map(|table| table.number).collect();
-            cache.forget(&files);
-        }
+        let files: Vec<u64> = self.tables.iter().map(|table| table.number).collect();
+        self.cache.forget(&files);
     }
 }
 
@@ -478,7 +500,7 @@ fn canonical_rows(
     rows.collect()
 }
 
-async fn read(
+pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
     folder: &Path,
     name: &str,
@@ -500,7 +522,7 @@ async fn read(
     found.bytes().await.map_err(failed)
 }
 
-fn check(folder: &Path, name: &str, bytes: &[u8], expected: &str) -> BlockResult<()> {
+pub(super) fn check(folder: &Path, name: &str, bytes: &[u8], expected: &str) -> BlockResult<()> {
     let seen = crc32c::crc32c(bytes);
     let expected = u32::from_str_radix(expected, 16).unwrap_or(!seen);
     if seen == expected {

@@ -22,30 +22,40 @@ use crate::table::DictionaryBuilder;
 /// The attribute rows that are wanted, grouped by level and key.
 #[derive(Default)]
 pub(super) struct Rest {
-    cursors: HashMap<(Owner, Arc<str>), Cursor, FixedState>,
+    runs: Vec<Run>,
+    run_of: HashMap<(Owner, Arc<str>), Cursor, FixedState>,
     pub(super) rows: Vec<u32>,
     pub(super) types: Vec<AttributeType>,
     pub(super) values: Vec<u64>,
 }
 
+/// The values of one key, read from the first to the last.
 #[derive(Debug, Clone, Copy)]
-struct Cursor {
+pub(super) struct Cursor(usize);
+
+/// Rows of one key that are still to be read.
+#[derive(Debug, Clone, Copy)]
+struct Run {
     at: usize,
     to: usize,
 }
 
 impl Rest {
-    /// The next value of a key that this owner has; owners come in ascending order.
-    pub(super) fn next(&mut self, owner: Owner, key: &Arc<str>, number: u32) -> Option<u64> {
-        let cursor = self.cursors.get_mut(&(owner, Arc::clone(key)))?;
-        while cursor.at < cursor.to {
-            let row = *self.rows.get(cursor.at)?;
+    pub(super) fn cursor(&self, owner: Owner, key: &Arc<str>) -> Option<Cursor> {
+        self.run_of.get(&(owner, Arc::clone(key))).copied()
+    }
+
+    /// The next value that this owner has of a key; owners come in ascending order.
+    pub(super) fn next(&mut self, cursor: Cursor, number: u32) -> Option<u64> {
+        let run = self.runs.get_mut(cursor.0)?;
+        while run.at < run.to {
+            let row = *self.rows.get(run.at)?;
             if row > number {
                 return None;
             }
-            cursor.at += 1;
+            run.at += 1;
             if row == number {
-                return self.values.get(cursor.at - 1).copied();
+                return self.values.get(run.at - 1).copied();
             }
         }
         None
@@ -57,7 +67,7 @@ pub(super) async fn read_rest_rows(
     reader: &BlockReader,
     row_group: usize,
     keys: &[(Owner, Arc<str>)],
-    owners: &[(Owner, Vec<u32>)],
+    owners: &[(Owner, &[u32])],
     dictionary: &mut DictionaryBuilder,
     ctx: &QueryContext,
 ) -> BlockResult<Rest> {
@@ -103,19 +113,15 @@ pub(super) async fn read_rest_rows(
                 continue;
             };
             let found = (*found).clone();
-            rest.cursors.insert(
-                found.clone(),
-                Cursor {
-                    at: kept.len(),
-                    to: kept.len(),
-                },
-            );
+            let (at, to) = (kept.len(), kept.len());
+            rest.run_of.insert(found.clone(), Cursor(rest.runs.len()));
+            rest.runs.push(Run { at, to });
             last = Some(found);
         }
         kept.push(place);
         rest.rows.push(row);
-        if let Some(cursor) = last.as_ref().and_then(|last| rest.cursors.get_mut(last)) {
-            cursor.to = kept.len();
+        if let Some(run) = rest.runs.last_mut() {
+            run.to = kept.len();
         }
     }
     if !kept.is_empty() {

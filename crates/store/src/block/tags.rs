@@ -4,6 +4,8 @@
 //! selected spans are read, and values are those of their columns. What this is not: [`super::keys`],
 //! which chooses the keys that become columns.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
@@ -21,8 +23,31 @@ use super::error::BlockResult;
 use super::schema::{Owner, Table};
 use super::source::BlockSource;
 use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
+use crate::table::{ResourceEntry, ScopeEntry};
 
 type Counts = HashMap<(AttributeScope, String, AttributeType), u64>;
+
+/// Where the attributes of a whole block's resources or scopes lie.
+enum Entries {
+    Resources(Arc<Vec<Arc<ResourceEntry>>>),
+    Scopes(Arc<Vec<Arc<ScopeEntry>>>),
+}
+
+// === impl Entries ===
+
+impl Entries {
+    /// The attributes of each.
+    fn lists(&self) -> impl Iterator<Item = &[KeyValue]> {
+        let (resources, scopes) = match self {
+            Self::Resources(entries) => (entries.as_slice(), &[][..]),
+            Self::Scopes(entries) => (&[][..], entries.as_slice()),
+        };
+        let resources = resources.iter().map(|entry| &*entry.resource.attributes);
+        resources.chain(scopes.iter().map(|entry| &*entry.scope.attributes))
+    }
+}
+
+// === impl BlockSource ===
 
 impl BlockSource {
     pub(super) async fn answer_keys(
@@ -100,7 +125,8 @@ impl BlockSource {
             AttributeScope::Event => Owner::Event,
             AttributeScope::Link => Owner::Link,
             AttributeScope::Resource | AttributeScope::Instrumentation => {
-                for attribute in self.lists(scope, ctx).await?.into_iter().flatten() {
+                let entries = self.entries(scope, ctx).await?;
+                for attribute in entries.lists().flatten() {
                     counts.entry(key_of(scope, attribute)).or_default();
                 }
                 return Ok(());
@@ -116,21 +142,11 @@ impl BlockSource {
         Ok(())
     }
 
-    /// The attributes of the resources or scopes of the block.
-    async fn lists(
-        &self,
-        scope: AttributeScope,
-        ctx: &QueryContext,
-    ) -> BlockResult<Vec<&[KeyValue]>> {
+    /// The resources or scopes of the block.
+    async fn entries(&self, scope: AttributeScope, ctx: &QueryContext) -> BlockResult<Entries> {
         Ok(match scope {
-            AttributeScope::Resource => {
-                let entries = self.reader().resources(ctx).await?.iter();
-                entries.map(|entry| &*entry.resource.attributes).collect()
-            }
-            _ => {
-                let entries = self.reader().scopes(ctx).await?.iter();
-                entries.map(|entry| &*entry.scope.attributes).collect()
-            }
+            AttributeScope::Resource => Entries::Resources(self.reader().resources(ctx).await?),
+            _ => Entries::Scopes(self.reader().scopes(ctx).await?),
         })
     }
 
@@ -193,8 +209,8 @@ impl BlockSource {
                         *used += 1;
                     }
                 });
-                let lists = self.lists(scope, ctx).await.map_err(fail)?;
-                for (list, n) in lists.into_iter().zip(used).filter(|(_, n)| *n > 0) {
+                let entries = self.entries(scope, ctx).await.map_err(fail)?;
+                for (list, n) in entries.lists().zip(used).filter(|(_, n)| *n > 0) {
                     for attribute in list {
                         *counts.entry(key_of(scope, attribute)).or_default() += n;
                     }

@@ -55,7 +55,7 @@ async fn write(
 }
 
 async fn open(store: &Arc<dyn ObjectStore>, id: BlockId) -> BlockReader {
-    BlockReader::open(Arc::clone(store), &Path::from("blocks"), id, None)
+    BlockReader::open(Arc::clone(store), &Path::from("blocks"), id, Arc::default())
         .await
         .unwrap()
 }
@@ -107,6 +107,37 @@ async fn random_spans_come_back_as_they_were() {
 }
 
 #[tokio::test]
+async fn a_block_is_read_whatever_the_cache_lets_go() {
+    let spans = random_spans(5, 500);
+    let store = memory();
+    write(&store, ID, 1, &spans).await;
+    let (root, ctx) = (Path::from("blocks"), QueryContext::unlimited());
+    for bytes_max in [0, 20_000] {
+        let cache = Arc::new(BlockCache::new(bytes_max));
+        let open = BlockReader::open(Arc::clone(&store), &root, ID, Arc::clone(&cache));
+        let block = open.await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(sorted(read_all(&block).await), sorted(spans.clone()));
+            assert!(cache.status().bytes <= bytes_max);
+        }
+        assert!(block.verify().await.damage.is_empty());
+        // What the filters say is the same when they are kept and when they are read.
+        let stranger = TraceId([0xab; 16]);
+        let id = spans[0].1.trace_id;
+        for is_young in [false, true, false] {
+            match is_young {
+                true => block.load_filters().await.unwrap(),
+                false => block.forget_filters(),
+            }
+            assert!(block.may_contain(id));
+            assert_eq!(block.may_contain(stranger), !is_young);
+            assert!(block.may_hold_trace(0, id, &ctx).await.unwrap());
+            assert!(!block.may_hold_trace(0, stranger, &ctx).await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
 async fn single_traces_come_back_from_few_pages() {
     let spans = random_spans(11, 900);
     let store = memory();
@@ -146,8 +177,13 @@ async fn a_flipped_bit_in_any_segment_is_named() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 1 << (at % 8);
             store.put(&path, damaged.into()).await.unwrap();
-            let opened =
-                BlockReader::open(Arc::clone(&store), &Path::from("blocks"), ID, None).await;
+            let opened = BlockReader::open(
+                Arc::clone(&store),
+                &Path::from("blocks"),
+                ID,
+                Arc::default(),
+            )
+            .await;
             match opened {
                 Err(error) => assert!(error.is_damage(), "{} byte {at}: {error}", file.name),
                 Ok(block) => {

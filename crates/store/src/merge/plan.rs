@@ -31,7 +31,8 @@ pub struct MergePolicy {
     pub late_wait_nano: u64,
     /// Traces of all inputs together: their rows are held in memory.
     pub traces_max: u64,
-    /// Bytes of all inputs together: a larger block would be slow to write again.
+    /// Bytes of all inputs together: a larger block would be slow to write again, and the cache would
+    /// not hold its footer.
     pub bytes_max: u64,
     /// The newest block format that this program writes.
     pub format_max: u16,
@@ -65,7 +66,8 @@ type Key<'a> = (&'a TenantId, Partition, &'a str);
 
 impl MergePolicy {
     /// `merge_bytes` is the memory that merging may hold. A quarter of it is for trace rows, of
-    /// which each takes about 64 bytes.
+    /// which each takes about 64 bytes. Footer and checksums of a block take a two-hundredth of its
+    /// bytes once decoded, and the cache holds half as much as merging.
     pub fn new(merge_bytes: u64, format_max: u16) -> Self {
         Self {
             blocks_min: 8,
@@ -74,7 +76,7 @@ impl MergePolicy {
             partition_wait_nano: 600 * NANOS_PER_SECOND,
             late_wait_nano: 3_600 * NANOS_PER_SECOND,
             traces_max: (merge_bytes / 4 / 64).max(1),
-            bytes_max: 2 << 30,
+            bytes_max: merge_bytes.saturating_mul(16).min(2 << 30),
             format_max,
         }
     }

@@ -257,7 +257,7 @@ impl Sent {
                 Arc::clone(&objects) as Arc<dyn ObjectStore>,
                 &root,
                 id,
-                None,
+                Arc::default(),
             );
             let block = block.await.unwrap();
             let report = block.verify().await;

@@ -231,7 +231,7 @@ impl Plant {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let objects = Arc::new(DiskObjects::open(disk, "/data/objects").unwrap());
         let id = BlockId::parse(id).unwrap();
-        BlockReader::open(objects, &Path::from("tracewell/blocks"), id, None).await
+        BlockReader::open(objects, &Path::from("tracewell/blocks"), id, Arc::default()).await
     }
 
     /// Every kind of question, each over everything.

@@ -470,7 +470,7 @@ async fn damage_in_a_copied_page_is_named() {
             damaged[at] ^= 1 << (at % 8);
             store.put(&path, damaged.into()).await.unwrap();
             let root = Path::from("blocks");
-            match BlockReader::open(Arc::clone(&store), &root, COPIED, None).await {
+            match BlockReader::open(Arc::clone(&store), &root, COPIED, Arc::default()).await {
                 Err(error) => assert!(error.is_damage(), "{} byte {at}: {error}", file.name),
                 Ok(block) => {
                     let damage = block.verify().await.damage;
