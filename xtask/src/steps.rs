@@ -40,8 +40,8 @@ enum Action {
 /// Only the ten slowest are worth a line.
 const N_SLOWEST: usize = 10;
 
-/// Modules of the `all` test binary that need real processes; everything else in it is a model or
-/// golden test and belongs to `make check`.
+/// What needs real processes is a step of its own; everything else is a unit, model or golden test and
+/// belongs to `make check`.
 const STEPS: &[Step] = &[
     Step {
         name: "fmt",
@@ -65,13 +65,13 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "unit",
-        what: "unit and integration tests of every crate",
+        what: "unit, model, format and golden tests of every crate",
         check: true,
+        // Every step that tests names the whole workspace: with fewer packages cargo would resolve
+        // other features, and build the largest dependencies anew.
         action: Action::Cargo(&[
             "test",
             "--workspace",
-            "--exclude",
-            "tracewell-tests",
             "--locked",
             "--lib",
             "--bins",
@@ -79,25 +79,10 @@ const STEPS: &[Step] = &[
             "--",
             // Fault and model tests print their counts and seeds.
             "--show-output",
-        ]),
-    },
-    Step {
-        name: "model",
-        what: "model, format and golden tests over several crates",
-        check: true,
-        action: Action::Cargo(&[
-            "test",
-            "--package",
-            "tracewell-tests",
-            "--locked",
-            "--test",
-            "all",
-            "--",
-            "--show-output",
             "--skip",
             "e2e::",
             "--skip",
-            "faults::",
+            "crashes::",
             "--skip",
             "python::",
             "--skip",
@@ -135,46 +120,6 @@ const STEPS: &[Step] = &[
         ),
     },
     Step {
-        name: "oracle",
-        what: "the engine over real blocks against the oracle, in full",
-        check: false,
-        action: Action::CargoWith(
-            &[
-                "test",
-                "--package",
-                "tracewell-tests",
-                "--locked",
-                "--test",
-                "all",
-                "--",
-                "--show-output",
-                "whole_traces::the_engine_and_the_oracle_agree",
-            ],
-            ("TRACEWELL_ORACLE_QUERIES", "50000"),
-        ),
-    },
-    Step {
-        name: "power",
-        what: "the power goes at every sync of a store at work",
-        check: false,
-        action: Action::CargoWith(
-            &[
-                "test",
-                // As in `unit`: other packages would want their dependencies built anew.
-                "--workspace",
-                "--exclude",
-                "tracewell-tests",
-                "--locked",
-                "--test",
-                "all",
-                "--",
-                "--show-output",
-                "power::every_acknowledged_span",
-            ],
-            ("TRACEWELL_TEST_LIVES", "16"),
-        ),
-    },
-    Step {
         name: "binary",
         what: "the binary that the following steps start",
         check: false,
@@ -187,10 +132,10 @@ const STEPS: &[Step] = &[
         action: Action::Own(|root| suite(root, "e2e::", &[])),
     },
     Step {
-        name: "faults",
-        what: "power cuts, kills and damage",
+        name: "crashes",
+        what: "the real binary killed, its syncs watched, its disk full",
         check: false,
-        action: Action::Own(|root| suite(root, "faults::", &["strace"])),
+        action: Action::Own(|root| suite(root, "crashes::", &["strace"])),
     },
     Step {
         name: "python",
@@ -219,13 +164,18 @@ pub(crate) fn list() {
     }
 }
 
+/// Set for all steps but in `make check`: model and fault tests then go through every place, and ask
+/// the oracle 50,000 queries.
+const FULL: &str = "TRACEWELL_TEST_FULL";
+
 pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {
     let steps = select(&set)?;
+    let is_full = !matches!(set, Set::Check);
     let mut timed: Vec<(&str, Duration, Result<()>)> = Vec::with_capacity(steps.len());
     for step in steps {
         eprintln!("\n=== {}: {}", step.name, step.what);
         let start = Instant::now();
-        let result = step.action.run(root);
+        let result = step.action.run(root, is_full);
         if let Err(error) = &result {
             eprintln!("=== {} FAILED: {error:#}", step.name);
         }
@@ -279,7 +229,7 @@ fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs one module of the `all` test binary after its programs are there.
+/// Runs one module of the system tests after its programs are there.
 fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
     for program in programs {
         tools::require(program)?;
@@ -288,8 +238,7 @@ fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
         root,
         &[
             "test",
-            "--package",
-            "tracewell-tests",
+            "--workspace",
             "--locked",
             "--test",
             "all",
@@ -304,9 +253,9 @@ fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
 // === impl Action ===
 
 impl Action {
-    fn run(&self, root: &Path) -> Result<()> {
+    fn run(&self, root: &Path, is_full: bool) -> Result<()> {
         match self {
-            Self::Cargo(arguments) => cargo(root, arguments, None),
+            Self::Cargo(arguments) => cargo(root, arguments, is_full.then_some((FULL, "1"))),
             Self::CargoWith(arguments, variable) => cargo(root, arguments, Some(*variable)),
             Self::Own(function) => function(root),
         }

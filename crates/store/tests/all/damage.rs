@@ -597,7 +597,9 @@ fn a_flipped_bit_in_any_kind_of_page_is_named_and_the_rest_is_served() {
     }
     let counts = run(&plant, &trials);
     println!("flipped bits: {counts:?}");
-    assert!(counts.at_start > 15 && counts.by_answers > 100 && counts.set_aside > 10);
+    let at_least = |found: u64, one_in: u64| found * one_in >= counts.trials;
+    assert!(at_least(counts.at_start, 40) && at_least(counts.by_answers, 4));
+    assert!(at_least(counts.set_aside, 40));
     for table in ["spans", "traces", "events", "links", "attributes"] {
         for kind in ["data page", "footer"] {
             let (_, met) = counts.by_kind[&format!("{table}.parquet, {kind}")];
@@ -608,8 +610,8 @@ fn a_flipped_bit_in_any_kind_of_page_is_named_and_the_rest_is_served() {
 
 fn run(plant: &Plant, trials: &[(Place, Harm, When)]) -> Counts {
     let counts = Mutex::new(Counts::default());
-    for_seeds(0..trials.len() as u64, |number| {
-        let number = number as usize;
+    for_seeds(0..(trials.len() as u64).div_ceil(stride()), |number| {
+        let number = (number * stride()) as usize;
         let (place, harm, when) = &trials[number];
         let seen = runtime().block_on(plant.trial(place, *harm, *when, number));
         counts.lock().add(place, &seen);

@@ -18,9 +18,8 @@ use tracewell_testkit::{FakeClock, RecordingDisk, UnsyncedDisk};
 
 use crate::world::*;
 
-/// A few for `make check`; the step `power` of `make test` sets more with `TRACEWELL_TEST_LIVES`, and
-/// whoever has the time many more.
 const LIVES: u64 = 3;
+const LIVES_IN_FULL: u64 = 16;
 /// Of so many lives one is cut at every sync.
 const WHOLE_LIVES: u64 = 4;
 /// Cuts of one life besides those at syncs.
@@ -211,7 +210,7 @@ fn cuts(life: &Life, seed: u64, is_whole: bool) -> Cuts {
 
 #[test]
 fn every_acknowledged_span_is_there_once_after_a_power_cut() {
-    let n_lives = std::env::var("TRACEWELL_TEST_LIVES").map_or(LIVES, |n| n.parse().unwrap());
+    let n_lives = if is_full() { LIVES_IN_FULL } else { LIVES };
     let all = Mutex::new(Counts::default());
     for_seeds(0..n_lives, |seed| {
         let disk = new_disk(&Arc::new(FakeClock::default()));

@@ -314,6 +314,17 @@ pub(crate) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
+/// True in `make test`, false in `make check`, which has to be quick: faults are then put at a third
+/// of the places, and fewer lives are lived.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("TRACEWELL_TEST_FULL").is_some()
+}
+
+/// Every how many places a fault is put. Odd, so that what alternates from place to place still does.
+pub(crate) fn stride() -> u64 {
+    if is_full() { 1 } else { 3 }
+}
+
 /// Runs a test for each seed, on all processors.
 pub(crate) fn for_seeds(seeds: std::ops::Range<u64>, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(seeds.start);
