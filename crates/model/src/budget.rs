@@ -9,11 +9,21 @@ use tokio_util::sync::CancellationToken;
 use crate::source::{SourceError, SourceResult};
 use crate::span::Span;
 
-/// Memory for whole traces and answers, shared by all queries that run.
+/// Memory for whole traces and answers, shared by all queries that run and by answers until they are
+/// sent.
 #[derive(Debug)]
 pub struct QueryMemory {
     held_bytes: AtomicU64,
     bytes_max: u64,
+}
+
+/// Memory that an answer takes until this is dropped, which may be long after its query has ended: a
+/// client may read slowly. A copy takes as much again.
+#[derive(Debug, Default)]
+pub struct HeldMemory {
+    /// `None` where nothing is counted.
+    memory: Option<Arc<QueryMemory>>,
+    n_bytes: u64,
 }
 
 /// What every call of a source runs under.
@@ -52,6 +62,54 @@ impl QueryMemory {
 
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// In one step, so that no other query sees both or neither.
+    fn change(&self, from: u64, to: u64) {
+        if to >= from {
+            self.held_bytes.fetch_add(to - from, Ordering::Relaxed);
+        } else {
+            self.held_bytes.fetch_sub(from - to, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl HeldMemory ===
+
+impl HeldMemory {
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// What was held is gone, and so many bytes are held in its place.
+    pub fn resize(&mut self, n_bytes: u64) {
+        if let Some(memory) = &self.memory {
+            memory.change(self.n_bytes, n_bytes);
+            self.n_bytes = n_bytes;
+        }
+    }
+}
+
+impl Clone for HeldMemory {
+    fn clone(&self) -> Self {
+        let mut copy = Self {
+            memory: self.memory.clone(),
+            n_bytes: 0,
+        };
+        copy.resize(self.n_bytes);
+        copy
+    }
+}
+
+impl PartialEq for HeldMemory {
+    fn eq(&self, other: &Self) -> bool {
+        self.n_bytes == other.n_bytes
+    }
+}
+
+impl Drop for HeldMemory {
+    fn drop(&mut self) {
+        self.resize(0);
     }
 }
 
@@ -136,9 +194,18 @@ impl QueryContext {
     pub fn release(&self, kept_bytes: u64) {
         self.0.held_spans.store(0, Ordering::Relaxed);
         let held = self.0.held_bytes.swap(kept_bytes, Ordering::Relaxed);
-        let memory = &self.0.memory.held_bytes;
-        memory.fetch_add(kept_bytes, Ordering::Relaxed);
-        memory.fetch_sub(held, Ordering::Relaxed);
+        self.0.memory.change(held, kept_bytes);
+    }
+
+    /// To be called at the end, when an answer of so many bytes is all that is still held: it goes on
+    /// to hold them.
+    pub fn keep(&self, answer_bytes: u64) -> HeldMemory {
+        self.release(answer_bytes);
+        self.0.held_bytes.fetch_sub(answer_bytes, Ordering::Relaxed);
+        HeldMemory {
+            memory: Some(Arc::clone(&self.0.memory)),
+            n_bytes: answer_bytes,
+        }
     }
 
     /// How many spans were left out since this was asked last.
@@ -192,6 +259,26 @@ mod tests {
         assert_eq!(memory.held_bytes(), 40);
         drop(other);
         assert_eq!(memory.held_bytes(), 0);
+    }
+
+    #[test]
+    fn an_answer_holds_its_memory_when_its_query_has_ended() {
+        let memory = QueryMemory::new(100);
+        let ctx = QueryContext::new(CancellationToken::new(), 0, Arc::clone(&memory));
+        ctx.hold_bytes(90);
+        let mut held = ctx.keep(40);
+        assert_eq!(memory.held_bytes(), 40);
+        drop(ctx);
+        assert_eq!(memory.held_bytes(), 40);
+        let copy = held.clone();
+        held.resize(15);
+        assert_eq!((held.n_bytes(), memory.held_bytes()), (15, 55));
+        drop(copy);
+        drop(held);
+        assert_eq!(memory.held_bytes(), 0);
+        let mut uncounted = HeldMemory::default();
+        uncounted.resize(7);
+        assert_eq!(uncounted, HeldMemory::default());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Limits {
     pub regex_bytes_max: usize,
     /// What one query may read from blocks.
     pub query_read_bytes_max: u64,
-    /// What the queries that run may keep in memory, all together.
+    /// What queries may keep in memory, all together, until their answers are sent.
     pub query_memory_bytes_max: u64,
     /// How long one query may take, in milliseconds.
     pub query_ms_max: u64,

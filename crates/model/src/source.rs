@@ -11,7 +11,7 @@ use arrow_buffer::BooleanBuffer;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-pub use crate::budget::{QueryContext, QueryMemory};
+pub use crate::budget::{HeldMemory, QueryContext, QueryMemory};
 use crate::clock::TimeRange;
 use crate::column::{AttributeScope, Column};
 use crate::filter::Filter;

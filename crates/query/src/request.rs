@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 use tracewell_model::clock::TimeRange;
+use tracewell_model::source::HeldMemory;
 use tracewell_model::{AttributeScope, AttributeValue, KeyValue, SpanId, TenantId, Trace, TraceId};
 
 use crate::limit::LimitsHit;
@@ -60,6 +61,8 @@ pub struct SearchResponse {
     pub stats: QueryStats,
     /// Why the answer may miss something; empty for a complete one.
     pub partial: Vec<String>,
+    /// What `traces` takes of the memory of queries: to be dropped with them.
+    pub held: HeldMemory,
 }
 
 /// What reading cost.
@@ -145,6 +148,8 @@ pub struct TraceResponse {
     pub trace: Option<Trace>,
     pub stats: QueryStats,
     pub partial: Vec<String>,
+    /// What `trace` takes of the memory of queries: to be dropped with it.
+    pub held: HeldMemory,
 }
 
 /// Where a tag lies, as an answer groups them.

@@ -13,6 +13,7 @@ use futures::Stream;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::mpsc;
+use tracewell_model::source::HeldMemory;
 
 use crate::error::ApiError;
 use crate::gate::Permit;
@@ -32,11 +33,15 @@ pub(crate) struct Answer {
     pub(crate) content: Content,
     /// Why the answer may miss something, for formats that have no field for it.
     pub(crate) partial: Vec<String>,
+    /// What it was made of takes so much of the memory of queries.
+    pub(crate) held: HeldMemory,
 }
 
 pub(crate) enum Content {
+    /// Takes as much of the memory of queries as there are bytes, until they are sent.
     Whole(Vec<u8>),
-    /// Written while it is sent; the permit of its query is held until then.
+    /// Written while it is sent; until it is written, the permit of its query and what the query has
+    /// found are held.
     Large(LargeWriter, Permit),
 }
 
@@ -86,6 +91,7 @@ impl Answer {
             content_type,
             content: Content::Whole(bytes),
             partial: Vec::new(),
+            held: HeldMemory::default(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Answer {
             content_type: JSON,
             content: Content::Large(write, permit),
             partial: Vec::new(),
+            held: HeldMemory::default(),
         }
     }
 
@@ -108,18 +115,24 @@ impl Answer {
         self
     }
 
+    pub(crate) fn holding(mut self, held: HeldMemory) -> Self {
+        self.held = held;
+        self
+    }
+
     /// The response for a client with these request headers.
     pub(crate) fn respond(self, request: &HeaderMap) -> Response<Body> {
         let is_gzip = accepts_gzip(request);
+        let held = self.held;
         let (body, is_gzip) = match self.content {
             Content::Whole(bytes) if is_gzip && bytes.len() >= GZIP_BYTES_MIN => {
                 match gzip(&bytes) {
-                    Ok(compressed) => (Body::from(compressed), true),
-                    Err(_) => (Body::from(bytes), false),
+                    Ok(compressed) => (whole(compressed, held), true),
+                    Err(_) => (whole(bytes, held), false),
                 }
             }
-            Content::Whole(bytes) => (Body::from(bytes), false),
-            Content::Large(write, permit) => (streamed(write, permit, is_gzip), is_gzip),
+            Content::Whole(bytes) => (whole(bytes, held), false),
+            Content::Large(write, permit) => (streamed(write, permit, held, is_gzip), is_gzip),
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -200,10 +213,27 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     writer.finish()
 }
 
-fn streamed(write: LargeWriter, permit: Permit, is_gzip: bool) -> Body {
+/// Encoded bytes, and the memory that they take until the connection has let go of them.
+struct HeldBytes {
+    bytes: Vec<u8>,
+    _held: HeldMemory,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn whole(bytes: Vec<u8>, mut held: HeldMemory) -> Body {
+    held.resize(bytes.len() as u64);
+    Body::from(Bytes::from_owner(HeldBytes { bytes, _held: held }))
+}
+
+fn streamed(write: LargeWriter, permit: Permit, held: HeldMemory, is_gzip: bool) -> Body {
     let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
     tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _until_written = (held, permit);
         let sending = Sending {
             sender,
             is_complete: false,

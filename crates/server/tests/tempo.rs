@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)]
 
 mod backend;
+mod slow_readers;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -400,7 +401,7 @@ fn one_result() -> SearchResponse {
             source_bytes: 1_234_567,
             ..QueryStats::default()
         },
-        partial: Vec::new(),
+        ..SearchResponse::default()
     }
 }
 

@@ -279,7 +279,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         query_memory_bytes_max,
         size,
-        "What the queries that run may keep in memory, all together."
+        "What queries may keep in memory, all together, until their answers are sent."
     ),
     KeySpec {
         name: "limits.query_ms_max",

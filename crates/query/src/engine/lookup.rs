@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracewell_model::column::ColumnLevel;
-use tracewell_model::{Filter, Trace};
+use tracewell_model::{Filter, Span, Trace};
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -61,11 +61,14 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
         retain(trace, filter);
     }
+    let spans = joined.iter().flat_map(|trace| &trace.spans);
+    let held = run.ctx.keep(spans.map(Span::bytes).sum::<usize>() as u64);
     let (stats, partial) = run.finish();
     Ok(TraceResponse {
         trace: joined,
         stats,
         partial,
+        held,
     })
 }
 

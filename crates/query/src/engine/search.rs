@@ -57,7 +57,7 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
         )?),
     };
     let mut run = engine.run(&request.caller);
-    let mut traces = Vec::new();
+    let (mut traces, mut n_bytes) = (Vec::new(), 0);
     if request.limit > 0 && !question.plan().is_empty() {
         let sources = run.sources.clone();
         // Candidates and shared traces have a quarter each of what a query may hold alone.
@@ -80,14 +80,16 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             bytes_max: engine.limits.query_memory_bytes_max / 2,
         };
         search.all(&sources).await?;
-        traces = search.traces;
+        (traces, n_bytes) = (search.traces, search.n_bytes);
     }
     traces.sort_by_key(|trace| (Reverse(trace.start_unix_nano), trace.trace_id));
+    let held = run.ctx.keep(n_bytes);
     let (stats, partial) = run.finish();
     Ok(SearchResponse {
         traces,
         stats,
         partial,
+        held,
     })
 }
 

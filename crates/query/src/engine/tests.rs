@@ -587,6 +587,10 @@ fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
     assert_eq!(answer.stats.left_out_spans, 14);
     assert_eq!(answer.partial.len(), 1, "{:?}", answer.partial);
     assert!(answer.partial[0].starts_with("14 spans are left out"));
+    // The answer holds its memory, and nothing else does.
+    assert_eq!(engine.memory().held_bytes(), answer.held.n_bytes());
+    assert!(answer.held.n_bytes() > span_bytes);
+    drop(answer);
     assert_eq!(engine.memory().held_bytes(), 0);
     let by_id = |id| {
         block_on(engine.trace_by_id(TraceRequest {
@@ -598,8 +602,12 @@ fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
         .unwrap()
     };
     let whole = by_id(1);
-    assert_eq!(whole.trace.unwrap().spans.len(), 10);
+    assert_eq!(whole.trace.as_ref().unwrap().spans.len(), 10);
     assert!(whole.partial.is_empty());
+    assert_eq!(engine.memory().held_bytes(), 10 * span_bytes);
+    // As long as somebody has it there is room for less.
+    assert_eq!(by_id(2).trace.unwrap().spans.len(), 20);
+    drop(whole);
     let cut = by_id(2);
     assert_eq!(cut.trace.unwrap().spans.len(), 30);
     assert_eq!(cut.stats.left_out_spans, 11);

@@ -58,7 +58,7 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
         .await?;
     api.observe_query(call, &found.stats);
     let answer = Answer::json(|json| write_response(json, &found, api.pads_trace_ids));
-    Ok(answer.with_partial(found.partial))
+    Ok(answer.with_partial(found.partial).holding(found.held))
 }
 
 fn query_of(params: &Params) -> ApiResult<SearchQuery> {

@@ -28,7 +28,7 @@ pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
             trace_json::write_groups(json, groups);
         }),
     };
-    Ok(answer.with_partial(found.partial))
+    Ok(answer.with_partial(found.partial).holding(found.held))
 }
 
 /// `GET /api/v2/traces/{id}`: an unknown trace is an empty one.
@@ -37,7 +37,8 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
     refuse_shaping(&call.params)?;
     let (mut found, permit) = find(api, call, filter).await?;
     let trace = found.trace.take().unwrap_or_default();
-    Ok(match Format::of(&call.headers) {
+    let held = std::mem::take(&mut found.held);
+    let answer = match Format::of(&call.headers) {
         Format::Protobuf => Answer::protobuf(protobuf_v2(&trace, &found)),
         Format::Json => json(trace, permit, move |json, groups| {
             json.key("trace").object(|json| {
@@ -52,7 +53,8 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
                 json.key("message").string(&found.partial.join("; "));
             }
         }),
-    })
+    };
+    Ok(answer.holding(held))
 }
 
 /// What Tempo takes besides `q` to say which spans around the matches come with them. To ignore it
