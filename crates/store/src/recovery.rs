@@ -46,7 +46,8 @@ pub struct Recovery {
     /// alone.
     pub foreign: Vec<String>,
     pub n_foreign: u64,
-    /// Blocks that the manifest lists and that cannot be read.
+    /// Blocks that the manifest lists and that could not be read; [`Store::blocks_missing`] are those
+    /// that are left.
     pub blocks_missing: Vec<MissingBlock>,
     /// Stretches of the log that could not be read, the first thousand.
     pub log_damage: Vec<LogDamage>,

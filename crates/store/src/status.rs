@@ -1,6 +1,7 @@
 //! What an operator sees: the store in numbers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracewell_model::{TenantId, limits};
@@ -8,6 +9,7 @@ use tracewell_model::{TenantId, limits};
 use crate::disk::DiskSpace;
 use crate::manifest::BlockId;
 use crate::recovery::Recovery;
+use crate::snapshot::MissingBlock;
 use crate::store::Store;
 use crate::wal::WalStats;
 
@@ -55,6 +57,11 @@ pub struct BlockSums {
 }
 
 impl Store {
+    /// Blocks that could not be read at the start and that retention has left so far.
+    pub fn blocks_missing(&self) -> Vec<Arc<MissingBlock>> {
+        self.core.blocks.load().missing.clone()
+    }
+
     /// Live blocks that a merge could not read, each with the reason.
     pub fn set_aside(&self) -> BTreeMap<BlockId, String> {
         let blocks = self.core.blocks.load();

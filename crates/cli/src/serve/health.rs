@@ -1,8 +1,11 @@
 //! What is wrong with the store and yet no reason not to be ready, each with what to do about it.
 
+use std::sync::Arc;
+
 use tracewell_model::limits;
 use tracewell_store::Store;
 use tracewell_store::recovery::Recovery;
+use tracewell_store::snapshot::MissingBlock;
 
 use crate::config::Config;
 
@@ -10,7 +13,8 @@ use crate::config::Config;
 const NAMED_MAX: usize = 10;
 
 pub(super) fn warnings(store: &Store, config: &Config) -> Vec<String> {
-    let mut warnings = of_start(&store.recovery(), config);
+    let mut warnings = of_missing(&store.blocks_missing(), config);
+    warnings.extend(of_start(&store.recovery(), config));
     let set_aside = store.set_aside();
     let lines = set_aside
         .iter()
@@ -33,14 +37,11 @@ pub(super) fn warnings(store: &Store, config: &Config) -> Vec<String> {
     warnings
 }
 
-/// What the start found.
-fn of_start(recovery: &Recovery, config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let missing = &recovery.blocks_missing;
+fn of_missing(missing: &[Arc<MissingBlock>], config: &Config) -> Vec<String> {
     let lines = missing
         .iter()
         .map(|block| format!("block {} cannot be read: {}", block.entry.id, block.reason));
-    warnings.extend(some_of(lines, missing.len()));
+    let mut warnings = some_of(lines, missing.len());
     if !missing.is_empty() {
         warnings.push(format!(
             "answers miss the spans of blocks that cannot be read: restore their files below {} from a \
@@ -48,6 +49,12 @@ fn of_start(recovery: &Recovery, config: &Config) -> Vec<String> {
             config.blocks_path().display()
         ));
     }
+    warnings
+}
+
+/// What the start found and nothing but another start undoes.
+fn of_start(recovery: &Recovery, config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
     let damaged = &recovery.manifests_damaged;
     let lines = damaged
         .iter()
@@ -110,9 +117,69 @@ fn some_of(lines: impl Iterator<Item = String>, n: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use tracewell_model::sink::SpanSink;
+    use tracewell_model::{Clock, Span, SpanId, TenantId, Trace, TraceId};
+    use tracewell_store::StoreConfig;
+    use tracewell_store::block::ParquetFormat;
+    use tracewell_store::disk::Disk;
     use tracewell_store::manifest::chain::DamagedManifest;
+    use tracewell_store::objects::DiskObjects;
+    use tracewell_testkit::{FakeClock, RecordingDisk};
 
     use super::*;
+
+    async fn open(disk: &Arc<RecordingDisk>, clock: &Arc<FakeClock>, random: u128) -> Arc<Store> {
+        let mut config = StoreConfig::new("/data", random);
+        config.retention_bytes = Some(u64::MAX);
+        config.limits.disk_reserve_bytes = 0;
+        config.wal.segment_bytes = 64 << 10;
+        config.wal.n_spares = 0;
+        let disk = Arc::clone(disk) as Arc<dyn Disk>;
+        let objects = DiskObjects::open(Arc::clone(&disk), "/data/objects").unwrap();
+        let (format, clock) = (Arc::new(ParquetFormat::default()), Arc::clone(clock));
+        let clock = clock as Arc<dyn Clock>;
+        let opened = Store::open(config, format, disk, Arc::new(objects), clock, Vec::new());
+        opened.await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_block_that_cannot_be_read_is_named_until_retention_drops_it() {
+        let clock = Arc::new(FakeClock::default());
+        let disk = Arc::new(RecordingDisk::with_clock(
+            Arc::clone(&clock) as Arc<dyn Clock>
+        ));
+        let store = open(&disk, &clock, 1).await;
+        let span = Span {
+            trace_id: TraceId([1; 16]),
+            span_id: SpanId([1; 8]),
+            start_unix_nano: clock.now_unix_nano(),
+            ..Span::default()
+        };
+        let body = tracewell_wire::otlp::encode_traces(&[Trace {
+            trace_id: span.trace_id,
+            spans: vec![span],
+        }]);
+        let decoded = tracewell_wire::otlp::decode_stored(TenantId::single(), body.into());
+        store.write(decoded.unwrap().batch, 1).await.unwrap();
+        store.flush().await.unwrap();
+        let config = Config::default();
+        assert_eq!(warnings(&store, &config), Vec::<String>::new());
+        drop(store);
+        let disk = Arc::new(disk.after_kill());
+        let is_of_block = |path: &&PathBuf| path.starts_with("/data/objects/tracewell/blocks");
+        let files = disk.files();
+        disk.remove(files.iter().find(is_of_block).unwrap())
+            .unwrap();
+        let store = open(&disk, &clock, 2).await;
+        let text = warnings(&store, &config).join("\n");
+        assert!(text.contains("cannot be read") && text.contains("leave them to retention"));
+        clock.advance(Duration::from_secs(400 * 3_600));
+        store.upkeep().await.unwrap();
+        assert_eq!(warnings(&store, &config), Vec::<String>::new());
+    }
 
     #[test]
     fn whatever_the_start_found_is_named_with_what_to_do() {
