@@ -101,7 +101,7 @@ pub struct LeafQuery {
     /// filter means something else on a part of a trace. As many as `filters`.
     pub fragment_filters: Option<Arc<[Filter]>>,
     /// A trace takes part if one of its spans here starts in the window. A shared trace may take part
-    /// wherever its spans here start. Ignored when `only` is set.
+    /// wherever its spans here start, and so do those of `only`.
     pub window: TimeRange,
     /// Shared traces that must take part wherever their spans here start. Ignored when `only` is set.
     pub also: TraceSet,
@@ -175,8 +175,8 @@ pub struct LeafTrace {
     pub to: u32,
     /// First span start of this source's fragment.
     pub start_unix_nano: u64,
-    /// True if one of its spans here starts in the window (or there is none, as for
-    /// [`LeafQuery::only`]). Always for a trace that is not shared.
+    /// True if one of its spans here starts in the window. Always for a trace that is not shared, unless
+    /// [`LeafQuery::only`] is set.
     pub in_window: bool,
 }
 

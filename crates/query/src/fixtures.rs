@@ -445,7 +445,7 @@ impl PlainSource {
                     from,
                     to: rows.len() as u32,
                     start_unix_nano: start(spans),
-                    in_window: query.only.is_some() || in_window(spans, query.window),
+                    in_window: in_window(spans, query.window),
                 });
             }
         }

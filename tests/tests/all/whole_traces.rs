@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tracewell_model::source::{QueryContext, QueryMemory};
-use tracewell_model::{Span, TenantId};
-use tracewell_testkit::Random;
+use tracewell_model::{Clock, Limits, Span, SpanId, TenantId, TimeRange, TraceId};
+use tracewell_query::Aliases;
+use tracewell_testkit::{FakeClock, Random};
 
 use ask::{Case, Expected};
 use data::{DataSet, Places};
@@ -212,6 +213,52 @@ fn fetching_keeps_to_its_limit() {
     }
     println!("{n_limited} sources stopped at the limit, {n_heads} of them generations of the head");
     assert!(n_heads > 0 && n_limited > n_heads);
+}
+
+/// A trace in several row groups of a block that the window cuts, with more spans than fit into memory:
+/// that none of them starts in the window is seen without reading it whole.
+#[test]
+fn a_split_trace_before_the_window_leaves_an_answer_complete() {
+    const N_SPANS: u64 = 13_000;
+    let start = FakeClock::default().now_unix_nano();
+    let span = |trace: u8, n: u64| Span {
+        trace_id: TraceId([trace; 16]),
+        span_id: SpanId((n + 1).to_be_bytes()),
+        start_unix_nano: start + n,
+        end_unix_nano: start + 2 * N_SPANS,
+        ..Span::default()
+    };
+    let mut spans: Vec<Span> = (0..N_SPANS).map(|n| span(1, n)).collect();
+    spans.push(span(2, N_SPANS + 100));
+    let mut limits = Limits::default();
+    limits.query_memory_bytes_max = 2 << 20;
+    runtime().block_on(async {
+        let data = DataSet::in_groups(&spans, 5_000).await;
+        let sources = data.snapshots().pin().sources;
+        let split = sources
+            .iter()
+            .map(|source| source.shared_ids().split().len());
+        assert_eq!((sources.len(), split.sum::<usize>()), (1, 1));
+        let find = async |limits: &Limits, from: u64| {
+            let engine = ask::engine_within(&data, data.snapshots(), limits.clone());
+            let case = Case {
+                text: "{ }".to_owned(),
+                aliases: Aliases::Off,
+                window: TimeRange {
+                    start: start + from,
+                    end: start + 2 * N_SPANS,
+                },
+                limit: 10,
+                spans_max: 1,
+            };
+            let answer = engine.search(ask::request(&case)).await.unwrap();
+            let ids = answer.traces.iter().map(|trace| trace.trace_id.0[0]);
+            (ids.collect::<Vec<_>>(), answer.partial)
+        };
+        assert_eq!(find(&limits, N_SPANS).await, (vec![2], Vec::new()));
+        let all = Limits::default();
+        assert_eq!(find(&all, N_SPANS - 1).await, (vec![2, 1], Vec::new()));
+    });
 }
 
 #[test]

@@ -63,11 +63,13 @@ impl Run {
         Ok(joined)
     }
 
-    /// Which filters have a match in traces that lie in several sources (ids sorted).
+    /// Which filters have a match in traces that lie in several sources (ids sorted), wherever it starts;
+    /// and whether a fragment with one has a span that starts in the window.
     pub(super) async fn filter_bits(
         &mut self,
         ids: &[TraceId],
         filters: &Arc<[Filter]>,
+        window: TimeRange,
     ) -> Result<OpenTraces> {
         let mut open = OpenTraces::default();
         for (index, held) in self.holders(ids) {
@@ -78,7 +80,7 @@ impl Run {
                 tenant: self.tenant.clone(),
                 filters: Arc::clone(filters),
                 fragment_filters: None,
-                window: TimeRange::ALL,
+                window,
                 also: TraceSet::none(),
                 only: Some(held.into()),
                 spans: false,

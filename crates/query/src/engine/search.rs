@@ -18,11 +18,11 @@ use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{LeafBatch, LeafQuery, SourceResult, SpanSource, TraceSet};
-use tracewell_model::{Trace, TraceId};
+use tracewell_model::{Filter, Trace, TraceId};
 
 use super::Engine;
 use super::candidates::{Candidates, Place, Standing};
-use super::gather::trace_bits;
+use super::gather::{JoinedRow, trace_bits};
 use super::run::Run;
 use super::summary;
 use crate::error::Result;
@@ -40,6 +40,9 @@ const ROWS_AT_ONCE: usize = 4_096;
 const SOURCES_AT_ONCE: usize = 2;
 /// Spans that are fetched at once: about 1.3 KB each as plain spans is 16 MB.
 const SPANS_AT_ONCE: u64 = 12_000;
+/// A larger trace is not read whole to see that no span of it starts in the window: they might not fit
+/// into memory, and the answer would be partial for nothing.
+const REJECTED_SPANS_MAX: u64 = if cfg!(test) { 4 } else { SPANS_AT_ONCE };
 
 /// What is asked of a trace.
 enum Question {
@@ -339,11 +342,6 @@ impl Search<'_> {
                 }
                 // Whether a fragment without a match starts in the window is not known yet.
                 let in_window = self.shared.get(&id).is_some_and(|known| known.in_window);
-                let is_huge = row.n_spans > self.trace_spans_max as u64;
-                if !in_window && is_huge && row.end_unix_nano < self.window.start {
-                    // Would be answered without being read.
-                    continue;
-                }
                 let standing = self.question.standing(is_exact && in_window);
                 self.candidates.insert(row.start_unix_nano, id, standing);
             }
@@ -358,6 +356,7 @@ impl Search<'_> {
         // A trace has two places if sources did not agree that it is shared.
         ids.dedup();
         let rows = self.run.rows(&ids).await?;
+        let outside = self.outside(&rows).await?;
         let mut chunk = Vec::new();
         let mut n_spans = 0;
         for place in places {
@@ -365,7 +364,7 @@ impl Search<'_> {
             let Some(row) = rows.get(&place.1) else {
                 continue;
             };
-            if !self.settled.insert(place.1) {
+            if !self.settled.insert(place.1) || outside.contains(&place.1) {
                 continue;
             }
             if row.n_spans > self.trace_spans_max as u64 {
@@ -380,6 +379,31 @@ impl Search<'_> {
             n_spans += row.n_spans;
         }
         self.verify_chunk(chunk).await
+    }
+
+    /// The large ones of these traces that have no span in the window, where only fragments with a match
+    /// were looked at so far.
+    async fn outside(
+        &mut self,
+        rows: &hashbrown::HashMap<TraceId, JoinedRow>,
+    ) -> Result<HashSet<TraceId>> {
+        // One above `trace_spans_max` would be answered without being read at all.
+        let spans_max = REJECTED_SPANS_MAX.min(self.trace_spans_max as u64);
+        let is_open = |id: &TraceId, row: &JoinedRow| {
+            row.n_spans > spans_max
+                && !self.window.contains(row.start_unix_nano)
+                && self.shared.get(id).is_some_and(|known| !known.in_window)
+        };
+        let open = rows.iter().filter(|(id, row)| is_open(id, row));
+        let mut ids: Vec<TraceId> = open.map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::default());
+        }
+        ids.sort_unstable();
+        let every_span = [Filter::Constant(true)].into();
+        let seen = self.run.filter_bits(&ids, &every_span, self.window).await?;
+        ids.retain(|id| seen.get(id).is_none_or(|trace| !trace.in_window));
+        Ok(ids.into_iter().collect())
     }
 
     async fn verify_chunk(&mut self, mut ids: Vec<TraceId>) -> Result<()> {
@@ -443,9 +467,10 @@ impl Search<'_> {
     }
 
     /// A trace too large to be read whole is shown by what its rows and bits say.
-    async fn take_huge(&mut self, id: TraceId, row: &super::gather::JoinedRow) -> Result<()> {
+    async fn take_huge(&mut self, id: TraceId, row: &JoinedRow) -> Result<()> {
         let filters = self.question.plan().fragment_filters();
-        let open = self.run.filter_bits(&[id], &filters).await?;
+        let ids = [id];
+        let open = self.run.filter_bits(&ids, &filters, TimeRange::ALL).await?;
         let n_matched = open.get(&id).map_or(0, |trace| trace.n_matched);
         self.run.limits_hit.insert(QueryLimit::TraceSpans);
         self.run.miss(format!(

@@ -561,6 +561,48 @@ fn a_huge_trace_is_shown_in_part() {
     assert_eq!(by_id.trace.unwrap().spans.len(), 20);
 }
 
+/// Its spans start before the window and end in it; the source delivers it because it is shared.
+#[test]
+fn a_large_trace_outside_of_the_window_is_not_read_whole() {
+    let long = |n| {
+        let mut span = span(3, n, n, vec![text("a", "x")]);
+        span.end_unix_nano = 900;
+        span
+    };
+    let mut spans: Vec<Span> = (1..=200).map(long).collect();
+    spans.push(span(4, 1, 600, vec![text("a", "x")]));
+    let span_bytes = spans[0].bytes() as u64;
+    let window = TimeRange {
+        start: 500,
+        end: 1_000,
+    };
+    let find = |spans: &[Span], memory_spans: u64, trace_spans_max| {
+        let mut limits = Limits::default();
+        limits.query_memory_bytes_max = memory_spans * span_bytes;
+        limits.trace_spans_max = trace_spans_max;
+        let shared = BTreeSet::from([trace_id(3)]);
+        let source = PlainSource::new("block 1", spans.to_vec(), shared, 2);
+        let snapshots = fixtures::snapshots(vec![source]);
+        let engine = Engine::new(snapshots, limits, Arc::new(StillClock));
+        let query = trace_ql("{ span.a = \"x\" }");
+        let answer = block_on(engine.search(request(query, window, 10))).unwrap();
+        (ids(&answer.traces), answer.partial)
+    };
+    let complete = |ids: &[u64]| (ids.to_vec(), Vec::<String>::new());
+    assert_eq!(find(&spans, 20, 1_000), complete(&[4]));
+    assert_eq!(find(&spans, 20, 100), complete(&[4]));
+    // One that matches nothing and never ended is in the window all the same.
+    let mut open = span(3, 300, 700, Vec::new());
+    open.end_unix_nano = 0;
+    spans
+        .iter_mut()
+        .for_each(|span| span.end_unix_nano = span.start_unix_nano);
+    spans.push(open);
+    assert_eq!(find(&spans, 1_000, 1_000), complete(&[4, 3]));
+    let (shown, partial) = find(&spans, 20, 100);
+    assert_eq!((shown, partial.len()), (vec![4, 3], 1), "{partial:?}");
+}
+
 #[test]
 fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
     let named = |id, n, name: String| {

@@ -81,8 +81,7 @@ impl GroupScan<'_> {
     fn is_outside(&self) -> BlockResult<bool> {
         let meta = self.reader.group(self.group)?;
         let window = self.query.window;
-        Ok(self.query.only.is_none()
-            && !window.intersects(meta.span_start_min, meta.span_start_max))
+        Ok(!window.intersects(meta.span_start_min, meta.span_start_max))
     }
 
     /// The spans that filters are evaluated on: those of the tenant, of the named traces, or, outside
@@ -155,16 +154,13 @@ impl GroupScan<'_> {
             .iter()
             .filter_map(|number| traces.runs.get(*number))
             .collect();
-        let in_window = match self.query.only {
-            Some(_) => vec![true; hits.len()],
-            None => self.in_window(unit, &hits).await?,
-        };
-        let is_shared =
-            |run: &TraceRun| self.query.only.is_none() && self.shared.contains(run.trace_id);
+        let in_window = self.in_window(unit, &hits).await?;
+        let may_lie_outside =
+            |run: &TraceRun| self.query.only.is_some() || self.shared.contains(run.trace_id);
         let runs: Vec<scan::TraceRun> = hits
             .into_iter()
             .zip(in_window)
-            .filter(|(run, in_window)| *in_window || is_shared(run))
+            .filter(|(run, in_window)| *in_window || may_lie_outside(run))
             .map(|(run, in_window)| scan::TraceRun {
                 trace_id: run.trace_id,
                 from: run.from,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
-use tracewell_model::TraceId;
-use tracewell_model::source::{LeafBatch, LeafQuery, LeafTrace, QueryContext, SourceResult};
+use tracewell_model::source::{
+    LeafBatch, LeafQuery, LeafTrace, QueryContext, SourceResult, SpanSource,
+};
+use tracewell_model::{TimeRange, TraceId};
 
 use super::columns::{BatchColumns, Memo};
 use super::snapshot::GenerationSnapshot;
@@ -95,59 +97,56 @@ impl GenerationSnapshot {
         }
         Candidates {
             takes_part,
-            in_window: vec![true; n],
+            in_window: self.starts_in(query.window, n),
             is_shared: vec![false; n],
         }
+    }
+
+    /// Per trace, whether one of its spans starts in the window.
+    fn starts_in(&self, window: TimeRange, n_traces: usize) -> Vec<bool> {
+        let summary = self.summary();
+        if window.covers(summary.span_start_min, summary.span_start_max) {
+            return vec![true; n_traces];
+        }
+        let mut in_window = vec![false; n_traces];
+        for batch in &self.batches {
+            let starts = &batch.table.spans.start_unix_nano;
+            for (trace, start) in batch.trace.iter().zip(starts) {
+                if window.contains(*start)
+                    && let Some(in_window) = in_window.get_mut(*trace as usize)
+                {
+                    *in_window = true;
+                }
+            }
+        }
+        in_window
     }
 
     /// The tenant's traces with a span that starts in the window, and the shared ones wherever they
     /// start: all where the window cuts through this generation, the named ones where it lies apart.
     fn in_window(&self, query: &LeafQuery, table: &TraceTable) -> Candidates {
         let n = table.id.len();
-        let nothing = || vec![false; n];
         let tenants = &self.dictionary.tenants;
         let Some(tenant) = tenants.iter().position(|tenant| *tenant == query.tenant) else {
             return Candidates {
-                takes_part: nothing(),
-                in_window: nothing(),
-                is_shared: nothing(),
+                takes_part: vec![false; n],
+                in_window: vec![false; n],
+                is_shared: vec![false; n],
             };
         };
-        let summary = tracewell_model::source::SpanSource::summary(self);
+        let summary = self.summary();
         let (first, last) = (summary.span_start_min, summary.span_start_max);
-        let is_covered = query.window.covers(first, last);
-        let mut in_window = vec![is_covered && tenants.len() == 1; n];
-        let mut is_own = vec![tenants.len() == 1; n];
-        if !(is_covered && tenants.len() == 1) {
-            for batch in &self.batches {
-                let spans = &batch.table.spans;
-                let rows = batch.trace.iter().zip(&spans.tenant);
-                for ((trace, of), start) in rows.zip(&spans.start_unix_nano) {
-                    if usize::from(*of) != tenant {
-                        continue;
-                    }
-                    if let Some(is_own) = is_own.get_mut(*trace as usize) {
-                        *is_own = true;
-                    }
-                    if query.window.contains(*start)
-                        && let Some(in_window) = in_window.get_mut(*trace as usize)
-                    {
-                        *in_window = true;
-                    }
-                }
-            }
-        }
+        let is_cut = query.window.intersects(first, last);
+        let in_window = self.starts_in(query.window, n);
         let shared = self.core.shared().ids();
         let is_shared: Vec<bool> = table.id.iter().map(|id| shared.contains(*id)).collect();
-        let is_cut = query.window.intersects(first, last);
-        let mut takes_part = in_window.clone();
-        for (trace, takes_part) in takes_part.iter_mut().enumerate() {
-            let of = |all: &[bool]| all.get(trace).is_some_and(|is| *is);
-            if !*takes_part && of(&is_own) && of(&is_shared) {
-                let id = table.id.get(trace).copied().unwrap_or_default();
-                *takes_part = is_cut || query.also.contains(id);
-            }
-        }
+        let traces = table.id.iter().zip(&table.tenant);
+        let takes_part = traces.zip(in_window.iter().zip(&is_shared));
+        let takes_part = takes_part.map(|((id, of), (in_window, is_shared))| {
+            let may_lie_outside = *is_shared && (is_cut || query.also.contains(*id));
+            usize::from(*of) == tenant && (*in_window || may_lie_outside)
+        });
+        let takes_part: Vec<bool> = takes_part.collect();
         Candidates {
             takes_part,
             in_window,

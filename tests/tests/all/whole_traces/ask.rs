@@ -138,8 +138,16 @@ fn caller(aliases: Aliases) -> Caller {
 }
 
 pub(super) fn engine(data: &DataSet, snapshots: Arc<dyn Snapshots>) -> Engine {
+    engine_within(data, snapshots, Limits::default())
+}
+
+pub(super) fn engine_within(
+    data: &DataSet,
+    snapshots: Arc<dyn Snapshots>,
+    limits: Limits,
+) -> Engine {
     let clock: Arc<dyn Clock> = Arc::clone(&data.clock) as Arc<dyn Clock>;
-    Engine::new(snapshots, Limits::default(), clock)
+    Engine::new(snapshots, limits, clock)
 }
 
 /// The lines of an answer; an answer that says that it is partial is no answer.

@@ -36,7 +36,11 @@ impl DataSet {
         let mut random = Random::new(seed);
         let clock = Arc::new(FakeClock::default());
         let spans = spans(&mut random, clock.now_unix_nano());
-        let store = open(&mut random, &clock, seed).await;
+        let mut config = small_config(seed);
+        config.limits.memory_bytes = *random.pick(&[512 << 10, 8 << 20]);
+        config.group_spans = *random.pick(&[4, 10, 40, 10_000]);
+        config.merge.blocks_max = 2 + random.below(5);
+        let store = open(config, &clock).await;
         let mut data = Self {
             store,
             clock,
@@ -68,6 +72,26 @@ impl DataSet {
                 data.store.merge_next(true).await.unwrap();
             }
         }
+        data
+    }
+
+    /// One block of these spans, with so many in a row group.
+    pub(super) async fn in_groups(spans: &[Span], group_spans: usize) -> Self {
+        let clock = Arc::new(FakeClock::default());
+        let mut config = small_config(1);
+        config.group_spans = group_spans;
+        let mut data = Self {
+            store: open(config, &clock).await,
+            clock,
+            oracle: Oracle::new(spans.iter().cloned()),
+            n_requests: 0,
+        };
+        // Merging splits what is too long for a group.
+        for part in spans.chunks(group_spans) {
+            data.write(&TenantId::single(), part).await;
+            data.store.flush().await.unwrap();
+        }
+        data.merge_all().await;
         data
     }
 
@@ -119,16 +143,17 @@ impl DataSet {
     }
 }
 
-async fn open(random: &mut Random, clock: &Arc<FakeClock>, seed: u64) -> Arc<Store> {
+fn small_config(seed: u64) -> StoreConfig {
     let mut config = StoreConfig::new("/data", u128::from(seed) + 1);
-    config.limits.memory_bytes = *random.pick(&[512 << 10, 8 << 20]);
     config.limits.disk_reserve_bytes = 0;
     config.limits.waiting_blocks_max = 1_000;
     config.retention_bytes = Some(u64::MAX);
-    config.group_spans = *random.pick(&[4, 10, 40, 10_000]);
     config.wal.segment_bytes = 64 << 10;
     config.wal.n_spares = 0;
-    config.merge.blocks_max = 2 + random.below(5);
+    config
+}
+
+async fn open(config: StoreConfig, clock: &Arc<FakeClock>) -> Arc<Store> {
     let dyn_clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let disk = Arc::new(RecordingDisk::with_clock(Arc::clone(&dyn_clock)));
     let format = Arc::new(ParquetFormat::default());
