@@ -5,6 +5,7 @@
 //! that may hold a fragment. A source that fails costs what it holds and no more: the answer says
 //! that it is partial. Nothing here starts a task; a call does its work while it is polled.
 
+mod around;
 mod candidates;
 mod gather;
 mod lookup;

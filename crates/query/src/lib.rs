@@ -19,8 +19,8 @@ pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use limit::{LimitsHit, QueryLimit};
 pub use request::{
-    Aliases, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse, TagNamesRequest,
-    TagNamesResponse, TagScope, TagSearch, TagValuesRequest, TagValuesResponse, TraceRequest,
-    TraceResponse,
+    Aliases, Around, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse,
+    TagNamesRequest, TagNamesResponse, TagScope, TagSearch, TagValuesRequest, TagValuesResponse,
+    TraceRequest, TraceResponse,
 };
 pub use syntax::{SyntaxError, parse};

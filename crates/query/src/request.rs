@@ -140,6 +140,15 @@ pub struct TraceRequest {
     pub window: TimeRange,
     /// A single TraceQL filter: only matching spans come back.
     pub filter: Option<String>,
+    /// And these with them.
+    pub around: Around,
+}
+
+/// How many levels above and below a span that matches come back with it; `u32::MAX` for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Around {
+    pub ancestors: u32,
+    pub descendants: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -285,6 +285,38 @@ async fn the_two_versions_differ_about_what_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_with_matching_spans_is_asked_for() {
+    let running = Running::start().await;
+    const ALL: u32 = u32::MAX;
+    for (query, ancestors, descendants) in [
+        ("", 0, 0),
+        ("&keep_hierarchy=false&ancestor_depth=3", 0, 0),
+        ("&keep_hierarchy=true", ALL, 0),
+        ("&keep_hierarchy=true&ancestor_depth=-1", ALL, 0),
+        ("&keep_hierarchy=true&ancestor_depth=2", 2, 0),
+        ("&match_depth=1", 0, 1),
+        ("&match_depth=-1&span_pruning=true", 0, ALL),
+    ] {
+        let path = format!("/api/v2/traces/1?q=%7B%7D{query}");
+        assert_eq!(running.get(&path).await.status, 200, "{path}");
+        let Asked::Trace(request) = running.planted.last() else {
+            panic!("{path}");
+        };
+        let asked = (request.around.ancestors, request.around.descendants);
+        assert_eq!(asked, (ancestors, descendants), "{path}");
+    }
+    for query in ["keep_hierarchy=1", "match_depth=-2", "ancestor_depth=x"] {
+        let answer = running
+            .get(&format!("/api/v2/traces/1?q=%7B%7D&{query}"))
+            .await;
+        assert_eq!(answer.status, 400, "{query}");
+        let (name, _) = query.split_once('=').unwrap();
+        assert!(answer.text().contains(name), "{query}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partial_trace_says_so() {
     let running = Running::start().await;
     *running.planted.trace.lock().unwrap() = TraceResponse {

@@ -13,7 +13,7 @@ use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, TenantId, TimeRange, TraceId};
 use tracewell_query::request::{Caller, TraceRequest};
-use tracewell_query::{Aliases, Engine};
+use tracewell_query::{Aliases, Around, Engine};
 use tracewell_store::block::ParquetFormat;
 use tracewell_store::disk::{Disk, LocalDisk};
 use tracewell_store::objects::DiskObjects;
@@ -176,6 +176,7 @@ impl Kept {
             trace_id: id,
             window: TimeRange::ALL,
             filter: None,
+            around: Around::default(),
         };
         let answer = self.engine.trace_by_id(request).await.unwrap();
         answer.trace.map_or(0, |trace| trace.spans.len())

@@ -6,9 +6,10 @@ use tracewell_model::column::ColumnLevel;
 use tracewell_model::{Filter, Span, Trace};
 
 use super::Engine;
+use super::around::keep_around;
 use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
-use crate::request::{TraceRequest, TraceResponse};
+use crate::request::{Around, TraceRequest, TraceResponse};
 use crate::row::{Row, TraceFacts};
 
 pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Result<TraceResponse> {
@@ -59,7 +60,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
         ));
     }
     if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
-        retain(trace, filter);
+        retain(trace, filter, request.around);
     }
     let spans = joined.iter().flat_map(|trace| &trace.spans);
     let held = run.ctx.keep(spans.map(Span::bytes).sum::<usize>() as u64);
@@ -72,13 +73,14 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     })
 }
 
-fn retain(trace: &mut Trace, filter: &Filter) {
+fn retain(trace: &mut Trace, filter: &Filter, around: Around) {
     let facts = TraceFacts::of(&trace.spans);
-    let keep: Vec<bool> = trace
+    let mut keep: Vec<bool> = trace
         .spans
         .iter()
         .map(|span| Row::new(&facts, span).matches(filter))
         .collect();
+    keep_around(&trace.spans, &mut keep, around);
     let mut keep = keep.into_iter();
     trace.spans.retain(|_| keep.next().unwrap_or(false));
 }

@@ -13,7 +13,9 @@ use tracewell_model::{
 use super::*;
 use crate::error::Error;
 use crate::fixtures::{self, PlainSnapshots, PlainSource, StillClock, text, trace_id};
-use crate::request::{SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary};
+use crate::request::{
+    Around, SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary,
+};
 
 fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -350,6 +352,7 @@ fn a_trace_is_joined_from_all_of_its_fragments() {
                 trace_id: trace.trace_id,
                 window: TimeRange::ALL,
                 filter: None,
+                around: Around::default(),
             };
             let answer = block_on(engine.trace_by_id(request.clone())).unwrap();
             let mut found = answer.trace.unwrap();
@@ -359,7 +362,7 @@ fn a_trace_is_joined_from_all_of_its_fragments() {
             }
             assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "seed {seed}");
             request.filter = Some("{ status = error }".to_owned());
-            let answer = block_on(engine.trace_by_id(request)).unwrap();
+            let answer = block_on(engine.trace_by_id(request.clone())).unwrap();
             let errors = answer.trace.unwrap().spans;
             assert!(errors.iter().all(|span| span.status_code() == 2));
             let n = trace
@@ -368,6 +371,15 @@ fn a_trace_is_joined_from_all_of_its_fragments() {
                 .filter(|span| span.status_code() == 2)
                 .count();
             assert_eq!(errors.len(), n);
+            request.around.ancestors = u32::MAX;
+            let answer = block_on(engine.trace_by_id(request)).unwrap();
+            let with_ancestors = answer.trace.unwrap().spans;
+            let parents = errors.iter().filter_map(|span| span.parent_span_id);
+            for parent in parents {
+                let is_parent = |span: &&Span| span.span_id == parent;
+                let n_of = |spans: &[Span]| spans.iter().filter(is_parent).count();
+                assert_eq!(n_of(&with_ancestors), n_of(&trace.spans), "seed {seed}");
+            }
         }
     }
 }
@@ -380,6 +392,7 @@ fn a_trace_that_is_not_there_is_no_error() {
         trace_id: trace_id(5),
         window: TimeRange::ALL,
         filter: None,
+        around: Around::default(),
     };
     let answer = block_on(engine.trace_by_id(request.clone())).unwrap();
     assert_eq!((answer.trace, answer.partial.len()), (None, 0));
@@ -552,6 +565,7 @@ fn a_huge_trace_is_shown_in_part() {
         trace_id: trace_id(1),
         window: TimeRange::ALL,
         filter: None,
+        around: Around::default(),
     }))
     .unwrap();
     assert_eq!(
@@ -640,6 +654,7 @@ fn a_trace_beyond_the_memory_of_a_query_is_evaluated_in_part() {
             trace_id: trace_id(id),
             window: TimeRange::ALL,
             filter: None,
+            around: Around::default(),
         }))
         .unwrap()
     };

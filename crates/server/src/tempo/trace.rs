@@ -1,7 +1,7 @@
 //! A trace by its id, versions 1 and 2.
 
 use tracewell_model::{Trace, TraceId};
-use tracewell_query::{TraceRequest, TraceResponse};
+use tracewell_query::{Around, TraceRequest, TraceResponse};
 use tracewell_wire::otlp::{Groups, encode_traces};
 use tracewell_wire::protobuf::Writer;
 
@@ -19,7 +19,7 @@ const INLINE_SPANS_MAX: usize = 500;
 
 /// `GET /api/traces/{id}`.
 pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
-    let (found, permit) = find(api, call, None).await?;
+    let (found, permit) = find(api, call, None, Around::default()).await?;
     let trace = found.trace.ok_or(ApiError::NoSuchTrace)?;
     let answer = match Format::of(&call.headers) {
         Format::Protobuf => Answer::protobuf(encode_traces(&[trace])),
@@ -34,8 +34,8 @@ pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
 /// `GET /api/v2/traces/{id}`: an unknown trace is an empty one.
 pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
     let filter = call.params.get("q").map(str::to_owned);
-    refuse_shaping(&call.params)?;
-    let (mut found, permit) = find(api, call, filter).await?;
+    let around = around(&call.params)?;
+    let (mut found, permit) = find(api, call, filter, around).await?;
     let trace = found.trace.take().unwrap_or_default();
     let held = std::mem::take(&mut found.held);
     let answer = match Format::of(&call.headers) {
@@ -57,30 +57,41 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
     Ok(answer.holding(held))
 }
 
-/// What Tempo takes besides `q` to say which spans around the matches come with them. To ignore it
-/// would answer another question than was asked.
-fn refuse_shaping(params: &Params) -> ApiResult<()> {
-    let defaults = [
-        ("keep_hierarchy", "false"),
-        ("match_depth", "0"),
-        ("ancestor_depth", "-1"),
-        ("span_pruning", "false"),
-    ];
-    for (name, default) in defaults {
-        if params.get(name).is_some_and(|value| value != default) {
+/// Which spans come back with those that match `q`. Depths are levels, -1 for all.
+fn around(params: &Params) -> ApiResult<Around> {
+    let keeps_hierarchy = match params.get("keep_hierarchy") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
             return Err(ApiError::BadRequest(format!(
-                "{name} is not built yet: leave it out and q returns the matching spans alone, or leave q out \
-                 too for the whole trace"
+                "invalid keep_hierarchy: {other:?} is neither true nor false"
             )));
         }
+    };
+    let ancestors = depth(params, "ancestor_depth", u32::MAX)?;
+    Ok(Around {
+        ancestors: if keeps_hierarchy { ancestors } else { 0 },
+        descendants: depth(params, "match_depth", 0)?,
+    })
+}
+
+fn depth(params: &Params, name: &str, otherwise: u32) -> ApiResult<u32> {
+    match params.number(name)? {
+        None => Ok(otherwise),
+        Some(-1) => Ok(u32::MAX),
+        Some(levels) => u32::try_from(levels).map_err(|_| {
+            ApiError::BadRequest(format!(
+                "invalid {name}: {levels} is no number of levels (-1 is all of them)"
+            ))
+        }),
     }
-    Ok(())
 }
 
 async fn find(
     api: &Api,
     call: &Call,
     filter: Option<String>,
+    around: Around,
 ) -> ApiResult<(TraceResponse, Permit)> {
     let trace_id = TraceId::from_hex(&call.path_param)
         .map_err(|error| ApiError::BadRequest(format!("invalid trace id: {error}")))?;
@@ -93,6 +104,7 @@ async fn find(
                 trace_id,
                 window,
                 filter,
+                around,
             })
         })
         .await?;

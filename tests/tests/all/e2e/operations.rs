@@ -53,12 +53,12 @@ fn status_pages_say_what_runs_and_how() {
         ("/status/config?mode=x", 400, "unknown mode"),
         ("/nothing", 404, "/status/endpoints"),
         (
-            "/api/v2/traces/1?q=%7B%7D&keep_hierarchy=true",
+            "/api/v2/traces/1?q=%7B%7D&keep_hierarchy=yes",
             400,
             "keep_hierarchy",
         ),
         (
-            "/api/v2/traces/1?q=%7B%7D&ancestor_depth=2",
+            "/api/v2/traces/1?q=%7B%7D&ancestor_depth=-2",
             400,
             "ancestor_depth",
         ),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, Span, SpanId, TenantId, TimeRange, Trace, TraceId};
 use tracewell_query::request::{Caller, SearchQuery, SearchRequest, SearchResponse, TraceRequest};
-use tracewell_query::{Aliases, Engine};
+use tracewell_query::{Aliases, Around, Engine};
 use tracewell_testkit::oracle::Question;
 use tracewell_testkit::random::random_query;
 use tracewell_testkit::{Oracle, Random};
@@ -199,6 +199,7 @@ pub(super) async fn check_traces_by_id(data: &DataSet, what: &str) {
             trace_id: trace.trace_id,
             window: TimeRange::ALL,
             filter: None,
+            around: Around::default(),
         };
         let found = engine.trace_by_id(request).await.unwrap();
         assert!(found.partial.is_empty(), "{what}: {:?}", found.partial);
