@@ -92,7 +92,8 @@ fn read_span(span: &Value, service: &str) -> Result<Span> {
     })
 }
 
-/// Parents before children, siblings by start; a loop of parents is entered at its first span.
+/// Parents before children, siblings by start; a loop of parents is entered at its first span. Children
+/// of an id that several spans have are shown below the first of them.
 pub(super) fn tree(mut spans: Vec<Span>) -> Vec<Row> {
     spans.sort_by(|a, b| (a.start, &a.id).cmp(&(b.start, &b.id)));
     let known: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
@@ -122,14 +123,8 @@ pub(super) fn tree(mut spans: Vec<Span>) -> Vec<Row> {
                 depth: depth.min(DEPTH_MAX),
                 orphan: !span.parent.is_empty() && depth == 0,
             });
-            let below = children.get(span.id.as_str());
-            stack.extend(
-                below
-                    .into_iter()
-                    .flatten()
-                    .rev()
-                    .map(|child| (*child, depth + 1)),
-            );
+            let below = children.remove(span.id.as_str()).unwrap_or_default();
+            stack.extend(below.into_iter().rev().map(|child| (child, depth + 1)));
         }
     }
     rows
@@ -226,6 +221,15 @@ mod tests {
             .into_iter()
             .map(|row| (row.span.id, row.depth, row.orphan))
             .collect()
+    }
+
+    #[test]
+    fn spans_that_share_an_id_do_not_multiply_their_children() {
+        let twins = (0..30_000).map(|start| span("a", "b", start));
+        let others = (0..30_000).map(|start| span("b", "a", start));
+        let found = order(twins.chain(others).collect());
+        assert_eq!(found.len(), 60_000);
+        assert_eq!(found[0], ("a".to_owned(), 0, true));
     }
 
     #[test]
