@@ -54,6 +54,8 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     let cache = Arc::new(BlockCache::new(config.limits.cache_bytes()));
     let format: Arc<dyn BlockFormat> = Arc::new(ParquetFormat {
         cache: Arc::clone(&cache),
+        // As much as the disk syncs at a time.
+        part_bytes: 1 << 20,
     });
     let random = SmallRng::try_from_os_rng()
         .context("asking the system for random numbers")?

@@ -26,6 +26,7 @@ use super::keys::{KeyCounts, Promotion};
 use super::read::BlockReader as Reader;
 use super::schema::{PromotedKey, VERSION};
 use super::source::BlockSource;
+use super::upload::PART_BYTES;
 use super::write::{BlockOptions, BlockWriter as Writer};
 use crate::codec::{BlockFormat, BlockReader, BlockTarget, BlockWriter, GroupTrace, Rows, Written};
 use crate::error::{StoreError, StoreResult};
@@ -35,13 +36,17 @@ use crate::shared::SharedTraces;
 use crate::table::{DictionaryBuilder, SpanTable};
 
 /// The block format of docs/format/block.md.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ParquetFormat {
     pub cache: Arc<BlockCache>,
+    /// Parts in which larger objects are sent: a writer holds as much of each table. The local disk
+    /// takes smaller ones than an object store.
+    pub part_bytes: usize,
 }
 
 struct OneBlock {
     target: BlockTarget,
+    part_bytes: usize,
     /// Begun with the first group.
     writer: Option<Writer>,
     /// Columns of the groups that are copied.
@@ -62,6 +67,15 @@ struct OpenBlock {
 
 // === impl ParquetFormat ===
 
+impl Default for ParquetFormat {
+    fn default() -> Self {
+        Self {
+            cache: Arc::default(),
+            part_bytes: PART_BYTES,
+        }
+    }
+}
+
 impl BlockFormat for ParquetFormat {
     fn version(&self) -> u16 {
         VERSION as u16
@@ -70,6 +84,7 @@ impl BlockFormat for ParquetFormat {
     fn create(&self, target: BlockTarget) -> StoreResult<Box<dyn BlockWriter>> {
         Ok(Box::new(OneBlock {
             target,
+            part_bytes: self.part_bytes,
             writer: None,
             held: Vec::new(),
             is_all_copied: false,
@@ -182,6 +197,7 @@ impl OneBlock {
             promotion: self.promotion(first),
             created_unix_nano: target.created_unix_nano,
             arrival_unix_nano: (target.arrival.0, target.arrival.1),
+            part_bytes: self.part_bytes,
         };
         Writer::new(
             Arc::clone(&target.objects),

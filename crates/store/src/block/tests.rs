@@ -32,6 +32,7 @@ fn options(id: BlockId, level: u8, promotion: Promotion) -> BlockOptions {
         promotion,
         created_unix_nano: 1,
         arrival_unix_nano: (1, 2),
+        part_bytes: 5 << 20,
     }
 }
 

@@ -8,7 +8,7 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 
 use super::error::{BlockError, BlockResult};
 
-/// Every part but the last has this size: every store's minimum.
+/// Size of every part but the last: the least that every object store takes.
 pub(super) const PART_BYTES: usize = 5 << 20;
 
 #[derive(Debug)]
@@ -16,30 +16,37 @@ pub(super) struct Upload {
     store: Arc<dyn ObjectStore>,
     path: Path,
     buffer: Vec<u8>,
+    part_bytes: usize,
     parts: Option<Box<dyn MultipartUpload>>,
 }
 
 // === impl Upload ===
 
 impl Upload {
-    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, path: Path, part_bytes: usize) -> Self {
         Self {
             store,
             path,
             buffer: Vec::new(),
+            part_bytes: part_bytes.max(1),
             parts: None,
         }
     }
 
+    /// Holds less than a part when it returns.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> BlockResult<()> {
-        // Few large writes: room for twice as much would be a third of a merge's memory.
-        self.buffer.reserve_exact(bytes.len());
-        self.buffer.extend_from_slice(bytes);
-        while self.buffer.len() >= PART_BYTES {
-            let rest = self.buffer.split_off(PART_BYTES);
-            let part = std::mem::replace(&mut self.buffer, rest);
+        let mut rest = bytes;
+        while self.buffer.len() + rest.len() >= self.part_bytes {
+            let (last, later) = rest.split_at(self.part_bytes - self.buffer.len());
+            let mut part = std::mem::take(&mut self.buffer);
+            part.reserve_exact(last.len());
+            part.extend_from_slice(last);
             self.part(part).await?;
+            rest = later;
         }
+        // Few large writes: room for twice as much would be a third of a merge's memory.
+        self.buffer.reserve_exact(rest.len());
+        self.buffer.extend_from_slice(rest);
         Ok(())
     }
 

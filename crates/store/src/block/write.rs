@@ -46,6 +46,8 @@ pub struct BlockOptions {
     pub created_unix_nano: u64,
     /// First and last arrival of the requests that brought the spans.
     pub arrival_unix_nano: (u64, u64),
+    /// Each table is held in memory up to this, then a part of it is sent to the store.
+    pub part_bytes: usize,
 }
 
 /// A block whose files are written.
@@ -148,7 +150,15 @@ impl BlockWriter {
         let schemas = Schemas::new(&options.promotion)?;
         let tables = Table::GROUPED
             .into_iter()
-            .map(|table| TableFile::new(&store, &folder, table, schemas.of(table)))
+            .map(|table| {
+                TableFile::new(
+                    &store,
+                    &folder,
+                    table,
+                    schemas.of(table),
+                    options.part_bytes,
+                )
+            })
             .collect::<BlockResult<_>>()?;
         Ok(Self {
             store,
@@ -326,7 +336,9 @@ impl BlockWriter {
             (SHARED_FILE, shared_file),
             (META_FILE, meta_file),
         ] {
-            let mut upload = Upload::new(Arc::clone(&self.store), self.folder.clone().join(name));
+            let path = self.folder.clone().join(name);
+            let part_bytes = self.options.part_bytes;
+            let mut upload = Upload::new(Arc::clone(&self.store), path, part_bytes);
             upload.write(&bytes).await?;
             upload.finish().await?;
             files.push(BlockFile {
@@ -387,8 +399,13 @@ impl BlockWriter {
             (Table::Shapes, n_entries, shape_chunks),
         ];
         for (table, n_rows, chunks) in small {
-            let mut file =
-                TableFile::new(&self.store, &self.folder, table, self.schemas.of(table))?;
+            let mut file = TableFile::new(
+                &self.store,
+                &self.folder,
+                table,
+                self.schemas.of(table),
+                self.options.part_bytes,
+            )?;
             if n_rows > 0 {
                 file.append(n_rows, chunks).await?;
             }
@@ -461,6 +478,7 @@ impl TableFile {
         folder: &Path,
         table: Table,
         schema: &TableSchema,
+        part_bytes: usize,
     ) -> BlockResult<Self> {
         let properties = WriterProperties::builder()
             .set_created_by(concat!("tracewell ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -472,7 +490,11 @@ impl TableFile {
         Ok(Self {
             table,
             writer,
-            upload: Upload::new(Arc::clone(store), folder.clone().join(table.file())),
+            upload: Upload::new(
+                Arc::clone(store),
+                folder.clone().join(table.file()),
+                part_bytes,
+            ),
             segments: Segments::default(),
             n_row_groups: 0,
             n_rows: 0,
