@@ -4,13 +4,19 @@
 //! than a reason to look. It is slow and has no columns; comparisons are those of
 //! [`tracewell_model::Predicate`], which exist once.
 
-use std::cell::OnceCell;
-
-use tracewell_model::column::{Column, Intrinsic};
+use tracewell_model::column::{Column, ColumnLevel, Intrinsic};
 use tracewell_model::span::duration_nano;
 use tracewell_model::{AttributeScope, Event, Filter, KeyValue, Level, Link, Span, Value};
 
-use crate::plan::{Plan, Shown};
+use crate::plan::{Candidate, Plan, Shown};
+
+#[cfg(test)]
+mod tests;
+
+/// Pairs of an event and a link that a comparison of one with the other tries in a span: four times
+/// what SDKs send at most, 128 of each. In a larger span every event is tried with the first links, as
+/// many as fit and at least one, and [`leaves_out_pairs`] tells of it.
+pub(crate) const PAIRS_MAX: usize = 1 << 16;
 
 /// Facts of a whole trace.
 #[derive(Debug, Clone, Copy)]
@@ -99,18 +105,30 @@ impl<'a> Row<'a> {
                 link: None,
                 ..*self
             }),
-            Level::Event => span.events.iter().any(|event| {
-                test(&Row {
-                    event: Some(event),
-                    ..*self
+            Level::Event => {
+                let mut events = span
+                    .events
+                    .iter()
+                    .take(n_tried(self.link, span.links.len()));
+                events.any(|event| {
+                    test(&Row {
+                        event: Some(event),
+                        ..*self
+                    })
                 })
-            }),
-            Level::Link => span.links.iter().any(|link| {
-                test(&Row {
-                    link: Some(link),
-                    ..*self
+            }
+            Level::Link => {
+                let mut links = span
+                    .links
+                    .iter()
+                    .take(n_tried(self.event, span.events.len()));
+                links.any(|link| {
+                    test(&Row {
+                        link: Some(link),
+                        ..*self
+                    })
                 })
-            }),
+            }
         }
     }
 
@@ -185,21 +203,69 @@ impl<'a> Row<'a> {
 
     /// The value that an answer shows: of events and links, that of the first that has one.
     pub(crate) fn shown(&self, shown: &Shown) -> Option<KeyValue> {
-        let found = OnceCell::new();
-        let look = |row: &Row<'a>| {
-            shown.candidates.iter().any(|candidate| {
-                if !candidate.kinds.holds(row.span.kind) {
-                    return false;
-                }
-                let value = row.held(&candidate.column).to_attribute();
-                value.is_some_and(|value| found.set(value).is_ok())
-            })
+        let span = self.span;
+        let of_kind = |candidate: &&Candidate| candidate.kinds.holds(span.kind);
+        let all: Vec<&Candidate> = shown.candidates.iter().filter(of_kind).collect();
+        let of_level = |level| -> Vec<&Candidate> {
+            let is_of_level = |candidate: &&Candidate| candidate.column.level() == level;
+            all.iter().copied().filter(is_of_level).collect()
         };
-        self.any_item(Level::Event, &|row| row.any_item(Level::Link, &look));
-        found.into_inner().map(|value| KeyValue {
+        let look = |row: &Row<'a>, candidates: &[&Candidate]| {
+            candidates
+                .iter()
+                .find_map(|candidate| row.held(&candidate.column).to_attribute())
+        };
+        let first = Row {
+            event: span.events.first(),
+            link: span.links.first(),
+            ..*self
+        };
+        // What the first event and link do not say only another one can, and each alone.
+        let mut value = look(&first, &all);
+        let of_links = of_level(ColumnLevel::Link);
+        if value.is_none() && !of_links.is_empty() {
+            value = span.links.iter().skip(1).find_map(|link| {
+                let link = Some(link);
+                look(&Row { link, ..first }, &of_links)
+            });
+        }
+        let of_events = of_level(ColumnLevel::Event);
+        if value.is_none() && !of_events.is_empty() {
+            value = span.events.iter().skip(1).find_map(|event| {
+                let event = Some(event);
+                look(&Row { event, ..first }, &of_events)
+            });
+        }
+        value.map(|value| KeyValue {
             key: shown.label.clone(),
             value,
         })
+    }
+}
+
+/// How many of a list are tried: all of them, unless each is with every one of `n_other`.
+fn n_tried<T>(other: Option<&T>, n_other: usize) -> usize {
+    match other {
+        None => usize::MAX,
+        Some(_) => (PAIRS_MAX / n_other.max(1)).max(1),
+    }
+}
+
+/// True if a filter may be false for one of these spans only because not every pair of an event and a
+/// link was tried.
+pub(crate) fn leaves_out_pairs(filter: &Filter, spans: &[Span]) -> bool {
+    let is_large = |span: &Span| span.events.len().saturating_mul(span.links.len()) > PAIRS_MAX;
+    asks_of_pairs(filter, false) && spans.iter().any(is_large)
+}
+
+fn asks_of_pairs(filter: &Filter, is_inside: bool) -> bool {
+    match filter {
+        Filter::And(inner) | Filter::Or(inner) => {
+            inner.iter().any(|filter| asks_of_pairs(filter, is_inside))
+        }
+        Filter::Not(inner) => asks_of_pairs(inner, is_inside),
+        Filter::Each { filter, .. } => is_inside || asks_of_pairs(filter, true),
+        Filter::Constant(_) | Filter::Leaf(_) | Filter::Compute(_) => false,
     }
 }
 

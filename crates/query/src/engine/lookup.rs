@@ -60,6 +60,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
         ));
     }
     if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
+        run.note_pairs(filter, &trace.spans);
         retain(trace, filter, request.around);
     }
     let spans = joined.iter().flat_map(|trace| &trace.spans);

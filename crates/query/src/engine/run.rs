@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 use tracewell_model::source::{
     QueryContext, QueryMemory, Snapshot, SourceError, SourceResult, SpanSource,
 };
-use tracewell_model::{Clock, Limits, TenantId};
+use tracewell_model::{Clock, Filter, Limits, Span, TenantId};
 
 use crate::error::{Error, Result};
 use crate::limit::{LimitsHit, QueryLimit};
 use crate::request::{Caller, QueryStats};
+use crate::row;
 
 pub(super) struct Run {
     /// Those of the tenant.
@@ -103,6 +104,16 @@ impl Run {
 
     pub(super) fn miss(&mut self, reason: String) {
         self.partial.insert(reason);
+    }
+
+    /// To be told of whole spans that a filter is asked of.
+    pub(super) fn note_pairs(&mut self, filter: &Filter, spans: &[Span]) {
+        if row::leaves_out_pairs(filter, spans) {
+            self.miss(format!(
+                "not every event of a span was compared with every link: {} pairs of a span are tried",
+                row::PAIRS_MAX
+            ));
+        }
     }
 
     /// Spans of traces in the answer that were left out.

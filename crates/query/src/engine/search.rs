@@ -438,6 +438,9 @@ impl Search<'_> {
         }
         let summary = match self.question {
             Question::TraceQl(plan) => {
+                for filter in &plan.filters {
+                    self.run.note_pairs(&filter.exact, &trace.spans);
+                }
                 let Some(matched) = crate::row::matching_spans(plan, &trace.spans) else {
                     return;
                 };

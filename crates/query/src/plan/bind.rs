@@ -77,7 +77,7 @@ impl Names {
     }
 }
 
-/// The meaning itself, for the row evaluator.
+/// The meaning itself, for the row evaluator, which tries [`crate::row::PAIRS_MAX`] pairs of a span.
 fn nest(tree: Filter) -> Filter {
     each(Level::Event, each(Level::Link, tree))
 }
