@@ -44,6 +44,10 @@ const SPANS_AT_ONCE: u64 = 12_000;
 /// into memory, and the answer would be partial for nothing.
 const REJECTED_SPANS_MAX: u64 = if cfg!(test) { 4 } else { SPANS_AT_ONCE };
 
+/// After so many rounds of reading, what is settled is verified though it is not enough: a search that
+/// a limit stops later answers with it.
+const ROUNDS_UNVERIFIED_MAX: usize = if cfg!(test) { 3 } else { 16 };
+
 /// What is asked of a trace.
 enum Question {
     TraceQl(Plan),
@@ -186,11 +190,12 @@ impl Search<'_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let mut readings = self.open(sources);
         let mut n_at_once = 1;
-        loop {
+        for round in 1usize.. {
             // The newest first: what it delivers settles most.
             readings.sort_by_key(|reading| Reverse(reading.unread_start_max));
             let unread = readings.first().map(|reading| reading.unread_start_max);
-            self.settle(unread).await?;
+            let any = round.is_multiple_of(ROUNDS_UNVERIFIED_MAX);
+            self.settle(unread, any).await?;
             if self.traces.len() >= self.limit || !self.run.may_go_on()? || readings.is_empty() {
                 return Ok(());
             }
@@ -218,6 +223,7 @@ impl Search<'_> {
                     .miss("more traces may match than the memory of a query holds".to_owned());
             }
         }
+        Ok(())
     }
 
     /// Starts to read every source that has a span in the window, and those that may hold fragments of
@@ -313,13 +319,14 @@ impl Search<'_> {
         }
     }
 
-    /// Decides on every candidate that nothing unread can come before.
-    async fn settle(&mut self, unread_start_max: Option<u64>) -> Result<()> {
+    /// Decides on the candidates that nothing unread can come before: once they are enough or all, since
+    /// those that are read together cost less, or if `any` will do.
+    async fn settle(&mut self, unread_start_max: Option<u64>, any: bool) -> Result<()> {
         self.place_pending().await?;
         while self.traces.len() < self.limit && self.run.may_go_on()? {
             let settled = self.candidates.settled(unread_start_max);
             let is_enough = settled.len() >= self.limit - self.traces.len();
-            if settled.is_empty() || !(is_enough || unread_start_max.is_none()) {
+            if settled.is_empty() || !(any || is_enough || unread_start_max.is_none()) {
                 break;
             }
             self.verify(settled).await?;
