@@ -10,6 +10,7 @@
 mod bind;
 mod condition;
 mod name;
+mod resources;
 mod shown;
 mod simplify;
 pub mod tags;

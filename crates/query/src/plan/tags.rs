@@ -13,6 +13,7 @@ use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Pred
 
 use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
+use super::resources::Resources;
 use super::{Combine, Plan, PlanKind, PlanLimits, bind_filter};
 use crate::error::{Error, Result};
 use crate::request::{Aliases, TagSearch};
@@ -101,17 +102,15 @@ impl TagPlan {
             return true;
         }
         let facts = TraceFacts::of(spans);
-        // Which conditions hold in which resource; few resources, few conditions.
-        let mut found: Vec<(&Span, Vec<bool>)> = Vec::new();
+        let mut resources = Resources::default();
+        // Which conditions hold in which resource.
+        let mut found: Vec<Vec<bool>> = Vec::new();
         for span in spans {
-            let index = found.iter().position(|(other, _)| {
-                Arc::ptr_eq(&other.resource, &span.resource) || other.resource == span.resource
-            });
-            let index = index.unwrap_or_else(|| {
-                found.push((span, vec![false; self.same_resource.len()]));
-                found.len() - 1
-            });
-            let Some((_, holds)) = found.get_mut(index) else {
+            let index = resources.index(&span.resource);
+            if index >= found.len() {
+                found.push(vec![false; self.same_resource.len()]);
+            }
+            let Some(holds) = found.get_mut(index) else {
                 continue;
             };
             let row = Row::new(&facts, span);
@@ -123,9 +122,7 @@ impl TagPlan {
                     .is_some_and(|filter| row.matches(&filter.exact));
             }
         }
-        found
-            .iter()
-            .any(|(_, holds)| holds.iter().all(|holds| *holds))
+        found.iter().any(|holds| holds.iter().all(|holds| *holds))
     }
 }
 
