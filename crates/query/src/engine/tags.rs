@@ -50,11 +50,12 @@ pub(super) async fn tag_names(
         keys(&mut run, &query, &mut |answer| {
             truncated |= answer.truncated;
             for info in answer.keys {
+                let known = names.entry(info.scope).or_default();
                 if n_names >= request.limit {
-                    truncated = true;
-                    return;
+                    truncated |= !known.contains(&info.key);
+                    continue;
                 }
-                if names.entry(info.scope).or_default().insert(info.key) {
+                if known.insert(info.key) {
                     n_names += 1;
                 }
             }

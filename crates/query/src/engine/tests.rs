@@ -477,6 +477,32 @@ fn names_and_values_come_from_every_source() {
     assert!(matches!(named("nonsense"), Err(Error::Syntax(_))));
 }
 
+/// The second source has nothing new, though the limit was reached before it was asked.
+#[test]
+fn as_many_names_as_the_limit_are_all_of_them() {
+    let source = |name: &str, id, key: &str| {
+        let spans = vec![span(id, 1, 100 * id, vec![text(key, "x")])];
+        PlainSource::new(name, spans, BTreeSet::new(), 1)
+    };
+    let truncated = |second: &str| {
+        let sources = vec![source("block 1", 1, "a"), source("block 2", 2, second)];
+        let answer = block_on(
+            engine(fixtures::snapshots(sources)).tag_names(TagNamesRequest {
+                caller: caller(),
+                scopes: vec![TagScope::Attribute(AttributeScope::Span)],
+                window: TimeRange::ALL,
+                filter: None,
+                limit: 1,
+            }),
+        )
+        .unwrap();
+        assert_eq!(answer.scopes[0].names.len(), 1);
+        answer.truncated
+    };
+    assert!(!truncated("a"));
+    assert!(truncated("b"));
+}
+
 // === what goes wrong ===
 
 #[test]
