@@ -39,6 +39,9 @@ pub struct ConnectionLimits {
     pub head_timeout: Duration,
     /// How long a peer may leave a full send buffer unread.
     pub write_timeout: Duration,
+    /// How long a peer may leave anything of what is sent unread. A large answer is written for as long
+    /// at most, while it is sent.
+    pub answer_timeout: Duration,
     /// HTTP/2 streams of one connection at the same time.
     pub streams_max: u32,
     /// HTTP/2 data in flight on one stream: 512 KiB carry a usual request without a pause.
@@ -84,6 +87,8 @@ impl ConnectionLimits {
             first_bytes_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(90),
             write_timeout: Duration::from_secs(30),
+            // 100 MB, which a trace of a hundred thousand spans has as JSON, at 350 KB/s.
+            answer_timeout: Duration::from_secs(300),
             streams_max: 128,
             stream_window_bytes: 512 << 10,
             connection_window_bytes: 2 << 20,
@@ -254,12 +259,7 @@ async fn connection<S, B>(
         tracing::debug!(%error, "no TCP_NODELAY on a connection");
     }
     let traffic = Arc::new(Traffic::default());
-    let stream = Watched::new(
-        stream,
-        Arc::clone(&traffic),
-        Arc::clone(&metrics),
-        limits.write_timeout,
-    );
+    let stream = Watched::new(stream, Arc::clone(&traffic), Arc::clone(&metrics), &limits);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut first_bytes = pin!(tokio::time::sleep(limits.first_bytes_timeout));
     let mut is_watching = true;
@@ -325,7 +325,10 @@ struct Watched {
     traffic: Arc<Traffic>,
     metrics: Arc<ConnectionMetrics>,
     write_timeout: Duration,
+    answer_timeout: Duration,
     stalled: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Since the peer has last read everything.
+    behind: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 // === impl Watched ===
@@ -335,14 +338,16 @@ impl Watched {
         stream: TcpStream,
         traffic: Arc<Traffic>,
         metrics: Arc<ConnectionMetrics>,
-        write_timeout: Duration,
+        limits: &ConnectionLimits,
     ) -> Self {
         Self {
             stream,
             traffic,
             metrics,
-            write_timeout,
+            write_timeout: limits.write_timeout,
+            answer_timeout: limits.answer_timeout,
             stalled: None,
+            behind: None,
         }
     }
 
@@ -367,7 +372,13 @@ impl Watched {
                 let stalled = self
                     .stalled
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                ready!(stalled.as_mut().poll(cx));
+                let timeout = self.answer_timeout;
+                let behind = self
+                    .behind
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+                if stalled.as_mut().poll(cx).is_pending() {
+                    ready!(behind.as_mut().poll(cx));
+                }
                 self.metrics.timeouts.fetch_add(1, Ordering::Relaxed);
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -414,7 +425,12 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // Called when everything that waited was written.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.behind = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

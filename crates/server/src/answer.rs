@@ -1,23 +1,22 @@
 //! Answers on their way out: small ones in one piece, large ones as a stream of pieces made on a
-//! blocking thread while they are sent; gzip where the client takes it.
+//! thread of their own while they are sent; gzip where the client takes it.
+
+mod pieces;
 
 use std::io::{self, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures::Stream;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use tokio::sync::mpsc;
 use tracewell_model::source::HeldMemory;
 
 use crate::error::ApiError;
 use crate::gate::Permit;
 use crate::json::{Json, Pieces};
+use pieces::Sending;
 
 /// What the client wants to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +39,8 @@ pub(crate) struct Answer {
 pub(crate) enum Content {
     /// Takes as much of the memory of queries as there are bytes, until they are sent.
     Whole(Vec<u8>),
-    /// Written while it is sent; until it is written, the permit of its query and what the query has
-    /// found are held.
+    /// Written while it is sent; until it is written, what the query has found is held, and a permit:
+    /// one to send, or that of its query where too many are sent.
     Large(LargeWriter, Permit),
 }
 
@@ -55,8 +54,6 @@ const PARTIAL: HeaderName = HeaderName::from_static("x-tracewell-partial");
 const PARTIAL_CHARS_MAX: usize = 1_000;
 /// Less is not worth the compression.
 const GZIP_BYTES_MIN: usize = 1 << 10;
-/// Pieces between the thread that writes and the connection that sends.
-const PIECES_WAITING_MAX: usize = 4;
 
 // === impl Format ===
 
@@ -132,7 +129,10 @@ impl Answer {
                 }
             }
             Content::Whole(bytes) => (whole(bytes, held), false),
-            Content::Large(write, permit) => (streamed(write, permit, held, is_gzip), is_gzip),
+            Content::Large(write, permit) => match streamed(write, permit, held, is_gzip) {
+                Ok(body) => (body, is_gzip),
+                Err(error) => return respond_error(&error),
+            },
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -230,22 +230,31 @@ fn whole(bytes: Vec<u8>, mut held: HeldMemory) -> Body {
     Body::from(Bytes::from_owner(HeldBytes { bytes, _held: held }))
 }
 
-fn streamed(write: LargeWriter, permit: Permit, held: HeldMemory, is_gzip: bool) -> Body {
-    let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-    tokio::task::spawn_blocking(move || {
-        let _until_written = (held, permit);
-        let sending = Sending {
-            sender,
-            is_complete: false,
-        };
+/// Written by a thread of its own: a client that is slow to read keeps no thread from the queries.
+fn streamed(
+    write: LargeWriter,
+    permit: Permit,
+    held: HeldMemory,
+    is_gzip: bool,
+) -> Result<Body, ApiError> {
+    let (sending, received) = pieces::channel(permit.answer_time_max());
+    let sent = permit.until_sent();
+    let write = move || {
+        let _until_written = (held, sent);
         let mut json = Json::new(Channel::new(sending, is_gzip));
         write(&mut json);
         drop(json.finish().complete());
-    });
-    Body::from_stream(Received(receiver))
+    };
+    let spawned = std::thread::Builder::new()
+        .name(String::from("answer"))
+        .spawn(write);
+    match spawned {
+        Ok(_) => Ok(Body::from_stream(received)),
+        Err(error) => Err(ApiError::Unavailable(format!(
+            "no thread to write the answer: {error}"
+        ))),
+    }
 }
-
-type Piece = Result<Bytes, io::Error>;
 
 /// Where the pieces of a document go: kept, or sent to a body, compressed or not. If a body ends
 /// before it was completed (a panic in the thread that writes), it ends in an error, so that nobody
@@ -255,13 +264,6 @@ pub(crate) enum Channel {
     Plain(Sending),
     Gzip(Box<GzEncoder<Sending>>),
 }
-
-pub(crate) struct Sending {
-    sender: mpsc::Sender<Piece>,
-    is_complete: bool,
-}
-
-struct Received(mpsc::Receiver<Piece>);
 
 // === impl Channel ===
 
@@ -281,9 +283,9 @@ impl Channel {
             Self::Plain(sending) => Ok(sending),
             Self::Gzip(encoder) => encoder.finish(),
         };
-        // An error means that the client left.
-        if let Ok(mut sending) = finished {
-            sending.is_complete = true;
+        // An error means that the client left, or was too slow.
+        if let Ok(sending) = finished {
+            sending.complete();
         }
         Vec::new()
     }
@@ -303,44 +305,5 @@ impl Pieces for Channel {
             Self::Plain(sending) => sending.send(bytes.into()).is_ok(),
             Self::Gzip(encoder) => encoder.write_all(&bytes).is_ok(),
         }
-    }
-}
-
-impl Sending {
-    fn send(&self, bytes: Bytes) -> io::Result<()> {
-        self.sender
-            .blocking_send(Ok(bytes))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Sending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.send(Bytes::copy_from_slice(bytes))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        if !self.is_complete {
-            let cut = Err(io::Error::other("the answer was cut short"));
-            // Without a receiver nobody needs to know.
-            if self.sender.blocking_send(cut).is_err() {
-                tracing::debug!("a client left before its answer was complete");
-            }
-        }
-    }
-}
-
-impl Stream for Received {
-    type Item = Piece;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
-        self.0.poll_recv(cx)
     }
 }

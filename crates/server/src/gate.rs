@@ -23,28 +23,41 @@ pub(crate) struct Gate {
     n_waiting: AtomicUsize,
     waiting_max: usize,
     time_max: Duration,
+    /// For answers that are still being sent though their queries have ended.
+    sending: Arc<Semaphore>,
+    answer_time_max: Duration,
     pub(crate) refused: AtomicU64,
     pub(crate) queue_seconds: Histogram,
 }
 
-/// A permit for as long as an answer is made and sent.
-pub(crate) type Permit = OwnedSemaphorePermit;
+/// A permit for as long as an answer is made.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    query: OwnedSemaphorePermit,
+    sending: Arc<Semaphore>,
+    answer_time_max: Duration,
+}
 
 /// For every query that runs, so many may wait.
 const WAITING_PER_RUNNING: usize = 16;
+/// For every query that may run, so many answers may be sent to clients that are slow to read; each
+/// has a thread and about 400 KiB on the way. Further ones are sent on the permits of their queries.
+const SENDING_PER_RUNNING: usize = 2;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const QUEUE_SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 // === impl Gate ===
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, answer_time_max: Duration) -> Self {
         let running_max = limits.queries_max.max(1);
         Self {
             permits: Arc::new(Semaphore::new(running_max)),
             n_waiting: AtomicUsize::new(0),
             waiting_max: running_max * WAITING_PER_RUNNING,
             time_max: Duration::from_millis(limits.query_ms_max),
+            sending: Arc::new(Semaphore::new(running_max * SENDING_PER_RUNNING)),
+            answer_time_max,
             refused: AtomicU64::new(0),
             queue_seconds: Histogram::new(QUEUE_SECONDS),
         }
@@ -74,22 +87,48 @@ impl Gate {
     }
 
     async fn enter(&self) -> ApiResult<Permit> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+        let permit = |query| Permit {
+            query,
+            sending: Arc::clone(&self.sending),
+            answer_time_max: self.answer_time_max,
+        };
+        if let Ok(query) = Arc::clone(&self.permits).try_acquire_owned() {
             self.queue_seconds.observe(0.0);
-            return Ok(permit);
+            return Ok(permit(query));
         }
         let begun = Instant::now();
         let waiting = Waiting::new(&self.n_waiting);
         if waiting.n_before >= self.waiting_max {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(ApiError::Busy {
-                waiting: waiting.n_before,
-                retry_after: RETRY_AFTER,
-            });
+            return Err(self.busy(waiting.n_before));
         }
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let turn = Arc::clone(&self.permits).acquire_owned().await;
         self.queue_seconds.observe(begun.elapsed().as_secs_f64());
-        permit.map_err(|_| ApiError::Unavailable(String::from("shutting down")))
+        match turn {
+            Ok(query) => Ok(permit(query)),
+            Err(_) => Err(ApiError::Unavailable(String::from("shutting down"))),
+        }
+    }
+
+    fn busy(&self, waiting: usize) -> ApiError {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        ApiError::Busy {
+            waiting,
+            retry_after: RETRY_AFTER,
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// How long an answer may take to be sent.
+    pub(crate) fn answer_time_max(&self) -> Duration {
+        self.answer_time_max
+    }
+
+    /// The query has ended: makes room for another, unless too many answers are sent already.
+    pub(crate) fn until_sent(self) -> OwnedSemaphorePermit {
+        self.sending.try_acquire_owned().unwrap_or(self.query)
     }
 }
 
@@ -109,5 +148,30 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.n.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Gate {
+        let mut limits = Limits::default();
+        limits.queries_max = 1;
+        limits.query_ms_max = 20;
+        Gate::new(&limits, Duration::from_secs(1))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_sent_makes_room_for_a_query_as_long_as_few_are() {
+        let gate = gate();
+        let mut sent = Vec::new();
+        for _ in 0..SENDING_PER_RUNNING {
+            sent.push(gate.enter().await.unwrap().until_sent());
+        }
+        let last = gate.enter().await.unwrap().until_sent();
+        assert_eq!(gate.permits.available_permits(), 0);
+        drop(last);
+        assert_eq!(gate.permits.available_permits(), 1);
     }
 }

@@ -97,7 +97,7 @@ impl Server {
         let api = Api::new(Parts {
             queries: backend.queries,
             host: backend.host,
-            gate: Gate::new(&config.limits),
+            gate: Gate::new(&config.limits, config.connections.answer_timeout),
             clock: backend.clock,
             tenancy: config.tenancy,
             default_window: config.default_window,

@@ -34,18 +34,88 @@ async fn begin(running: &Running, path: &str, accept: &str) -> TcpStream {
     client
 }
 
+/// What a trace of so many spans answers does not fit into the buffers of both sockets.
+fn large_trace() -> Trace {
+    let mut trace = documented();
+    let mut span = trace.spans[0].clone();
+    span.name = "x".repeat(TEXT_BYTES / N_SPANS);
+    trace.spans = vec![span; N_SPANS];
+    trace
+}
+
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let answered = tokio::time::timeout(Duration::from_secs(20), future).await;
+    answered.unwrap_or_else(|_| panic!("{what} takes too long"))
+}
+
+/// More than queries may run at a time, and many more than threads for what blocks.
+#[test]
+fn slow_readers_keep_nothing_from_the_others() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let running = Running::start().await;
+        *running.planted.trace.lock().unwrap() = found(large_trace());
+        *running.planted.search.lock().unwrap() = one_result();
+        let mut readers = Vec::new();
+        for _ in 0..20 {
+            let reader = begin(&running, "/api/traces/1", "");
+            readers.push(in_time("a reader", reader).await);
+        }
+        let answer = in_time("a search", running.get("/api/search?q=%7B%7D")).await;
+        assert_eq!(answer.status, 200);
+        let read = tokio::task::spawn_blocking(|| ());
+        in_time("reading a block", read).await.unwrap();
+        drop(readers);
+        running.stop().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_read_in_time_is_cut() {
+    let running = Running::start_with(|config| {
+        config.connections.answer_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let memory = QueryMemory::new(u64::MAX);
+    let ctx = QueryContext::new(CancellationToken::new(), 0, Arc::clone(&memory));
+    *running.planted.trace.lock().unwrap() = TraceResponse {
+        held: ctx.keep(PLANTED_BYTES),
+        ..found(large_trace())
+    };
+    for accept in ["", "Accept: application/protobuf\r\n"] {
+        let mut client = begin(&running, "/api/traces/1", accept).await;
+        // Nobody left, and the connection moves: but too slowly.
+        let mut n_read = 1;
+        let mut piece = [0; 1 << 10];
+        while memory.held_bytes() > PLANTED_BYTES {
+            n_read += in_time("the next piece", client.read(&mut piece))
+                .await
+                .unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(n_read < TEXT_BYTES / 2, "{accept}: not cut");
+        }
+        let mut rest = Vec::new();
+        if client.read_to_end(&mut rest).await.is_ok() {
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "{accept}: ends as if whole");
+        }
+        assert!(n_read + rest.len() < TEXT_BYTES, "{accept}");
+    }
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_holds_its_memory_until_it_is_read_or_its_client_leaves() {
     let running = Running::start().await;
     let memory = QueryMemory::new(u64::MAX);
     let ctx = QueryContext::new(CancellationToken::new(), 0, Arc::clone(&memory));
-    let mut trace = documented();
-    let mut span = trace.spans[0].clone();
-    span.name = "x".repeat(TEXT_BYTES / N_SPANS);
-    trace.spans = vec![span; N_SPANS];
     *running.planted.trace.lock().unwrap() = TraceResponse {
         held: ctx.keep(PLANTED_BYTES),
-        ..found(trace)
+        ..found(large_trace())
     };
     let mut search = one_result();
     search.traces[0].root.as_mut().unwrap().name = "x".repeat(TEXT_BYTES);
