@@ -42,7 +42,7 @@ pub struct Limits {
     pub query_memory_bytes_max: u64,
     /// How long one query may take, in milliseconds.
     pub query_ms_max: u64,
-    /// Queries that run at the same time; further ones wait, then get 429.
+    /// Queries that run at the same time; further ones wait, for 30 seconds at most, then get 429.
     pub queries_max: usize,
     /// Spans of one trace in an answer; a larger trace is answered in part.
     pub trace_spans_max: usize,

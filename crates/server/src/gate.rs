@@ -1,8 +1,9 @@
 //! How many queries run at a time, and for how long.
 //!
-//! A query beyond the limit waits its turn; too many that wait are refused with a retry hint. The
-//! deadline counts from the start of the query, not of the wait. When the client leaves, the
-//! handler's future is dropped, and with it the guard that cancels the query's token.
+//! A query beyond the limit waits its turn; too many that wait, and those that wait too long, are
+//! refused with a retry hint. The deadline counts from the start of the query, not of the wait. When
+//! the client leaves, the handler's future is dropped, and with it the guard that cancels the query's
+//! token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +24,8 @@ pub(crate) struct Gate {
     n_waiting: AtomicUsize,
     waiting_max: usize,
     time_max: Duration,
+    wait_max: Duration,
+    grace: Duration,
     /// For answers that are still being sent though their queries have ended.
     sending: Arc<Semaphore>,
     answer_time_max: Duration,
@@ -43,6 +46,11 @@ const WAITING_PER_RUNNING: usize = 16;
 /// For every query that may run, so many answers may be sent to clients that are slow to read; each
 /// has a thread and about 400 KiB on the way. Further ones are sent on the permits of their queries.
 const SENDING_PER_RUNNING: usize = 2;
+/// Half of what a query may take by default: who waits longer is better told to come again.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// The engine stops at its deadline by itself, with an answer in part. Only one that does not stop
+/// this long after it is cut off.
+const GRACE: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const QUEUE_SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -56,6 +64,8 @@ impl Gate {
             n_waiting: AtomicUsize::new(0),
             waiting_max: running_max * WAITING_PER_RUNNING,
             time_max: Duration::from_millis(limits.query_ms_max),
+            wait_max: WAIT_MAX,
+            grace: GRACE,
             sending: Arc::new(Semaphore::new(running_max * SENDING_PER_RUNNING)),
             answer_time_max,
             refused: AtomicU64::new(0),
@@ -78,7 +88,7 @@ impl Gate {
         let permit = self.enter().await?;
         let cancel = CancellationToken::new();
         let _on_drop = cancel.clone().drop_guard();
-        match tokio::time::timeout(self.time_max, query(cancel)).await {
+        match tokio::time::timeout(self.time_max + self.grace, query(cancel)).await {
             Ok(answer) => Ok((answer?, permit)),
             Err(_) => Err(ApiError::TimedOut {
                 limit: self.time_max,
@@ -101,11 +111,13 @@ impl Gate {
         if waiting.n_before >= self.waiting_max {
             return Err(self.busy(waiting.n_before));
         }
-        let turn = Arc::clone(&self.permits).acquire_owned().await;
+        let turn = Arc::clone(&self.permits).acquire_owned();
+        let turn = tokio::time::timeout(self.wait_max, turn).await;
         self.queue_seconds.observe(begun.elapsed().as_secs_f64());
         match turn {
-            Ok(query) => Ok(permit(query)),
-            Err(_) => Err(ApiError::Unavailable(String::from("shutting down"))),
+            Ok(Ok(query)) => Ok(permit(query)),
+            Ok(Err(_)) => Err(ApiError::Unavailable(String::from("shutting down"))),
+            Err(_) => Err(self.busy(self.n_waiting())),
         }
     }
 
@@ -160,6 +172,36 @@ mod tests {
         limits.queries_max = 1;
         limits.query_ms_max = 20;
         Gate::new(&limits, Duration::from_secs(1))
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_a_turn_is_told_to_come_again() {
+        let mut gate = gate();
+        gate.wait_max = Duration::from_millis(20);
+        let permit = gate.enter().await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(20), gate.enter()).await;
+        let refused = waited.expect("a bounded wait").unwrap_err();
+        assert_eq!(refused.retry_after(), Some(RETRY_AFTER));
+        assert_eq!(
+            (gate.n_waiting(), gate.refused.load(Ordering::Relaxed)),
+            (0, 1)
+        );
+        drop(permit);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_stops_at_its_deadline_is_heard() {
+        let mut gate = gate();
+        gate.grace = Duration::from_secs(20);
+        let late = |_| async {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            Ok(())
+        };
+        assert!(gate.run(late).await.is_ok());
+        gate.grace = Duration::ZERO;
+        let never = |_| std::future::pending::<tracewell_query::Result<()>>();
+        let error = gate.run(never).await.unwrap_err();
+        assert!(matches!(error, ApiError::TimedOut { .. }), "{error}");
     }
 
     #[tokio::test]

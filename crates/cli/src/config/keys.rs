@@ -284,7 +284,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "limits.query_ms_max",
         unit: Unit::Milliseconds,
-        doc: "How long one query may take.",
+        doc: "How long one query may take; then it answers with what it has found.",
         apply: |config, node| {
             let milliseconds = match &node.value {
                 Value::Text(_) => values::duration(node)?.as_millis(),
@@ -297,7 +297,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         queries_max,
         count,
-        "Queries that run at the same time; further ones wait, then get 429."
+        "Queries that run at the same time; further ones wait, for 30 seconds at most, then get 429."
     ),
     limit!(
         trace_spans_max,
