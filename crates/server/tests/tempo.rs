@@ -327,7 +327,9 @@ async fn a_partial_trace_says_so() {
         },
         ..found(documented())
     };
-    let value = running.get("/api/v2/traces/1").await.json();
+    let answer = running.get("/api/v2/traces/1").await;
+    assert_eq!(answer.header("x-tracewell-partial"), "block 7 is damaged");
+    let value = answer.json();
     assert_eq!(value["status"], "PARTIAL");
     assert_eq!(value["message"], "block 7 is damaged");
     assert_eq!(value["metrics"]["inspectedBytes"], "123");

@@ -38,6 +38,7 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
     let (mut found, permit) = find(api, call, filter, around).await?;
     let trace = found.trace.take().unwrap_or_default();
     let held = std::mem::take(&mut found.held);
+    let partial = found.partial.clone();
     let answer = match Format::of(&call.headers) {
         Format::Protobuf => Answer::protobuf(protobuf_v2(&trace, &found)),
         Format::Json => json(trace, permit, move |json, groups| {
@@ -54,7 +55,7 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
             }
         }),
     };
-    Ok(answer.holding(held))
+    Ok(answer.with_partial(partial).holding(held))
 }
 
 /// Which spans come back with those that match `q`. Depths are levels, -1 for all.
