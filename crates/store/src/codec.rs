@@ -28,7 +28,8 @@ pub trait BlockFormat: Send + Sync + std::fmt::Debug {
 
     fn create(&self, target: BlockTarget) -> StoreResult<Box<dyn BlockWriter>>;
 
-    /// Opens a block that a manifest lists; an error names what is missing or damaged.
+    /// Opens a block that a manifest lists; an error names what is missing or damaged. What only new
+    /// spans ask for is not read: see [`BlockReader::load_filters`].
     fn open<'a>(
         &'a self,
         objects: &'a Arc<dyn ObjectStore>,
@@ -103,8 +104,18 @@ pub trait BlockReader: SpanSource {
     /// False only if no tenant's trace of this id lies in the block.
     fn may_contain_of_any(&self, id: TraceId) -> bool;
 
-    /// Gives back what is kept of its trace ids: the block is so old that no span that arrives is
-    /// taken for one of its traces.
+    /// Reads what says which traces the block holds, and keeps it. Until then a merged block says that
+    /// it may hold any.
+    fn load_filters(&self) -> BoxFuture<'_, StoreResult<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// What is kept of it in memory.
+    fn filter_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Gives that back: the block is so old that no span that arrives is taken for one of its traces.
     fn grow_old(&self) {}
 
     /// The ids of its traces, where they are at hand: of first blocks.

@@ -21,7 +21,7 @@ use crate::error::{StoreError, StoreResult};
 use crate::head::{Head, HeadOptions};
 use crate::manifest::chain::{DamagedManifest, ManifestChain};
 use crate::manifest::ledger::Ledger;
-use crate::manifest::{BlockId, Manifest};
+use crate::manifest::{BlockEntry, BlockId, Manifest};
 use crate::metrics::StoreMetrics;
 use crate::retention::{BelievedClock, Retention};
 use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
@@ -208,7 +208,7 @@ struct Parts {
 
 impl Parts {
     async fn assemble(self, chain: ManifestChain, manifest: Manifest) -> StoreResult<Arc<Store>> {
-        let blocks = open_blocks(&self.config, &self.format, &self.objects, &manifest).await;
+        let blocks = self.open_blocks(&manifest).await;
         let mut wal_options = self.config.wal.clone();
         wal_options.durability = self.config.durability;
         wal_options.reserve_bytes = self.config.limits.disk_reserve_bytes;
@@ -273,6 +273,41 @@ impl Parts {
         }))
     }
 
+    /// Opens every block of a manifest; those that cannot be read are listed with the reason.
+    async fn open_blocks(&self, manifest: &Manifest) -> Blocks {
+        let now = self.clock.now_unix_nano();
+        let (mut live, mut missing) = (Vec::new(), Vec::new());
+        for entry in &manifest.blocks {
+            match self.open_block(entry.clone(), now).await {
+                Ok(block) => live.push(Arc::new(block)),
+                Err(error) => missing.push(Arc::new(MissingBlock {
+                    entry: entry.clone(),
+                    reason: error.to_string(),
+                })),
+            }
+        }
+        let blocks = Blocks::new(live, missing);
+        share_again(&blocks, now).await;
+        blocks
+    }
+
+    /// Of an old block nothing stays in memory that only new spans ask for.
+    async fn open_block(&self, entry: BlockEntry, now: u64) -> StoreResult<LiveBlock> {
+        if entry.delete_set.is_some() {
+            return Err(StoreError::Block {
+                id: entry.id,
+                reason: "names a delete set, which this program does not know".to_owned(),
+            });
+        }
+        let folder = self.config.block_folder(entry.id);
+        let reader = self.format.open(&self.objects, folder, &entry).await?;
+        let block = LiveBlock { entry, reader };
+        if !block.is_old(now) {
+            block.reader.load_filters().await?;
+        }
+        Ok(block)
+    }
+
     fn retention(&self) -> StoreResult<Retention> {
         let bytes_max = match self.config.retention_bytes {
             Some(bytes) => bytes,
@@ -315,53 +350,35 @@ async fn names_below(folder: &Path, objects: &dyn ObjectStore) -> StoreResult<Ve
     Ok(listed.common_prefixes.into_iter().chain(files).collect())
 }
 
-/// Opens every block of a manifest; those that cannot be read are listed with the reason.
-async fn open_blocks(
-    config: &StoreConfig,
-    format: &Arc<dyn BlockFormat>,
-    objects: &Arc<dyn ObjectStore>,
-    manifest: &Manifest,
-) -> Blocks {
-    let (mut live, mut missing) = (Vec::new(), Vec::new());
-    for entry in &manifest.blocks {
-        let folder = config.block_folder(entry.id);
-        let opened = if entry.delete_set.is_some() {
-            Err(StoreError::Block {
-                id: entry.id,
-                reason: "names a delete set, which this program does not know".to_owned(),
-            })
-        } else {
-            format.open(objects, folder, entry).await
-        };
-        let entry = entry.clone();
-        match opened {
-            Ok(reader) => live.push(Arc::new(LiveBlock { entry, reader })),
-            Err(error) => missing.push(Arc::new(MissingBlock {
-                entry,
-                reason: error.to_string(),
-            })),
+/// A block stores the ids that it shares; the others learn them again from it. Old ones too, as a
+/// query joins what lies in two of them; their filters are in memory one block at a time.
+async fn share_again(blocks: &Blocks, now: u64) {
+    for learner in &blocks.live {
+        let tellers = blocks.live.iter().filter(|teller| {
+            let ids = teller.reader.shared().ids();
+            teller.entry.id != learner.entry.id
+                && (ids.is_all() || ids.n_ids() > 0)
+                && teller.entry.arrival.distance(learner.entry.arrival) <= TRACE_HORIZON_NANO
+        });
+        let tellers: Vec<_> = tellers.collect();
+        let is_old = learner.is_old(now);
+        if is_old
+            && !tellers.is_empty()
+            && let Err(error) = learner.reader.load_filters().await
+        {
+            // Then it may hold any of them.
+            tracing::warn!(%error, "what an old block shares is not known");
         }
-    }
-    let blocks = Blocks::new(live, missing);
-    share_again(&blocks);
-    blocks
-}
-
-/// A block stores the ids that it shares; the others learn them again from it.
-fn share_again(blocks: &Blocks) {
-    for block in &blocks.live {
-        let ids = block.reader.shared().ids();
-        for other in &blocks.live {
-            let distance = other.entry.arrival.distance(block.entry.arrival);
-            if other.entry.id == block.entry.id || distance > TRACE_HORIZON_NANO {
-                continue;
-            }
-            match ids.iter() {
+        for teller in tellers {
+            match teller.reader.shared().ids().iter() {
                 Some(ids) => ids
-                    .filter(|id| other.may_hold(*id))
-                    .for_each(|id| other.reader.shared().insert(id)),
-                None => other.reader.shared().set_all(),
+                    .filter(|id| learner.may_hold(*id))
+                    .for_each(|id| learner.reader.shared().insert(id)),
+                None => learner.reader.shared().set_all(),
             }
+        }
+        if is_old {
+            learner.reader.grow_old();
         }
     }
 }

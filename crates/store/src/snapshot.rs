@@ -129,6 +129,11 @@ impl Blocks {
 // === impl LiveBlock ===
 
 impl LiveBlock {
+    /// True if no span that arrives now is taken for one of its traces.
+    pub fn is_old(&self, now: u64) -> bool {
+        now.saturating_sub(self.entry.arrival.1) > TRACE_HORIZON_NANO
+    }
+
     /// False only if no tenant's trace of this id lies in the block.
     pub fn may_hold(&self, id: TraceId) -> bool {
         match &self.entry.tenant {

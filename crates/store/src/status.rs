@@ -32,6 +32,8 @@ pub struct StoreStatus {
     pub blocks_missing: usize,
     /// Blocks that a merge could not read, each with the reason; queries read what can be read.
     pub blocks_set_aside: BTreeMap<BlockId, String>,
+    /// Bytes of the filters of trace ids that are in memory: of blocks within the trace horizon.
+    pub filter_bytes: u64,
     /// Replaced blocks whose files are there yet.
     pub blocks_retired: usize,
     pub manifest: u64,
@@ -120,6 +122,11 @@ impl Store {
             by_partition,
             blocks_missing: blocks.missing.len(),
             blocks_set_aside: self.set_aside(),
+            filter_bytes: blocks
+                .live
+                .iter()
+                .map(|block| block.reader.filter_bytes())
+                .sum(),
             blocks_retired: core.blocks.n_retired(),
             manifest,
             block_bytes,

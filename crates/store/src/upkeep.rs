@@ -5,7 +5,6 @@
 //! [`crate::retention`]).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::TryStreamExt;
@@ -18,7 +17,6 @@ use crate::disk::DiskSpace;
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockId, Change};
 use crate::metrics::StoreMetrics;
-use crate::snapshot::{LiveBlock, TRACE_HORIZON_NANO};
 use crate::store::Store;
 
 /// Objects that nobody names are deleted when they are this old.
@@ -46,10 +44,7 @@ impl Store {
     fn let_old_blocks_rest(&self) {
         let now = self.believed_now();
         let blocks = self.core.blocks.load();
-        let is_old = |block: &&Arc<LiveBlock>| {
-            now.saturating_sub(block.entry.arrival.1) > TRACE_HORIZON_NANO
-        };
-        let old = blocks.live.iter().filter(is_old);
+        let old = blocks.live.iter().filter(|block| block.is_old(now));
         old.for_each(|block| block.reader.grow_old());
     }
 

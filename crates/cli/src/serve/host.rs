@@ -178,6 +178,10 @@ impl Host for Process {
             status.blocks_missing.to_string(),
         );
         fact(
+            "bytes of filters in memory",
+            status.filter_bytes.to_string(),
+        );
+        fact(
             "bytes kept, and how many may be",
             format!("{} of {}", status.block_bytes, status.retention_bytes_max),
         );

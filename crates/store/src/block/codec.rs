@@ -118,7 +118,6 @@ impl BlockFormat for ParquetFormat {
             let ids = if entry.level == 0 {
                 Some(ids_of(&reader).await.map_err(&failed)?)
             } else {
-                reader.load_filters().await.map_err(&failed)?;
                 None
             };
             let source = BlockSource::new(reader).map_err(&failed)?;
@@ -289,6 +288,22 @@ impl BlockReader for OpenBlock {
 
     fn trace_ids(&self) -> Option<&[TraceId]> {
         self.ids.as_deref()
+    }
+
+    fn load_filters(&self) -> BoxFuture<'_, StoreResult<()>> {
+        let loaded = async move {
+            // The ids of a first block are at hand.
+            if self.ids.is_some() {
+                return Ok(());
+            }
+            let loaded = self.source.reader().load_filters().await;
+            loaded.map_err(failed(self.id))
+        };
+        loaded.boxed()
+    }
+
+    fn filter_bytes(&self) -> u64 {
+        self.source.reader().filter_bytes()
     }
 
     fn grow_old(&self) {

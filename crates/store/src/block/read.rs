@@ -321,6 +321,16 @@ impl BlockReader {
         Ok(())
     }
 
+    /// Bytes of the filters that are loaded.
+    pub fn filter_bytes(&self) -> u64 {
+        const BLOCK_BYTES: usize = 32;
+        let filters = self.filters.read();
+        let loaded = filters.iter().flatten().flatten();
+        loaded
+            .map(|filter| (filter.num_blocks() * BLOCK_BYTES) as u64)
+            .sum()
+    }
+
     /// Lets the filters go: [`Self::may_contain`] knows nothing any more, and a lookup reads the
     /// filter that it needs.
     pub fn forget_filters(&self) {

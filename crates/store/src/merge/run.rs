@@ -413,6 +413,7 @@ impl Store {
             ..entry_of(id, core.format.version(), arrival, &written)
         };
         let reader = core.format.open(&core.objects, folder, &entry).await?;
+        reader.load_filters().await?;
         Ok(LiveBlock { entry, reader })
     }
 

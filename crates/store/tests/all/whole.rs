@@ -1,7 +1,10 @@
 //! The whole store: equal spans become one, late fragments find their partition, and what is too old
 //! goes.
 
-use tracewell_model::Clock;
+use std::sync::Arc;
+
+use tracewell_model::source::Snapshots;
+use tracewell_model::{Clock, SpanId, TenantId};
 
 use crate::world::*;
 
@@ -67,6 +70,53 @@ fn a_late_fragment_is_filed_in_the_partition_of_its_trace() {
         assert_eq!(status.by_partition["2026-11-22T00"].spans, 3);
         let late = &world.store.metrics().traces_filed_late;
         assert_eq!(late.load(std::sync::atomic::Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
+fn of_old_blocks_a_start_keeps_what_they_share_and_no_filters() {
+    runtime().block_on(async {
+        let clock = Arc::new(tracewell_testkit::FakeClock::default());
+        let mut disk = new_disk(&clock);
+        let open = async |disk: &tracewell_testkit::RecordingDisk, random| {
+            let disk = Arc::new(disk.clone());
+            World::open(disk, &clock, small_config(random))
+                .await
+                .unwrap()
+        };
+        let mut world = open(&disk, 1).await;
+        let mut sender = Sender::new(3);
+        let mut span = sender.request(clock.now_unix_nano()).spans.remove(0);
+        let mut alone = span.clone();
+        alone.trace_id = tracewell_model::TraceId([3; 16]);
+        for n in 1..3 {
+            (span.start_unix_nano, span.span_id) = (clock.now_unix_nano(), SpanId([n; 8]));
+            let spans = [vec![span.clone()], vec![alone.clone(); usize::from(n == 1)]].concat();
+            let request = request(&TenantId::single(), spans);
+            world.write(&request).await.unwrap();
+            world.store.flush().await.unwrap();
+            assert!(world.store.merge_next(true).await.unwrap());
+            clock.advance(minutes(70));
+        }
+        for (start, hours) in [0, 1, 30].into_iter().enumerate() {
+            clock.advance(minutes(60 * hours));
+            if start > 0 {
+                drop(world);
+                disk = disk.after_kill();
+                world = open(&disk, 2 + start as u128).await;
+            }
+            let status = world.store.status().await;
+            let of_sources = world.store.pin().sources;
+            let shares = |id| {
+                let sources = of_sources.iter();
+                sources
+                    .filter(|source| source.shared_ids().contains(id))
+                    .count()
+            };
+            assert_eq!(status.by_level[&1].blocks, 3, "{status:?}");
+            assert_eq!((shares(span.trace_id), shares(alone.trace_id)), (2, 0));
+            assert_eq!(status.filter_bytes == 0, hours == 30, "{hours}: {status:?}");
+        }
     });
 }
 
