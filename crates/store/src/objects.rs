@@ -9,7 +9,7 @@
 //! valid keys are not listed. Directories that a delete leaves empty are removed.
 //!
 //! A put that fails leaves no name, but after a power cut there may be one: whole, and unknown to whoever
-//! was told of the failure.
+//! was told of the failure. Who asks for it is told that it is absent only once a sync has said so.
 //!
 //! What it is not: a store for [`PutMode::Update`], for attributes and tags, or for several processes
 //! that write at the same time. A finished multipart upload is as exclusive as `Create`: objects are
@@ -60,6 +60,9 @@ struct Files {
     /// Directories whose names this process has synced. Held while names come and go, so that no
     /// directory is removed between its creation and its first name.
     durable_dirs: Mutex<HashSet<PathBuf>>,
+    /// Names that were taken back and that a power cut may bring back: no sync has said that they are
+    /// gone.
+    may_come_back: Mutex<HashSet<PathBuf>>,
 }
 
 /// A file under `.staging`.
@@ -94,6 +97,7 @@ impl DiskObjects {
                 durable_dirs: Mutex::new(HashSet::from([root.clone()])),
                 root,
                 n_staged: AtomicU64::new(0),
+                may_come_back: Mutex::default(),
             }),
         }
     }
@@ -276,7 +280,8 @@ impl Files {
         }
     }
 
-    /// A name that is not durable is taken back: the caller is told that nothing is there.
+    /// A name that is not durable is taken back. Until a sync says that it is gone it may come back
+    /// with the file, and nobody is told that it is absent.
     fn link_new(&self, from: &FilePath, to: &FilePath) -> io::Result<()> {
         let is_linked = AtomicBool::new(false);
         let link = || {
@@ -285,13 +290,23 @@ impl Files {
             linked
         };
         let named = self.with_dirs(to, link);
-        if named.is_err()
-            && is_linked.into_inner()
-            && let Err(error) = self.disk.remove(to)
-        {
-            tracing::warn!(path = %to.display(), %error, "unsynced name was not removed");
+        if named.is_err() && is_linked.into_inner() {
+            self.may_come_back.lock().insert(to.to_owned());
+            if let Err(error) = self.disk.remove(to) {
+                tracing::warn!(path = %to.display(), %error, "unsynced name was not removed");
+            }
         }
         named
+    }
+
+    /// Says of a name that is not there that it stays so, or fails.
+    fn settle_absence(&self, path: &FilePath) -> io::Result<()> {
+        if !self.may_come_back.lock().contains(path) {
+            return Ok(());
+        }
+        self.disk.sync_dir(parent_of(path))?;
+        self.may_come_back.lock().remove(path);
+        Ok(())
     }
 
     /// Gives an object another name, durably.
@@ -362,7 +377,13 @@ impl Files {
     fn get(self: &Arc<Self>, location: Path, options: &GetOptions) -> Result<GetResult> {
         let path = self.path_of(&location)?;
         let open = || -> io::Result<_> {
-            let metadata = self.disk.metadata(&path)?;
+            let metadata = match self.disk.metadata(&path) {
+                Err(error) if is_absent(&error) => {
+                    self.settle_absence(&path)?;
+                    return Err(error);
+                }
+                metadata => metadata?,
+            };
             if metadata.is_dir {
                 return Err(io::ErrorKind::NotFound.into());
             }

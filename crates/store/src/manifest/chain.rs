@@ -141,7 +141,8 @@ impl ManifestChain {
     }
 
     /// True if the last attempt to commit left nothing behind, not even something that could come
-    /// back: then what it named can be deleted.
+    /// back: then what it named can be deleted. The object store says "not found" of a name that it took
+    /// back only when that is durable; any other error leaves the outcome open.
     pub async fn last_attempt_is_absent(&self) -> bool {
         let path = self.path(self.next_number.saturating_sub(1));
         matches!(

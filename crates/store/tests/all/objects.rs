@@ -307,6 +307,32 @@ fn what_is_not_finished_leaves_nothing() {
 }
 
 #[test]
+fn a_name_that_may_come_back_is_not_called_absent() {
+    let disk = RecordingDisk::new();
+    let objects = store(&disk);
+    let path = Path::from("x/y");
+    let is_absent =
+        |result: object_store::Result<_>| match result.map(|_: object_store::ObjectMeta| ()) {
+            Ok(()) => panic!("it is there"),
+            Err(error) => matches!(error, object_store::Error::NotFound { .. }),
+        };
+    block_on(async {
+        // Its name, and what says that it is gone.
+        disk.fail_syncs(2, 2);
+        let put = objects.put_opts(&path, "content".into(), create());
+        put.await.unwrap_err();
+        assert!(!is_absent(objects.head(&path).await));
+        let comes_back = |seed: &u64| {
+            let left = disk.power_cut(disk.n_operations(), *seed);
+            left.files().iter().any(|file| file.ends_with("x/y"))
+        };
+        assert!((0..40).any(|seed| comes_back(&seed)));
+        assert!(is_absent(objects.head(&path).await));
+        assert!(!(0..40).any(|seed| comes_back(&seed)));
+    });
+}
+
+#[test]
 fn a_put_that_fails_is_not_there() {
     let disk = RecordingDisk::new();
     let objects = store(&disk);
