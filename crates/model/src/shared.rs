@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use crate::id::TraceId;
 
@@ -17,7 +17,7 @@ pub const SHARED_TRACES_MAX: usize = 1 << 17;
 /// The traces of one source that may lie in others too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SharedIds {
-    ids: HashSet<TraceId, FixedState>,
+    ids: HashSet<TraceId, RandomState>,
     all: bool,
     /// Sorted; every one is shared.
     split: Vec<TraceId>,

@@ -30,7 +30,7 @@ pub struct Requests {
 
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<RequestKey, Slot, foldhash::fast::FixedState>,
+    slots: HashMap<RequestKey, Slot, foldhash::fast::RandomState>,
     /// Accepted ones, oldest first.
     accepted: VecDeque<(RequestKey, u64)>,
 }

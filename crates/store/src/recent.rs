@@ -54,6 +54,7 @@ struct Chunk {
 impl RecentTraces {
     /// False only if no block that this speaks for holds the trace.
     pub fn may_contain(&self, id: TraceId) -> bool {
+        // No table: ids that were made to meet each other here cost a look that is not needed.
         let hash = FixedState::default().hash_one(id.0);
         self.chunks.iter().any(|chunk| chunk.contains(hash))
     }

@@ -655,7 +655,7 @@ fn levels(column: &ColumnDescPtr, cells: &Cells<'_>) -> Levels {
 }
 
 fn few_distinct<T: Copy + Eq + std::hash::Hash>(values: &[T]) -> bool {
-    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::FixedState::default());
+    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
     values.iter().all(|value| {
         seen.insert(*value);
         seen.len() <= INT_DICTIONARY_MAX

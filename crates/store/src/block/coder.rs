@@ -64,7 +64,7 @@ impl<'a> Coder<'a> {
         n: usize,
         texts: impl Iterator<Item = Option<&'a str>>,
     ) -> Cells<'a> {
-        let mut found = hashbrown::HashMap::<&str, u32, foldhash::fast::FixedState>::default();
+        let mut found = hashbrown::HashMap::<&str, u32, foldhash::fast::RandomState>::default();
         let (mut rows, mut codes, mut entries) = (Vec::new(), Vec::new(), Vec::<&[u8]>::new());
         for (row, text) in texts.enumerate() {
             let Some(text) = text else { continue };

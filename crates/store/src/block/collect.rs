@@ -6,7 +6,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 use tracewell_model::value::AttributeType;
 
@@ -49,7 +49,7 @@ pub(super) struct Collector<'a> {
     attributes: &'a AttributeRows,
     strings: &'a Strings,
     pub(super) keys: KeyNumbers<'a>,
-    plan: HashMap<(Owner, &'a str), [u16; TYPES], FixedState>,
+    plan: HashMap<(Owner, &'a str), [u16; TYPES], RandomState>,
     /// By number of the key, then level, then type: index in `columns`.
     columns_of: Vec<[[u16; TYPES]; 3]>,
     met: Vec<u32>,
@@ -64,7 +64,7 @@ pub(super) struct Collector<'a> {
     /// Where each distinct list's tokens end.
     ends: Vec<usize>,
     found: HashTable<u32>,
-    hasher: FixedState,
+    hasher: RandomState,
     /// By [`Owner::index`].
     pub(super) shape_cells: [ShapeCells; 3],
 }
@@ -111,7 +111,7 @@ impl<'a> Collector<'a> {
             tokens: Vec::new(),
             ends: Vec::new(),
             found: HashTable::new(),
-            hasher: FixedState::default(),
+            hasher: RandomState::default(),
             shape_cells: Default::default(),
         }
     }

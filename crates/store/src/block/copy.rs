@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashMap, HashSet};
 use parquet::basic::{Encoding, PageType};
 use parquet::column::writer::ColumnCloseResult;
@@ -46,7 +46,7 @@ pub struct GroupOutline {
 pub(super) struct ColumnUnion {
     pub(super) keys: Vec<PromotedKey>,
     /// In lower case: readers ignore case, so that two columns must not differ in it alone.
-    names: HashMap<String, PromotedKey, FixedState>,
+    names: HashMap<String, PromotedKey, RandomState>,
 }
 
 /// A group as it lies in its block: checked, in memory, not decoded.
@@ -210,6 +210,7 @@ impl BlockReader {
         for owner in Owner::ALL {
             let batch = self.columns(group, owner.table(), &["shape"], None, ctx);
             let Some(batch) = batch.await? else { continue };
+            // In an order that the content decides alone.
             let mut counts = HashMap::<ContentHash, u64, FixedState>::default();
             for hash in hashes_of(&batch)?.into_iter().flatten() {
                 *counts.entry(hash).or_default() += 1;

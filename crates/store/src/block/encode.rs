@@ -531,7 +531,7 @@ impl<'a> Group<'a> {
     fn parents(&self, runs: &[TraceRun]) -> (Cells<'a>, Cells<'a>) {
         let (spans, n) = (&self.table.spans, self.rows.len());
         let (mut rows_in, mut indexes, mut rows_out, mut ids) = (vec![], vec![], vec![], vec![]);
-        let mut places = hashbrown::HashMap::<SpanId, i32, foldhash::fast::FixedState>::default();
+        let mut places = hashbrown::HashMap::<SpanId, i32, foldhash::fast::RandomState>::default();
         for run in runs {
             places.clear();
             let run_rows = self.rows.get(run.range()).unwrap_or_default();

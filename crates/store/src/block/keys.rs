@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tracewell_model::value::AttributeType;
 
@@ -30,7 +30,7 @@ pub struct KeyCount {
 /// Counts of keys over some spans with their events and links.
 #[derive(Debug, Clone, Default)]
 pub struct KeyCounts {
-    pub keys: HashMap<PromotedKey, KeyCount, FixedState>,
+    pub keys: HashMap<PromotedKey, KeyCount, RandomState>,
     /// Spans, events and links, by [`Owner::index`].
     pub owners: [u64; 3],
     /// True if keys are missing: those that a meta did not list.
@@ -232,7 +232,7 @@ pub(super) struct KeyNumbers<'a> {
     /// Number of a key by its code.
     by_code: Vec<u32>,
     /// A key has two codes where tables were put together, and one number all the same.
-    by_text: HashMap<&'a str, u32, FixedState>,
+    by_text: HashMap<&'a str, u32, RandomState>,
     pub(super) texts: Vec<&'a str>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use tracewell_model::source::QueryContext;
@@ -23,7 +23,7 @@ use crate::table::DictionaryBuilder;
 #[derive(Default)]
 pub(super) struct Rest {
     runs: Vec<Run>,
-    run_of: HashMap<(Owner, Arc<str>), Cursor, FixedState>,
+    run_of: HashMap<(Owner, Arc<str>), Cursor, RandomState>,
     pub(super) rows: Vec<u32>,
     pub(super) types: Vec<AttributeType>,
     pub(super) values: Vec<u64>,
@@ -91,7 +91,7 @@ pub(super) async fn read_rest_rows(
     let rows = named(&batch, "row")?.as_primitive::<Int32Type>();
     // A sender may have made each key up: a list would be searched once for each of its keys.
     let by_name = keys.iter().map(|key| ((key.0, &*key.1), key));
-    let wanted: HashMap<(Owner, &str), &(Owner, Arc<str>), FixedState> = by_name.collect();
+    let wanted: HashMap<(Owner, &str), &(Owner, Arc<str>), RandomState> = by_name.collect();
     let mut rest = Rest::default();
     let mut kept = Vec::new();
     let mut last: Option<(Owner, Arc<str>)> = None;

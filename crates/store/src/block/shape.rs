@@ -24,7 +24,7 @@ pub struct ShapeEntry {
 
 impl Shape {
     pub(super) fn new(entries: impl IntoIterator<Item = (Arc<str>, AttributeType)>) -> Self {
-        let mut seen = hashbrown::HashSet::<Arc<str>, foldhash::fast::FixedState>::default();
+        let mut seen = hashbrown::HashSet::<Arc<str>, foldhash::fast::RandomState>::default();
         let mut content = Vec::new();
         let entries = entries.into_iter().map(|(key, value_type)| {
             content.extend_from_slice(&(key.len() as u32).to_le_bytes());

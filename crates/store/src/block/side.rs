@@ -54,7 +54,7 @@ fn promoted<'a>(prefix: &str, lists: impl Iterator<Item = &'a [KeyValue]>) -> Ve
 
 /// The first attribute of each key.
 fn firsts(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
-    let mut seen = hashbrown::HashSet::<&str, foldhash::fast::FixedState>::default();
+    let mut seen = hashbrown::HashSet::<&str, foldhash::fast::RandomState>::default();
     list.iter()
         .filter(move |attribute| seen.insert(&attribute.key))
 }
@@ -205,7 +205,7 @@ fn required(mut cells: Cells<'_>) -> Cells<'_> {
 }
 
 fn bytes_cells<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Cells<'a> {
-    let mut found = hashbrown::HashMap::<&[u8], u32, foldhash::fast::FixedState>::default();
+    let mut found = hashbrown::HashMap::<&[u8], u32, foldhash::fast::RandomState>::default();
     let (mut rows, mut codes, mut entries) = (Vec::new(), Vec::new(), Vec::<&[u8]>::new());
     let mut n = 0;
     for value in values {

@@ -178,7 +178,7 @@ struct Services<'a> {
 impl<'a> Services<'a> {
     fn new(table: &'a SpanTable, dictionary: &'a Dictionary) -> Self {
         let mut names: Vec<&str> = Vec::new();
-        let mut found = hashbrown::HashMap::<&str, usize, foldhash::fast::FixedState>::default();
+        let mut found = hashbrown::HashMap::<&str, usize, foldhash::fast::RandomState>::default();
         let of_resource = dictionary
             .resources
             .iter()

@@ -7,7 +7,7 @@
 use std::hash::BuildHasher;
 use std::ops::Range;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use tracewell_model::SpanId;
 use tracewell_model::value::AttributeType;
@@ -345,7 +345,7 @@ fn without_twins(table: &SpanTable, order: Vec<u32>) -> Vec<u32> {
             continue;
         }
         // Many different spans of one id and start must not cost a look at each other.
-        let hasher = FixedState::default();
+        let hasher = RandomState::default();
         let hash = |row: u32| hasher.hash_one(gist(table, row as usize));
         let mut seen = HashTable::<u32>::new();
         for row in place {
