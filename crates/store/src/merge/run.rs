@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{QueryContext, SpanSource};
@@ -141,7 +141,7 @@ impl Store {
         let outputs = self
             .outputs(plan, blocks, &inputs, &pieces, &mut counts)
             .await?;
-        let (joined, dropped) = self.still_shared(&inputs, plan);
+        let look = self.still_shared(&inputs, plan);
         let mut live = Vec::new();
         for output in outputs {
             let id = self.begin_block();
@@ -149,7 +149,15 @@ impl Store {
             let pieces = pieces.get(&output.tenant).map_or(&[][..], Vec::as_slice);
             counts.joined += n_joined(&output.traces, pieces);
             let block = self
-                .write_output(id, plan, output, pieces, &mut inputs, &joined, &mut counts)
+                .write_output(
+                    id,
+                    plan,
+                    output,
+                    pieces,
+                    &mut inputs,
+                    &look.joined,
+                    &mut counts,
+                )
                 .await?;
             counts.bytes += block.entry.bytes;
             live.push(block);
@@ -159,7 +167,7 @@ impl Store {
             add: live.iter().map(|block| block.entry.clone()).collect(),
             ..Change::default()
         };
-        let publish = || self.publish_merge(plan, live, &inputs, &joined, &dropped);
+        let publish = || self.publish_merge(plan, live, &inputs, &look);
         self.commit(&change, publish)
             .await
             .map_err(|failure| MergeFailure {
@@ -260,7 +268,7 @@ impl Store {
         trace: &TracePieces,
         pieces: &[Piece],
         inputs: &Inputs,
-        early: &HashMap<TraceId, u64, FixedState>,
+        early: &HashMap<TraceId, u64, RandomState>,
         counts: &mut Counts,
     ) -> Partition {
         let bounds = &self.core.config.clock_bounds;
@@ -297,7 +305,7 @@ impl Store {
         inputs: &Inputs,
         tenant: &TenantId,
         pieces: &[Piece],
-    ) -> StoreResult<HashMap<TraceId, u64, FixedState>> {
+    ) -> StoreResult<HashMap<TraceId, u64, RandomState>> {
         let shared: Vec<_> = inputs
             .blocks
             .iter()
@@ -337,13 +345,18 @@ impl Store {
     }
 
     /// The shared ids of the inputs: those that other sources may hold too, and the others.
-    fn still_shared(&self, inputs: &Inputs, plan: &MergePlan) -> (SharedIdsOf, Vec<TraceId>) {
-        let blocks = self.core.blocks.load();
-        let (generations, ()) = self.core.head.pin_with(|| ());
+    fn still_shared(&self, inputs: &Inputs, plan: &MergePlan) -> FirstLook {
+        let core = &self.core;
+        // In this order, so that what moves meanwhile is new to the second look.
+        let frozen = core.head.frozen();
+        let blocks = core.blocks.load();
+        let (generations, ()) = core.head.pin_with(|| ());
         let mut joined = SharedIdsOf::default();
-        let mut dropped = Vec::new();
+        let mut dropped = IdSet::default();
+        let mut n_ids = 0;
         for block in &inputs.blocks {
             let ids = block.reader.shared().ids();
+            n_ids += ids.n_ids();
             let Some(ids) = ids.iter() else {
                 joined.all = true;
                 continue;
@@ -356,11 +369,57 @@ impl Store {
                 if elsewhere {
                     joined.ids.insert(id);
                 } else {
-                    dropped.push(id);
+                    dropped.insert(id);
                 }
             }
         }
-        (joined, dropped)
+        FirstLook {
+            joined,
+            dropped,
+            n_ids,
+            blocks,
+            frozen_to: frozen.last().map(|generation| generation.sequence()),
+        }
+    }
+
+    /// What the first look could not see: whether the results share all traces, and the ids that became
+    /// shared since. Acks wait for it: an id that was dropped is looked for only in sources that are new
+    /// or still grew, and one that the inputs learned is taken as it is.
+    fn shared_since(
+        &self,
+        inputs: &Inputs,
+        plan: &MergePlan,
+        look: &FirstLook,
+    ) -> (bool, Vec<TraceId>) {
+        let now: Vec<_> = inputs
+            .blocks
+            .iter()
+            .map(|block| block.reader.shared().ids())
+            .collect();
+        let mut since = Vec::new();
+        // They only grow.
+        if now.iter().map(|ids| ids.n_ids()).sum::<usize>() != look.n_ids {
+            let ids = now.iter().filter_map(|ids| ids.iter()).flatten();
+            since.extend(
+                ids.filter(|id| !look.joined.ids.contains(id) && !look.dropped.contains(id)),
+            );
+        }
+        if !look.dropped.is_empty() {
+            let blocks = self.core.blocks.load();
+            let is_new = |block: &&Arc<LiveBlock>| look.blocks.get(block.entry.id).is_none();
+            let new: Vec<_> = inputs.outside(plan, &blocks).filter(is_new).collect();
+            let (generations, ()) = self.core.head.pin_with(|| ());
+            let grew = generations.iter().filter(|generation| {
+                let frozen_to = look.frozen_to;
+                frozen_to.is_none_or(|last| generation.sequence() > last)
+            });
+            let grew: Vec<_> = grew.collect();
+            since.extend(look.dropped.iter().copied().filter(|id| {
+                new.iter().any(|block| block.may_hold(*id))
+                    || grew.iter().any(|generation| holds(generation, *id))
+            }));
+        }
+        (now.iter().any(|ids| ids.is_all()), since)
     }
 
     #[expect(
@@ -539,18 +598,16 @@ impl Store {
         plan: &MergePlan,
         live: Vec<LiveBlock>,
         inputs: &Inputs,
-        joined: &SharedIdsOf,
-        dropped: &[TraceId],
+        look: &FirstLook,
     ) {
         let core = &self.core;
         let _no_append = core.arrivals.lock();
-        let (now, _) = self.still_shared(inputs, plan);
+        let (all, since) = self.shared_since(inputs, plan, look);
         for block in &live {
-            if now.all {
+            if all {
                 block.reader.shared().set_all();
             }
-            let new = now.ids.iter().filter(|id| !joined.ids.contains(*id));
-            for id in new.chain(dropped.iter().filter(|id| now.ids.contains(*id))) {
+            for id in &since {
                 if block.may_hold(*id) {
                     block.reader.shared().insert(*id);
                 }
@@ -582,8 +639,24 @@ impl Store {
 /// Ids that results of a merge share with others.
 #[derive(Debug, Default)]
 struct SharedIdsOf {
-    ids: HashSet<TraceId, FixedState>,
+    ids: IdSet,
     all: bool,
+}
+
+/// Ids come from the network: nobody may know where one falls.
+type IdSet = HashSet<TraceId, RandomState>;
+
+/// What the inputs shared when the results were begun.
+#[derive(Debug)]
+struct FirstLook {
+    joined: SharedIdsOf,
+    /// Shared ids that nobody else held.
+    dropped: IdSet,
+    /// The shared ids of all inputs, those of several counted in each.
+    n_ids: usize,
+    blocks: Arc<Blocks>,
+    /// The newest generation that took no more spans.
+    frozen_to: Option<u64>,
 }
 
 #[derive(Debug)]
