@@ -75,6 +75,8 @@ impl SharedIds {
         &self.split
     }
 
+    /// No limit of their own: a trace is split when it outgrows a slice of a merge, so that there are fewer
+    /// than a block has row groups.
     pub fn insert_split(&mut self, id: TraceId) {
         self.insert(id);
         if let Err(place) = self.split.binary_search(&id) {

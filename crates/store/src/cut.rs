@@ -83,7 +83,13 @@ impl Store {
             ..entry_of(id, core.format.version(), arrival, &written)
         };
         let folder = core.config.block_folder(id);
-        let reader = core.format.open(&core.objects, folder, &entry).await?;
+        let reader = match core.format.open(&core.objects, folder, &entry).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.delete_block(id).await;
+                return Err(error);
+            }
+        };
         let change = Change {
             add: vec![entry.clone()],
             ..Change::default()

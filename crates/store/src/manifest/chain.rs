@@ -61,7 +61,8 @@ pub struct DamagedManifest {
 
 impl ManifestChain {
     /// Lists the chain and reads it, newest first. A version from the future is an error: what it
-    /// says must not be dropped by committing an older state on top of it.
+    /// says must not be dropped by committing an older state on top of it. One that the object store
+    /// does not give counts as damaged.
     pub async fn open(objects: Arc<dyn ObjectStore>, prefix: &Path) -> StoreResult<(Self, Opened)> {
         let folder = prefix.clone().join("manifest");
         let listed: Vec<_> = objects
@@ -86,18 +87,22 @@ impl ManifestChain {
         };
         let mut found = None;
         for (number, meta) in numbers.iter().rev() {
-            let (blocks, reason) = match chain.read(*number, meta.size).await? {
-                Ok(manifest) => {
+            let (blocks, reason) = match chain.read(*number, meta.size).await {
+                Ok(Ok(manifest)) => {
                     let blocks = manifest.blocks.iter().map(|entry| entry.id).collect();
                     found = found.or(Some(manifest));
                     (Some(blocks), None)
                 }
-                Err(error @ ManifestError::Version { .. }) if found.is_none() => {
+                Ok(Err(error @ ManifestError::Version { .. })) if found.is_none() => {
                     return Err(StoreError::Manifest {
                         name: meta.location.to_string(),
                         source: error,
                     });
                 }
+                // The log makes up for one. Where several cannot be reached the fault may pass, and
+                // what they say must not be dropped.
+                Err(error) if found.is_none() && !opened.damaged.is_empty() => return Err(error),
+                Ok(Err(error)) => (None, Some(error.to_string())),
                 Err(error) => (None, Some(error.to_string())),
             };
             if let (Some(reason), true) = (reason, found.is_none()) {

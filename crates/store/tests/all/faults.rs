@@ -13,7 +13,7 @@ use tracewell_store::block::ParquetFormat;
 use tracewell_store::codec::*;
 use tracewell_store::disk::Disk;
 use tracewell_store::manifest::BlockEntry;
-use tracewell_store::{StoreConfig, StoreResult};
+use tracewell_store::{StoreConfig, StoreError, StoreResult};
 use tracewell_testkit::{FakeClock, RecordingDisk};
 
 use crate::world::*;
@@ -160,6 +160,45 @@ fn a_damaged_newest_manifest_loses_nothing() {
     }
     println!("{n_damaged} damaged manifests in {n_seeds} seeds");
     assert!(n_damaged > 3 * n_seeds);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_reached_stops_no_start() {
+    runtime().block_on(async {
+        let mut bench = Bench::new(3);
+        let mut world = bench.open().await;
+        for _ in 0..4 {
+            bench.write(&world).await.unwrap();
+            world.store.flush().await.unwrap();
+        }
+        let unreadable = |bench: &mut Bench, places: std::ops::Range<usize>| {
+            bench.disk = bench.disk.after_kill();
+            for path in &bench.files("manifest")[places] {
+                let bytes = bench.disk.metadata(path).unwrap().len;
+                bench.disk.make_unreadable(path, 0..bytes).unwrap();
+            }
+        };
+        drop(world);
+        unreadable(&mut bench, 0..2);
+        world = bench.open().await;
+        assert!(world.store.recovery().manifests_damaged.is_empty());
+        bench.check(&world, "two old ones").await;
+        drop(world);
+        unreadable(&mut bench, 3..4);
+        world = bench.open().await;
+        let damaged = world.store.recovery().manifests_damaged;
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        bench.check(&world, "the newest").await;
+        // Of two the log does not make up for what they say.
+        drop(world);
+        unreadable(&mut bench, 2..4);
+        let (disk, config) = (bench.disk.clone(), small_config(9));
+        let opened = World::open(Arc::new(disk), &bench.clock, config).await;
+        assert!(
+            matches!(opened, Err(StoreError::Object { .. })),
+            "{opened:?}"
+        );
+    });
 }
 
 #[test]
@@ -380,6 +419,8 @@ fn a_clock_that_jumps_loses_nothing() {
 #[derive(Debug, Default)]
 struct Panicking {
     told: AtomicBool,
+    /// To open what it has written.
+    refuses: AtomicBool,
     format: ParquetFormat,
 }
 
@@ -399,8 +440,33 @@ impl BlockFormat for Panicking {
         folder: object_store::path::Path,
         entry: &'a BlockEntry,
     ) -> BoxFuture<'a, StoreResult<Arc<dyn BlockReader>>> {
+        if self.refuses.load(Ordering::Relaxed) {
+            let (id, reason) = (entry.id, "told to refuse".to_owned());
+            return Box::pin(async move { Err(StoreError::Block { id, reason }) });
+        }
         self.format.open(objects, folder, entry)
     }
+}
+
+#[tokio::test]
+async fn a_block_that_cannot_be_opened_when_it_is_cut_leaves_nothing() {
+    let mut bench = Bench::new(1);
+    let format = Arc::new(Panicking::default());
+    let (disk, config) = (bench.disk.clone(), small_config(1));
+    let format_of_store = Arc::clone(&format) as Arc<dyn BlockFormat>;
+    let opened = World::open_with_workers(Arc::new(disk), &bench.clock, config, format_of_store);
+    let (world, _workers) = opened.await.unwrap();
+    bench.write(&world).await.unwrap();
+    format.refuses.store(true, Ordering::Relaxed);
+    world.store.flush().await.unwrap_err();
+    assert!(
+        bench.files("blocks").is_empty(),
+        "{:?}",
+        bench.files("blocks")
+    );
+    format.refuses.store(false, Ordering::Relaxed);
+    world.store.flush().await.unwrap();
+    bench.check(&world, "cut at last").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
