@@ -57,6 +57,8 @@ pub struct BlockViews {
 #[derive(Debug)]
 pub struct Retired {
     pub id: BlockId,
+    /// Of its files; 0 where that is not known any more.
+    bytes: u64,
     /// `None` for a block that was replaced before the start, or was never readable.
     live: Option<Arc<LiveBlock>>,
 }
@@ -161,6 +163,7 @@ impl BlockViews {
             if !stays {
                 retired.push(Retired {
                     id: block.entry.id,
+                    bytes: block.entry.bytes,
                     live: Some(Arc::clone(block)),
                 });
             }
@@ -171,6 +174,7 @@ impl BlockViews {
             if !stays {
                 retired.push(Retired {
                     id: block.entry.id,
+                    bytes: block.entry.bytes,
                     live: None,
                 });
             }
@@ -184,7 +188,11 @@ impl BlockViews {
 
     pub fn start(&self, blocks: Blocks, replaced: Vec<BlockId>) {
         self.current.store(Arc::new(blocks));
-        let replaced = replaced.into_iter().map(|id| Retired { id, live: None });
+        let replaced = replaced.into_iter().map(|id| Retired {
+            id,
+            bytes: 0,
+            live: None,
+        });
         self.retired.lock().extend(replaced);
     }
 
@@ -203,7 +211,20 @@ impl BlockViews {
 
     /// Puts back what could not be deleted.
     pub fn retire_again(&self, id: BlockId) {
-        self.retired.lock().push(Retired { id, live: None });
+        self.retired.lock().push(Retired {
+            id,
+            bytes: 0,
+            live: None,
+        });
+    }
+
+    /// Bytes of files that are going to be deleted.
+    pub fn retired_bytes(&self) -> u64 {
+        self.retired
+            .lock()
+            .iter()
+            .map(|retired| retired.bytes)
+            .sum()
     }
 
     pub fn n_retired(&self) -> usize {

@@ -59,6 +59,9 @@ pub struct StoreConfig {
     pub retention_age: Duration,
     /// `None`: 80 % of the volume of `data_dir`.
     pub retention_bytes: Option<u64>,
+    /// `retention_bytes` is a share of the volume: what others keep there makes it smaller. True of the
+    /// 80 % in any case.
+    pub retention_is_share: bool,
     /// A generation of the head is cut when it is this old.
     pub max_block_duration: Duration,
     pub clock_bounds: ClockBounds,
@@ -164,6 +167,7 @@ impl StoreConfig {
             durability: Durability::Fsync,
             retention_age: Duration::from_secs(336 * 3_600),
             retention_bytes: None,
+            retention_is_share: false,
             max_block_duration: Duration::from_secs(120),
             clock_bounds: ClockBounds::default(),
             merge: MergePolicy::new(limits.merge_bytes(), 1),

@@ -98,6 +98,13 @@ impl Store {
         let mut retention = self.retention;
         let log_bytes = self.wal.stats().log_bytes;
         retention.bytes_max = retention.bytes_max.saturating_sub(log_bytes);
+        if core.config.retention_is_share || core.config.retention_bytes.is_none() {
+            let entries = blocks.live.iter().map(|block| &block.entry);
+            let entries = entries.chain(blocks.missing.iter().map(|block| &block.entry));
+            let block_bytes = entries.map(|entry| entry.bytes).sum();
+            let room = self.room_beside_others(block_bytes);
+            retention.bytes_max = retention.bytes_max.min(room);
+        }
         let expired = retention.expired(live.chain(missing), now);
         if expired.is_empty() {
             return Ok(());
@@ -128,6 +135,28 @@ impl Store {
         );
         StoreMetrics::add(&metrics.spans_expired, n_spans);
         Ok(())
+    }
+
+    /// How many bytes of blocks leave the rest of the volume free: what the share is not. The log
+    /// stands on both sides of the sum. What is going to be deleted and what is kept ready for the log
+    /// is not taken for somebody else's.
+    fn room_beside_others(&self, block_bytes: u64) -> u64 {
+        let core = &self.core;
+        let space = match core.disk.space(&core.config.data_dir) {
+            Ok(space) => space,
+            Err(error) => {
+                tracing::warn!(%error, "what others keep on the volume is not known");
+                return u64::MAX;
+            }
+        };
+        let wal = &core.config.wal;
+        let spares = (wal.n_spares as u64).saturating_mul(wal.segment_bytes);
+        let leaving = core.blocks.retired_bytes().saturating_add(spares);
+        let own_and_free = [leaving, space.free]
+            .iter()
+            .fold(block_bytes, |sum, bytes| sum.saturating_add(*bytes));
+        let rest = space.total.saturating_sub(self.retention.bytes_max);
+        own_and_free.saturating_sub(rest)
     }
 
     /// Writes the newest manifest once more, so that what the last commit replaced may go. Waits for a

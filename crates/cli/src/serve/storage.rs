@@ -70,6 +70,7 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     };
     store.retention_age = config.retention.age;
     store.retention_bytes = Some(share(config.retention.disk, &*disk, &blocks)?);
+    store.retention_is_share = matches!(config.retention.disk, DiskShare::Percent(_));
     store.max_block_duration = config.storage.max_block_duration;
     store.merge = MergePolicy::new(config.limits.merge_bytes(), format.version());
     for folder in [&blocks, &wal] {

@@ -202,6 +202,48 @@ fn a_manifest_that_cannot_be_reached_stops_no_start() {
 }
 
 #[test]
+fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
+    const VOLUME: u64 = 4 << 20;
+    runtime().block_on(async {
+        let mut bench = Bench::new(3);
+        bench.disk.set_capacity(VOLUME);
+        bench.config = |random| {
+            let mut config = small_config(random);
+            config.retention_bytes = Some(VOLUME / 5 * 4);
+            config.retention_is_share = true;
+            config
+        };
+        let world = bench.open().await;
+        for _ in 0..30 {
+            bench.write(&world).await.unwrap();
+            world.store.flush().await.unwrap();
+        }
+        let rounds = async || {
+            for _ in 0..4 {
+                world.store.upkeep().await.unwrap();
+                world.store.settle(true).await.unwrap();
+            }
+            world.store.status().await.block_bytes
+        };
+        let before = rounds().await;
+        bench.check(&world, "alone").await;
+        // So much that what is left for blocks is half of what they have.
+        let free = bench.disk.space(Path::new("/data")).unwrap().free;
+        let left = VOLUME - VOLUME / 5 * 4 - before / 2;
+        let ballast = vec![1; (free - left) as usize];
+        bench.disk.install(Path::new("/data/ballast"), &ballast);
+        let after = rounds().await;
+        println!("{before} bytes of blocks, beside others {after}");
+        assert!(
+            after <= before / 2 && after > before / 3,
+            "{after} of {before}"
+        );
+        let free = bench.disk.space(Path::new("/data")).unwrap().free;
+        assert!(free >= VOLUME / 5, "{free} bytes are free");
+    });
+}
+
+#[test]
 fn a_full_disk_and_failed_syncs_lose_nothing_that_was_acknowledged() {
     let (mut n_refused, mut n_failed) = (0, 0);
     for seed in 0..20u64 {
