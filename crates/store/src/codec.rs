@@ -118,6 +118,11 @@ pub trait BlockReader: SpanSource {
     /// Gives that back: the block is so old that no span that arrives is taken for one of its traces.
     fn grow_old(&self) {}
 
+    /// The first damage that a query met in it.
+    fn damage(&self) -> Option<&str> {
+        None
+    }
+
     /// The ids of its traces, where they are at hand: of first blocks.
     fn trace_ids(&self) -> Option<&[TraceId]> {
         None

@@ -32,6 +32,8 @@ pub struct StoreStatus {
     pub blocks_missing: usize,
     /// Blocks that a merge could not read, each with the reason; queries read what can be read.
     pub blocks_set_aside: BTreeMap<BlockId, String>,
+    /// Further blocks in which a query met damage, each with the first.
+    pub blocks_damaged: BTreeMap<BlockId, String>,
     /// Bytes of the filters of trace ids that are in memory: of blocks within the trace horizon.
     pub filter_bytes: u64,
     /// Replaced blocks whose files are there yet.
@@ -70,6 +72,16 @@ impl Store {
         let mut set_aside = self.core.set_aside.lock().clone();
         set_aside.retain(|id, _| blocks.get(*id).is_some());
         set_aside
+    }
+
+    /// Live blocks that no merge has set aside and in which a query met damage, each with the first.
+    pub fn damaged(&self) -> BTreeMap<BlockId, String> {
+        let blocks = self.core.blocks.load();
+        let set_aside = self.core.set_aside.lock();
+        let live = blocks.live.iter();
+        live.filter(|block| !set_aside.contains_key(&block.entry.id))
+            .filter_map(|block| Some((block.entry.id, block.reader.damage()?.to_owned())))
+            .collect()
     }
 
     /// For what new spans are refused at this moment, by the names of [`limits::REFUSALS`].
@@ -122,6 +134,7 @@ impl Store {
             by_partition,
             blocks_missing: blocks.missing.len(),
             blocks_set_aside: self.set_aside(),
+            blocks_damaged: self.damaged(),
             filter_bytes: blocks
                 .live
                 .iter()

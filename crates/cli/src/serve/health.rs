@@ -20,10 +20,15 @@ pub(super) fn warnings(store: &Store, config: &Config) -> Vec<String> {
         .iter()
         .map(|(id, reason)| format!("block {id} cannot be merged and is set aside: {reason}"));
     warnings.extend(some_of(lines, set_aside.len()));
-    if !set_aside.is_empty() {
+    let damaged = store.damaged();
+    let lines = damaged
+        .iter()
+        .map(|(id, reason)| format!("block {id} is damaged, answers miss spans of it: {reason}"));
+    warnings.extend(some_of(lines, damaged.len()));
+    if !set_aside.is_empty() || !damaged.is_empty() {
         let folder = config.blocks_path().join("blocks");
         warnings.push(format!(
-            "to mend blocks that are set aside: `tracewell block verify {}/<block>` says what is damaged; \
+            "to mend blocks that are damaged or set aside: `tracewell block verify {}/<block>` says what is damaged; \
              restore its files from a backup and restart, or leave it to retention",
             folder.display()
         ));
@@ -121,6 +126,7 @@ mod tests {
     use std::time::Duration;
 
     use tracewell_model::sink::SpanSink;
+    use tracewell_model::source::{QueryContext, Snapshots};
     use tracewell_model::{Clock, Span, SpanId, TenantId, Trace, TraceId};
     use tracewell_store::StoreConfig;
     use tracewell_store::block::ParquetFormat;
@@ -145,6 +151,19 @@ mod tests {
         opened.await.unwrap().0
     }
 
+    async fn write_one(store: &Store, trace_id: TraceId, start_unix_nano: u64) {
+        let span = Span {
+            trace_id,
+            span_id: SpanId([1; 8]),
+            start_unix_nano,
+            ..Span::default()
+        };
+        let spans = vec![span];
+        let body = tracewell_wire::otlp::encode_traces(&[Trace { trace_id, spans }]);
+        let decoded = tracewell_wire::otlp::decode_stored(TenantId::single(), body.into());
+        store.write(decoded.unwrap().batch, 1).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_block_that_cannot_be_read_is_named_until_retention_drops_it() {
         let clock = Arc::new(FakeClock::default());
@@ -152,18 +171,7 @@ mod tests {
             Arc::clone(&clock) as Arc<dyn Clock>
         ));
         let store = open(&disk, &clock, 1).await;
-        let span = Span {
-            trace_id: TraceId([1; 16]),
-            span_id: SpanId([1; 8]),
-            start_unix_nano: clock.now_unix_nano(),
-            ..Span::default()
-        };
-        let body = tracewell_wire::otlp::encode_traces(&[Trace {
-            trace_id: span.trace_id,
-            spans: vec![span],
-        }]);
-        let decoded = tracewell_wire::otlp::decode_stored(TenantId::single(), body.into());
-        store.write(decoded.unwrap().batch, 1).await.unwrap();
+        write_one(&store, TraceId([1; 16]), clock.now_unix_nano()).await;
         store.flush().await.unwrap();
         let config = Config::default();
         assert_eq!(warnings(&store, &config), Vec::<String>::new());
@@ -179,6 +187,38 @@ mod tests {
         clock.advance(Duration::from_secs(400 * 3_600));
         store.upkeep().await.unwrap();
         assert_eq!(warnings(&store, &config), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn damage_that_a_query_meets_is_named() {
+        let clock = Arc::new(FakeClock::default());
+        let disk = Arc::new(RecordingDisk::with_clock(
+            Arc::clone(&clock) as Arc<dyn Clock>
+        ));
+        let store = open(&disk, &clock, 1).await;
+        let id = TraceId([1; 16]);
+        write_one(&store, id, clock.now_unix_nano()).await;
+        store.flush().await.unwrap();
+        let config = Config::default();
+        assert_eq!(warnings(&store, &config), Vec::<String>::new());
+        let files = disk.files();
+        let is_of_spans = |path: &&PathBuf| path.ends_with("spans.parquet");
+        let spans = files.iter().find(is_of_spans).unwrap();
+        let bytes = disk.metadata(spans).unwrap().len;
+        for byte in (0..bytes).step_by(16) {
+            disk.flip_bit(spans, 8 * byte).unwrap();
+        }
+        let tenant = TenantId::single();
+        for _ in 0..2 {
+            let snapshot = store.pin();
+            let (ids, ctx) = ([id], QueryContext::unlimited());
+            let fetched = snapshot.sources[0].fetch(&tenant, &ids, ctx);
+            fetched.await.unwrap_err();
+        }
+        let text = warnings(&store, &config);
+        assert_eq!(text.len(), 2, "{text:?}");
+        assert!(text[0].contains("is damaged, answers miss spans of it"));
+        assert!(text[0].contains("spans.parquet") && text[1].contains("block verify"));
     }
 
     #[test]

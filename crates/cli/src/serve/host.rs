@@ -199,6 +199,9 @@ impl Host for Process {
         for (id, reason) in &status.blocks_set_aside {
             fact(&format!("block {id} cannot be merged"), reason.clone());
         }
+        for (id, reason) in &status.blocks_damaged {
+            fact(&format!("block {id} is damaged"), reason.clone());
+        }
         for (name, n) in &status.limits_hit {
             fact(name, n.to_string());
         }

@@ -69,7 +69,8 @@ pub(super) fn state(samples: &mut Samples, status: &StoreStatus) {
             samples.add(Metric::BlocklistLength, tenant(id), *n);
         }
     }
-    let n_damaged = status.blocks_missing + status.blocks_set_aside.len();
+    let n_damaged =
+        status.blocks_missing + status.blocks_set_aside.len() + status.blocks_damaged.len();
     for (metric, value) in [
         (Metric::HeadSpans, status.head_spans),
         (Metric::MergeWaiting, status.blocks_waiting as u64),

@@ -302,6 +302,10 @@ impl BlockReader for OpenBlock {
         loaded.boxed()
     }
 
+    fn damage(&self) -> Option<&str> {
+        self.source.reader().damage()
+    }
+
     fn filter_bytes(&self) -> u64 {
         self.source.reader().filter_bytes()
     }

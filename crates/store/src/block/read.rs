@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
@@ -39,6 +39,8 @@ pub struct BlockReader {
     /// Bloom filters of trace ids, by group, while the block is young: 15 to 29 bits a trace.
     filters: RwLock<Option<Vec<Option<Sbbf>>>>,
     cache: Arc<BlockCache>,
+    /// The first damage that a query met.
+    damage: OnceLock<String>,
 }
 
 /// What an entry of the small tables takes beside its bytes: an estimate.
@@ -112,6 +114,7 @@ impl BlockReader {
             shared,
             filters: RwLock::new(None),
             cache,
+            damage: OnceLock::new(),
         })
     }
 
@@ -122,6 +125,22 @@ impl BlockReader {
     /// Ids shared with older blocks when this one was committed, and those that lie in several groups.
     pub fn shared(&self) -> &SharedIds {
         &self.shared
+    }
+
+    /// The first damage that a query met, with its place.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// Reported once for a block: every query that comes by meets it again.
+    pub(super) fn report_damage(&self, reason: &str) {
+        if self.damage.set(reason.to_owned()).is_ok() {
+            tracing::error!(
+                block = self.meta.id,
+                reason,
+                "a query met damage: answers miss spans of this block"
+            );
+        }
     }
 
     pub fn n_groups(&self) -> usize {

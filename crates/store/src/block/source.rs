@@ -397,10 +397,14 @@ impl BlockReader {
         let source_name = format!("block {}", self.meta.id);
         match error {
             BlockError::Query(error) => error,
-            error if error.is_damage() => SourceError::Damaged {
-                source_name,
-                reason: error.to_string(),
-            },
+            error if error.is_damage() => {
+                let reason = error.to_string();
+                self.report_damage(&reason);
+                SourceError::Damaged {
+                    source_name,
+                    reason,
+                }
+            }
             error => SourceError::Io {
                 source_name,
                 reason: error.to_string(),
