@@ -5,3 +5,4 @@ pub mod gather;
 mod pieces;
 pub mod plan;
 mod run;
+mod share;

@@ -12,17 +12,17 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use tracewell_model::shared::SharedIds;
-use tracewell_model::source::{QueryContext, SpanSource};
+use tracewell_model::source::QueryContext;
 use tracewell_model::{TenantId, TraceId};
 
 use super::copy::LeftOfInputs;
 use super::gather::{Gather, Source};
 use super::pieces::{GroupKey, Piece, TracePieces, slices, traces_of};
 use super::plan::{MergePlan, Target};
+use super::share::FirstLook;
 use crate::codec::{BlockReader, BlockTarget, BlockWriter, Rows};
 use crate::cut::entry_of;
 use crate::error::{StoreError, StoreResult};
-use crate::head::GenerationSnapshot;
 use crate::manifest::{BlockEntry, BlockId, Change};
 use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, Partition};
@@ -46,7 +46,7 @@ pub(super) struct Output {
 
 /// The inputs of one merge and what has been decoded of them.
 pub(super) struct Inputs {
-    blocks: Vec<Arc<LiveBlock>>,
+    pub(super) blocks: Vec<Arc<LiveBlock>>,
     /// Of the groups that were decoded of late and of the slice that is put together.
     dictionary: DictionaryBuilder,
     decoded: Vec<Decoded>,
@@ -344,84 +344,6 @@ impl Store {
         Ok(starts)
     }
 
-    /// The shared ids of the inputs: those that other sources may hold too, and the others.
-    fn still_shared(&self, inputs: &Inputs, plan: &MergePlan) -> FirstLook {
-        let core = &self.core;
-        // In this order, so that what moves meanwhile is new to the second look.
-        let frozen = core.head.frozen();
-        let blocks = core.blocks.load();
-        let (generations, ()) = core.head.pin_with(|| ());
-        let mut joined = SharedIdsOf::default();
-        let mut dropped = IdSet::default();
-        let mut n_ids = 0;
-        for block in &inputs.blocks {
-            let ids = block.reader.shared().ids();
-            n_ids += ids.n_ids();
-            let Some(ids) = ids.iter() else {
-                joined.all = true;
-                continue;
-            };
-            for id in ids {
-                let elsewhere = inputs
-                    .outside(plan, &blocks)
-                    .any(|block| block.may_hold(id))
-                    || generations.iter().any(|generation| holds(generation, id));
-                if elsewhere {
-                    joined.ids.insert(id);
-                } else {
-                    dropped.insert(id);
-                }
-            }
-        }
-        FirstLook {
-            joined,
-            dropped,
-            n_ids,
-            blocks,
-            frozen_to: frozen.last().map(|generation| generation.sequence()),
-        }
-    }
-
-    /// What the first look could not see: whether the results share all traces, and the ids that became
-    /// shared since. Acks wait for it: an id that was dropped is looked for only in sources that are new
-    /// or still grew, and one that the inputs learned is taken as it is.
-    fn shared_since(
-        &self,
-        inputs: &Inputs,
-        plan: &MergePlan,
-        look: &FirstLook,
-    ) -> (bool, Vec<TraceId>) {
-        let now: Vec<_> = inputs
-            .blocks
-            .iter()
-            .map(|block| block.reader.shared().ids())
-            .collect();
-        let mut since = Vec::new();
-        // They only grow.
-        if now.iter().map(|ids| ids.n_ids()).sum::<usize>() != look.n_ids {
-            let ids = now.iter().filter_map(|ids| ids.iter()).flatten();
-            since.extend(
-                ids.filter(|id| !look.joined.ids.contains(id) && !look.dropped.contains(id)),
-            );
-        }
-        if !look.dropped.is_empty() {
-            let blocks = self.core.blocks.load();
-            let is_new = |block: &&Arc<LiveBlock>| look.blocks.get(block.entry.id).is_none();
-            let new: Vec<_> = inputs.outside(plan, &blocks).filter(is_new).collect();
-            let (generations, ()) = self.core.head.pin_with(|| ());
-            let grew = generations.iter().filter(|generation| {
-                let frozen_to = look.frozen_to;
-                frozen_to.is_none_or(|last| generation.sequence() > last)
-            });
-            let grew: Vec<_> = grew.collect();
-            since.extend(look.dropped.iter().copied().filter(|id| {
-                new.iter().any(|block| block.may_hold(*id))
-                    || grew.iter().any(|generation| holds(generation, *id))
-            }));
-        }
-        (now.iter().any(|ids| ids.is_all()), since)
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them change from output to output"
@@ -638,26 +560,13 @@ impl Store {
 
 /// Ids that results of a merge share with others.
 #[derive(Debug, Default)]
-struct SharedIdsOf {
-    ids: IdSet,
-    all: bool,
+pub(super) struct SharedIdsOf {
+    pub(super) ids: IdSet,
+    pub(super) all: bool,
 }
 
 /// Ids come from the network: nobody may know where one falls.
-type IdSet = HashSet<TraceId, RandomState>;
-
-/// What the inputs shared when the results were begun.
-#[derive(Debug)]
-struct FirstLook {
-    joined: SharedIdsOf,
-    /// Shared ids that nobody else held.
-    dropped: IdSet,
-    /// The shared ids of all inputs, those of several counted in each.
-    n_ids: usize,
-    blocks: Arc<Blocks>,
-    /// The newest generation that took no more spans.
-    frozen_to: Option<u64>,
-}
+pub(super) type IdSet = HashSet<TraceId, RandomState>;
 
 #[derive(Debug)]
 struct MergeFailure {
@@ -754,7 +663,7 @@ impl Inputs {
     }
 
     /// Blocks that are not merged here and may hold fragments of the same traces.
-    fn outside<'a>(
+    pub(super) fn outside<'a>(
         &self,
         plan: &'a MergePlan,
         blocks: &'a Blocks,
@@ -806,13 +715,6 @@ impl Inputs {
             });
         }
     }
-}
-
-fn holds(generation: &GenerationSnapshot, id: TraceId) -> bool {
-    let tenants = generation.dictionary().tenants.iter();
-    tenants
-        .into_iter()
-        .any(|tenant| generation.may_contain(tenant, id))
 }
 
 /// How many traces have pieces in several inputs.
