@@ -158,6 +158,8 @@ metrics! {
     RetentionFailures = "retention_failures", Counter, "Runs of retention and deletions that failed",
         ["tempodb_retention_errors_total"];
     DamagedBlocks = "damaged_blocks", Gauge, "Blocks set aside because they cannot be read", [];
+    FilterBytes = "filter_bytes", Gauge,
+        "Memory of the trace id filters of blocks of the last day, beside limits.memory_bytes: some 0.4 bytes for each span of that day", [];
     ForeignObjects = "foreign_objects", Gauge,
         "Objects beside the store's own that the start found and left alone", [];
     DiskFreeBytes = "disk_free_bytes", Gauge, "Free bytes of the volume", [];

@@ -24,6 +24,9 @@ pub const SWEEP_AGE_NANO: u64 = 24 * 3_600 * 1_000_000_000;
 /// How often the object store is listed for them.
 pub const SWEEP_EVERY_NANO: u64 = 3_600 * 1_000_000_000;
 
+/// Retention by a share of the volume keeps one in so many of its bytes whatever others keep there.
+const KEPT_OF_SHARE: u64 = 16;
+
 impl Store {
     /// One round: space, retention, settling, deleting, and now and then the sweep.
     pub async fn upkeep(&self) -> StoreResult<()> {
@@ -139,7 +142,8 @@ impl Store {
 
     /// How many bytes of blocks leave the rest of the volume free: what the share is not. The log
     /// stands on both sides of the sum. What is going to be deleted and what is kept ready for the log
-    /// is not taken for somebody else's.
+    /// is not taken for somebody else's. A part of the share is left in any case: others that fill the
+    /// volume stop ingest in the end, and cost no spans that are kept.
     fn room_beside_others(&self, block_bytes: u64) -> u64 {
         let core = &self.core;
         let space = match core.disk.space(&core.config.data_dir) {
@@ -156,7 +160,8 @@ impl Store {
             .iter()
             .fold(block_bytes, |sum, bytes| sum.saturating_add(*bytes));
         let rest = space.total.saturating_sub(self.retention.bytes_max);
-        own_and_free.saturating_sub(rest)
+        let room = own_and_free.saturating_sub(rest);
+        room.max(self.retention.bytes_max / KEPT_OF_SHARE)
     }
 
     /// Writes the newest manifest once more, so that what the last commit replaced may go. Waits for a

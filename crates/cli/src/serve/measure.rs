@@ -75,6 +75,7 @@ pub(super) fn state(samples: &mut Samples, status: &StoreStatus) {
         (Metric::HeadSpans, status.head_spans),
         (Metric::MergeWaiting, status.blocks_waiting as u64),
         (Metric::DamagedBlocks, n_damaged as u64),
+        (Metric::FilterBytes, status.filter_bytes),
         (Metric::ForeignObjects, status.recovery.n_foreign),
         (Metric::WalBytes, status.wal.log_bytes),
         (Metric::WalWrittenBytes, status.wal.bytes),

@@ -240,6 +240,13 @@ fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
         );
         let free = bench.disk.space(Path::new("/data")).unwrap().free;
         assert!(free >= VOLUME / 5, "{free} bytes are free");
+        // Others that take nearly all of it do not make retention drop everything.
+        let all = vec![1; free as usize - 100_000];
+        bench.disk.install(Path::new("/data/more ballast"), &all);
+        let kept = rounds().await;
+        let floor = VOLUME / 5 * 4 / 16;
+        println!("beside a full volume {kept}");
+        assert!(kept > floor / 2 && kept <= after, "{kept}");
     });
 }
 
