@@ -33,6 +33,7 @@ mod rows;
 pub mod schema;
 pub mod shape;
 mod side;
+mod small;
 mod source;
 mod tags;
 #[cfg(test)]

@@ -27,11 +27,11 @@ use tracewell_model::source::QueryContext;
 use super::arrays::checked;
 use super::bloom;
 use super::cache::{BlockCache, CacheKey, Kept, Part};
-use super::checksum::{Segments, decode_checksums};
+use super::checksum::Segments;
 use super::error::{BlockError, BlockResult};
 use super::meta::TableMeta;
-use super::read::{check, read};
-use super::schema::{CHECKSUMS_FILE, META_FILE, Table};
+use super::schema::{META_FILE, Table};
+use super::small::SumsFile;
 
 #[derive(Debug)]
 pub(super) struct TableReader {
@@ -43,14 +43,6 @@ pub(super) struct TableReader {
     cache: Arc<BlockCache>,
     /// Names the file in the cache.
     pub(super) number: u64,
-}
-
-/// The object with the checksums of all files of a block. It is read again when the cache has let go
-/// what came of it.
-#[derive(Debug, Clone)]
-pub(super) struct SumsFile {
-    pub(super) folder: Path,
-    pub(super) crc32c: String,
 }
 
 /// Numbers of files, one for each time that one is opened.
@@ -535,20 +527,6 @@ impl TableReader {
 
     fn malformed(&self, reason: &str) -> BlockError {
         BlockError::malformed(self.path.to_string(), reason)
-    }
-}
-
-// === impl SumsFile ===
-
-impl SumsFile {
-    /// The checksums of all files of the block.
-    pub(super) async fn read(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-    ) -> BlockResult<Vec<(String, Segments)>> {
-        let sums = read(store, &self.folder, CHECKSUMS_FILE).await?;
-        check(&self.folder, CHECKSUMS_FILE, &sums, &self.crc32c)?;
-        decode_checksums(&sums)
     }
 }
 

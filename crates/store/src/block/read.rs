@@ -9,8 +9,8 @@ use arrow_array::types::{Int32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::RwLock;
 use parquet::arrow::arrow_reader::RowSelection;
 use parquet::bloom_filter::Sbbf;
@@ -23,10 +23,11 @@ use super::arrays::{Texts, named};
 use super::cache::{BlockCache, Part};
 use super::checksum::{Segments, decode_shared};
 use super::error::{BlockError, BlockResult};
-use super::file::{SumsFile, TableReader};
-use super::meta::{BlockMeta, GroupMeta, META_BYTES_MAX};
+use super::file::TableReader;
+use super::meta::{BlockMeta, GroupMeta};
 use super::schema::{META_FILE, Owner, SHARED_FILE, Table};
 use super::shape::Shape;
+use super::small::{SumsFile, check, read};
 use super::traces::TraceRun;
 use crate::manifest::BlockId;
 use crate::table::{ResourceEntry, ScopeEntry};
@@ -527,42 +528,4 @@ fn canonical_rows(
     });
     debug_assert_eq!(canonical.null_count(), 0);
     rows.collect()
-}
-
-pub(super) async fn read(
-    store: &Arc<dyn ObjectStore>,
-    folder: &Path,
-    name: &str,
-) -> BlockResult<bytes::Bytes> {
-    let path = folder.clone().join(name);
-    let failed = |source| BlockError::Object {
-        action: "read",
-        path: path.to_string(),
-        source,
-    };
-    let found = store.get(&path).await.map_err(failed)?;
-    if found.meta.size > META_BYTES_MAX as u64 {
-        return Err(BlockError::TooMany {
-            what: "bytes of a small file",
-            seen: found.meta.size,
-            max: META_BYTES_MAX as u64,
-        });
-    }
-    found.bytes().await.map_err(failed)
-}
-
-pub(super) fn check(folder: &Path, name: &str, bytes: &[u8], expected: &str) -> BlockResult<()> {
-    let seen = crc32c::crc32c(bytes);
-    let expected = u32::from_str_radix(expected, 16).unwrap_or(!seen);
-    if seen == expected {
-        return Ok(());
-    }
-    let path = folder.clone().join(name).to_string();
-    Err(BlockError::Damaged {
-        path,
-        offset: 0,
-        len: bytes.len() as u64,
-        expected,
-        seen,
-    })
 }
