@@ -4,8 +4,9 @@
 //! and the ten that took longest. The output of every step goes through as it is, so that a log
 //! holds the usual `test result:` lines of cargo.
 
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -229,23 +230,27 @@ fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs one module of the system tests after its programs are there.
+/// Runs one module of the system tests after its programs are there. A filter that finds no test is an
+/// error: cargo takes it for success.
 fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
     for program in programs {
         tools::require(program)?;
     }
+    let tests = ["test", "--workspace", "--locked", "--test", "all", "--"];
+    let listed = Command::new(program())
+        .args(tests)
+        .args(["--list", filter])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    if !listed.lines().any(|line| line.ends_with(": test")) {
+        bail!("no test is named {filter:?}");
+    }
     cargo(
         root,
-        &[
-            "test",
-            "--workspace",
-            "--locked",
-            "--test",
-            "all",
-            "--",
-            "--show-output",
-            filter,
-        ],
+        &[&tests[..], &["--show-output", filter]].concat(),
         None,
     )
 }
@@ -262,9 +267,13 @@ impl Action {
     }
 }
 
+/// The cargo that runs this.
+fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.args(arguments).current_dir(root);
     if let Some((name, value)) = variable {
         command.env(name, value);

@@ -298,8 +298,8 @@ Examples:
   tracewell bench --otlp grpc://127.0.0.1:4317 --api http://127.0.0.1:3200 --pid 4711 --data /var/lib/x
                                            a running server, of whatever make
 
-The exit code is 1 if an answer was wrong: spans that are lost or not found, or a query whose results
-are not what the load holds.";
+The exit code is 1 if an answer was wrong: spans that are lost or not found, or a query that finds
+something where the load holds nothing, or nothing where it holds something.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Config {

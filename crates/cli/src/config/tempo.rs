@@ -81,7 +81,8 @@ const PROTECTIVE: &[&str] = &[
 
 const TUNING: &str = "Tracewell sizes this by itself, see limits.memory_bytes";
 const ONE_PROCESS: &str = "Tracewell is one process and has no ring";
-const SLO: &str = "there are no service level counters";
+const SLO: &str = "tracewell_queries_within_slo_total counts queries within five seconds; another bound cannot be \
+                   set";
 const OBJECT_STORES: &str =
     "object storage is not built yet; traces would lie elsewhere than this file says";
 const SIGN_ON: &str =
