@@ -3,6 +3,8 @@
 Usage: flask_app.py PORT
 """
 
+import os
+import signal
 import sys
 
 from flask import Flask
@@ -22,13 +24,12 @@ def broken():
 
 @app.route("/quit")
 def quit_app():
-    # Ends the process as a deployment does, so that its exporters flush.
-    import os
-    import signal
-
+    # Ends the process as Ctrl-C does, so that its exporters flush.
     os.kill(os.getpid(), signal.SIGINT)
     return {}
 
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     app.run(host="127.0.0.1", port=int(sys.argv[1]))

@@ -4,11 +4,12 @@ mod guide;
 mod live_blocks;
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::exporters::check_sent;
 use crate::harness::server::Site;
-use crate::harness::{eventually, http, packages, root};
+use crate::harness::{PATIENCE, eventually, http, packages, root};
 
 #[test]
 fn every_exporter_and_compression_arrives() {
@@ -75,7 +76,7 @@ fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     if let Err(error) = http::get(port, "/quit") {
         println!("the app was gone before it had answered: {error}");
     }
-    let output = app.wait_with_output().unwrap();
+    let output = ended(app);
     let log = String::from_utf8_lossy(&output.stderr);
     for word in [
         "ERROR",
@@ -89,6 +90,19 @@ fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     }
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("tracewell_"), "{metrics}");
+}
+
+/// Waits for a program that was told to end, and ends it if it does not.
+fn ended(mut app: Child) -> Output {
+    let start = Instant::now();
+    while app.try_wait().unwrap().is_none() {
+        if start.elapsed() > PATIENCE {
+            app.kill().unwrap();
+            panic!("the app does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    app.wait_with_output().unwrap()
 }
 
 /// The SQL of the format's page over the golden blocks in DuckDB, and every table in Polars; and over
