@@ -96,19 +96,17 @@ impl Store {
         let now = self.believed_now();
         let blocks = core.blocks.load();
         let live = blocks.live.iter().map(|block| &block.entry);
-        let missing = blocks.missing.iter().map(|block| &block.entry);
+        let all = live.chain(blocks.missing.iter().map(|block| &block.entry));
         // The policy is about all that is kept, and the log keeps spans too.
         let mut retention = self.retention;
         let log_bytes = self.wal.stats().log_bytes;
         retention.bytes_max = retention.bytes_max.saturating_sub(log_bytes);
         if core.config.retention_is_share || core.config.retention_bytes.is_none() {
-            let entries = blocks.live.iter().map(|block| &block.entry);
-            let entries = entries.chain(blocks.missing.iter().map(|block| &block.entry));
-            let block_bytes = entries.map(|entry| entry.bytes).sum();
+            let block_bytes = all.clone().map(|entry| entry.bytes).sum();
             let room = self.room_beside_others(block_bytes);
             retention.bytes_max = retention.bytes_max.min(room);
         }
-        let expired = retention.expired(live.chain(missing), now);
+        let expired = retention.expired(all, now);
         if expired.is_empty() {
             return Ok(());
         }
@@ -156,9 +154,9 @@ impl Store {
         let wal = &core.config.wal;
         let spares = (wal.n_spares as u64).saturating_mul(wal.segment_bytes);
         let leaving = core.blocks.retired_bytes().saturating_add(spares);
-        let own_and_free = [leaving, space.free]
-            .iter()
-            .fold(block_bytes, |sum, bytes| sum.saturating_add(*bytes));
+        let own_and_free = block_bytes
+            .saturating_add(leaving)
+            .saturating_add(space.free);
         let rest = space.total.saturating_sub(self.retention.bytes_max);
         let room = own_and_free.saturating_sub(rest);
         room.max(self.retention.bytes_max / KEPT_OF_SHARE)

@@ -94,28 +94,33 @@ impl TableReader {
 
     /// The checksums of this file.
     async fn segments(&self) -> BlockResult<Arc<Segments>> {
-        if let Some(kept) = self.kept::<Segments>(Part::Checksums, 0) {
-            return Ok(kept);
-        }
-        let files = self.sums.read(&self.store).await?;
-        let mut files = files.into_iter();
-        let found = files.find(|(name, _)| *name == self.meta.file);
-        let (_, segments) = found.ok_or_else(|| self.malformed("has no checksums"))?;
-        self.keep_segments(segments)
+        let read = async {
+            let files = self.sums.read(&self.store).await?;
+            let mut files = files.into_iter();
+            let found = files.find(|(name, _)| *name == self.meta.file);
+            let (_, segments) = found.ok_or_else(|| self.malformed("has no checksums"))?;
+            self.sized(segments)
+        };
+        self.kept_or(Part::Checksums, 0, read).await
     }
 
-    pub(super) fn keep_segments(&self, segments: Segments) -> BlockResult<Arc<Segments>> {
+    /// Keeps checksums that were read with those of the other files.
+    pub(super) fn keep_segments(&self, segments: Segments) -> BlockResult<()> {
+        let (segments, bytes) = self.sized(segments)?;
+        self.keep(Part::Checksums, 0, Arc::new(segments), bytes);
+        Ok(())
+    }
+
+    /// With what they take in memory, if they are of a file of this length.
+    fn sized(&self, segments: Segments) -> BlockResult<(Segments, u64)> {
         if segments.file_bytes() != self.meta.bytes {
             return Err(BlockError::malformed(
                 META_FILE,
                 "and checksums differ about a length",
             ));
         }
-        let segments = Arc::new(segments);
         let bytes = segments.n_bytes();
-        let kept: Kept = Arc::<Segments>::clone(&segments);
-        self.keep(Part::Checksums, 0, kept, bytes);
-        Ok(segments)
+        Ok((segments, bytes))
     }
 
     /// The bytes of a range; every segment that holds a part of it was checked.
@@ -242,12 +247,21 @@ impl TableReader {
         self.cache.put(CacheKey { file, part, at }, value, bytes);
     }
 
-    /// Keeps the entries of a small table.
-    pub(super) fn keep_entries<T: Any + Send + Sync>(&self, entries: T, bytes: u64) -> Arc<T> {
-        let entries = Arc::new(entries);
-        let kept: Kept = Arc::<T>::clone(&entries);
-        self.keep(Part::Entries, 0, kept, bytes);
-        entries
+    /// What is kept, or else what `read` gives with the bytes that it takes, which is kept then.
+    pub(super) async fn kept_or<T: Any + Send + Sync>(
+        &self,
+        part: Part,
+        at: u64,
+        read: impl Future<Output = BlockResult<(T, u64)>>,
+    ) -> BlockResult<Arc<T>> {
+        if let Some(kept) = self.kept(part, at) {
+            return Ok(kept);
+        }
+        let (value, bytes) = read.await?;
+        let value = Arc::new(value);
+        let kept: Kept = Arc::<T>::clone(&value);
+        self.keep(part, at, kept, bytes);
+        Ok(value)
     }
 
     /// Reads and checks every segment; the error names the first that fails.
@@ -273,13 +287,12 @@ impl TableReader {
     }
 
     async fn footer(&self, ctx: &QueryContext) -> BlockResult<Arc<Footer>> {
-        if let Some(kept) = self.kept::<Footer>(Part::Footer, 0) {
-            return Ok(kept);
-        }
-        let footer = Arc::new(self.read_footer(ctx).await?);
-        let kept: Kept = Arc::<Footer>::clone(&footer);
-        self.keep(Part::Footer, 0, kept, footer.n_bytes());
-        Ok(footer)
+        let read = async {
+            let footer = self.read_footer(ctx).await?;
+            let bytes = footer.n_bytes();
+            Ok((footer, bytes))
+        };
+        self.kept_or(Part::Footer, 0, read).await
     }
 
     async fn read_footer(&self, ctx: &QueryContext) -> BlockResult<Footer> {

@@ -1,6 +1,5 @@
 //! A block opened for reading: its meta, its files, and its small tables once they are asked for.
 
-use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -197,64 +196,58 @@ impl BlockReader {
         &self,
         ctx: &QueryContext,
     ) -> BlockResult<Arc<Vec<Arc<ResourceEntry>>>> {
-        let table = self.table(Table::Resources);
-        if let Some(kept) = table.kept(Part::Entries, 0) {
-            return Ok(kept);
-        }
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        if let Some(batch) = self
-            .small(Table::Resources, &["resource", "canonical"], ctx)
-            .await?
-        {
-            for (hash, canonical) in canonical_rows(&batch, "resource")? {
-                let resource = tracewell_wire::otlp::decode_resource(&canonical)
-                    .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
-                bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
-                entries.push(Arc::new(ResourceEntry {
-                    hash,
-                    resource: Arc::new(resource),
-                }));
-            }
-        }
-        Ok(table.keep_entries(entries, bytes))
+        let decode = |hash, canonical: &[u8]| {
+            let resource = tracewell_wire::otlp::decode_resource(canonical)
+                .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
+            let resource = Arc::new(resource);
+            Ok(ResourceEntry { hash, resource })
+        };
+        self.entries(Table::Resources, "resource", decode, ctx)
+            .await
     }
 
     pub(super) async fn scopes(
         &self,
         ctx: &QueryContext,
     ) -> BlockResult<Arc<Vec<Arc<ScopeEntry>>>> {
-        let table = self.table(Table::Scopes);
-        if let Some(kept) = table.kept(Part::Entries, 0) {
-            return Ok(kept);
-        }
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        if let Some(batch) = self
-            .small(Table::Scopes, &["scope", "canonical"], ctx)
-            .await?
-        {
-            for (hash, canonical) in canonical_rows(&batch, "scope")? {
-                let scope = tracewell_wire::otlp::decode_scope(&canonical)
-                    .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
-                bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
-                entries.push(Arc::new(ScopeEntry {
-                    hash,
-                    scope: Arc::new(scope),
-                }));
+        let decode = |hash, canonical: &[u8]| {
+            let scope = tracewell_wire::otlp::decode_scope(canonical)
+                .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
+            let scope = Arc::new(scope);
+            Ok(ScopeEntry { hash, scope })
+        };
+        self.entries(Table::Scopes, "scope", decode, ctx).await
+    }
+
+    /// The entries of a small table whose rows are hash and canonical encoding.
+    async fn entries<T: Send + Sync + 'static>(
+        &self,
+        table: Table,
+        hash: &'static str,
+        decode: impl Fn(ContentHash, &[u8]) -> BlockResult<T>,
+        ctx: &QueryContext,
+    ) -> BlockResult<Arc<Vec<Arc<T>>>> {
+        let read = async {
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            if let Some(batch) = self.small(table, &[hash, "canonical"], ctx).await? {
+                for (hash, canonical) in canonical_rows(&batch, hash)? {
+                    bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
+                    entries.push(Arc::new(decode(hash, &canonical)?));
+                }
             }
-        }
-        Ok(table.keep_entries(entries, bytes))
+            Ok((entries, bytes))
+        };
+        self.table(table).kept_or(Part::Entries, 0, read).await
     }
 
     pub(super) async fn shapes(&self, ctx: &QueryContext) -> BlockResult<Arc<Shapes>> {
+        let read = async {
+            let shapes = self.read_shapes(ctx).await?;
+            let bytes = shapes.n_bytes();
+            Ok((shapes, bytes))
+        };
         let table = self.table(Table::Shapes);
-        if let Some(kept) = table.kept(Part::Entries, 0) {
-            return Ok(kept);
-        }
-        let shapes = self.read_shapes(ctx).await?;
-        let bytes = shapes.n_bytes();
-        Ok(table.keep_entries(shapes, bytes))
+        table.kept_or(Part::Entries, 0, read).await
     }
 
     async fn read_shapes(&self, ctx: &QueryContext) -> BlockResult<Shapes> {
@@ -362,17 +355,16 @@ impl BlockReader {
         group: usize,
         ctx: &QueryContext,
     ) -> BlockResult<Arc<GroupTraces>> {
+        let read = async {
+            let traces = self.read_traces(group, ctx).await?;
+            let bytes = traces.bytes();
+            Ok((traces, bytes))
+        };
         let table = self.table(Table::Traces);
-        if let Some(kept) = table.kept::<GroupTraces>(Part::Traces, group as u64) {
-            return Ok(kept);
-        }
-        let traces = self.read_traces(group, ctx).await?;
-        let kept: Arc<dyn Any + Send + Sync> = Arc::<GroupTraces>::clone(&traces);
-        table.keep(Part::Traces, group as u64, kept, traces.bytes());
-        Ok(traces)
+        table.kept_or(Part::Traces, group as u64, read).await
     }
 
-    async fn read_traces(&self, group: usize, ctx: &QueryContext) -> BlockResult<Arc<GroupTraces>> {
+    async fn read_traces(&self, group: usize, ctx: &QueryContext) -> BlockResult<GroupTraces> {
         let names = [
             "tenant",
             "trace_id",
@@ -386,7 +378,7 @@ impl BlockReader {
             .columns(group, Table::Traces, &names, None, ctx)
             .await?
         else {
-            return Ok(Arc::new(traces));
+            return Ok(traces);
         };
         let ids = named(&batch, "trace_id")?.as_fixed_size_binary();
         let starts = named(&batch, "start_unix_nano")?.as_primitive::<UInt64Type>();
@@ -432,7 +424,7 @@ impl BlockReader {
             .as_primitive::<UInt64Type>()
             .values()
             .to_vec();
-        Ok(Arc::new(traces))
+        Ok(traces)
     }
 }
 

@@ -150,12 +150,14 @@ impl Bench {
         find(&self.server, id);
     }
 
-    fn report(&self) {
+    /// Prints the table; the server ends as it should.
+    fn end(self) {
         let mut table = String::from("\n| case | answer | CPU ms | peak MB |\n|---|---|--:|--:|\n");
         for row in &self.rows {
             table.push_str(&format!("{row}\n"));
         }
         println!("{table}");
+        assert!(self.server.stop().success());
     }
 }
 
@@ -197,16 +199,14 @@ fn hostile_bodies_are_answered_and_cost_little() {
     depths_and_lengths(&mut bench);
     many_items(&mut bench);
     bad_spans(&mut bench);
-    bench.report();
-    assert!(bench.server.stop().success());
+    bench.end();
 }
 
 #[test]
 fn hostile_traces_are_kept_and_cost_their_share() {
     let mut bench = Bench::new();
     odd_traces(&mut bench);
-    bench.report();
-    assert!(bench.server.stop().success());
+    bench.end();
 }
 
 #[test]
@@ -214,8 +214,7 @@ fn hostile_clients_and_queries_hold_nobody_up() {
     let mut bench = Bench::new();
     slow_clients(&mut bench);
     queries(&mut bench);
-    bench.report();
-    assert!(bench.server.stop().success());
+    bench.end();
 }
 
 fn bombs(bench: &mut Bench) {

@@ -34,16 +34,14 @@ fn hostile_amounts_are_cut_and_merged() {
     twins(&mut bench);
     many_resources(&mut bench);
     many_keys(&mut bench);
-    bench.report();
-    assert!(bench.server.stop().success());
+    bench.end();
 }
 
 #[test]
 fn a_long_trace_is_cut_and_merged() {
     let mut bench = Bench::new();
     long_trace(&mut bench);
-    bench.report();
-    assert!(bench.server.stop().success());
+    bench.end();
 }
 
 fn twins(bench: &mut Bench) {
