@@ -7,7 +7,7 @@
 //! mimalloc 3 (330 MB and 5.9 s with mimalloc 2). Elsewhere, musl first of all, mimalloc.
 
 #[cfg(target_env = "gnu")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(not(target_env = "gnu"))]
 #[global_allocator]
@@ -41,9 +41,14 @@ pub(crate) fn set_up() {
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn set_up() {}
 
-/// How often free memory is looked for. Giving back and taking again 100 MB costs some 30 ms.
+/// How often free memory is given back. Giving back and taking again 100 MB costs some 30 ms of the
+/// processor.
 #[cfg(target_env = "gnu")]
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(500);
+/// The same once the process is larger than its budget. With ten million spans sent at once that took
+/// 25 MB less of 305; all the time it took 0.5 s of the processor more for each million.
+#[cfg(target_env = "gnu")]
+const GIVE_BACK_EVERY_BEYOND: Duration = Duration::from_millis(100);
 /// A smaller process keeps what it has.
 #[cfg(target_env = "gnu")]
 const RESIDENT_MIN: u64 = 96 << 20;
@@ -51,11 +56,21 @@ const RESIDENT_MIN: u64 = 96 << 20;
 /// Gives free memory back from time to time on a thread of its own: glibc gives back by itself only
 /// what lies at the end of an arena, and after a burst that was a tenth of it.
 #[cfg(target_env = "gnu")]
-pub(crate) fn keep_small() -> std::io::Result<()> {
-    let keep = || loop {
-        std::thread::sleep(LOOK_EVERY);
-        if resident_bytes().is_none_or(|resident| resident >= RESIDENT_MIN) {
-            give_back();
+pub(crate) fn keep_small(budget_bytes: u64) -> std::io::Result<()> {
+    let keep = move || {
+        let mut given_back = Instant::now();
+        loop {
+            let resident = resident_bytes().unwrap_or(u64::MAX);
+            let is_due = given_back.elapsed() >= GIVE_BACK_EVERY && resident >= RESIDENT_MIN;
+            if is_due || resident >= budget_bytes {
+                give_back();
+                given_back = Instant::now();
+            }
+            // A small one wakes up seldom.
+            std::thread::sleep(match resident < budget_bytes / 2 {
+                true => GIVE_BACK_EVERY,
+                false => GIVE_BACK_EVERY_BEYOND,
+            });
         }
     };
     let thread = std::thread::Builder::new().name("memory".to_owned());
@@ -63,7 +78,7 @@ pub(crate) fn keep_small() -> std::io::Result<()> {
 }
 
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn keep_small() -> std::io::Result<()> {
+pub(crate) fn keep_small(_budget_bytes: u64) -> std::io::Result<()> {
     Ok(())
 }
 

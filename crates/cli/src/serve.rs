@@ -51,7 +51,8 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let ports = Ports::open(&config.listen)?;
-    crate::allocator::keep_small().context("starting the thread that gives memory back")?;
+    crate::allocator::keep_small(config.limits.memory_bytes)
+        .context("starting the thread that gives memory back")?;
     let ingest_runtime = runtime("ingest")?;
     let query_runtime = runtime("query")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
