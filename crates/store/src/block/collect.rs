@@ -22,8 +22,8 @@ const NONE: u16 = u16::MAX;
 #[derive(Debug, Default)]
 pub(super) struct PromotedCells {
     pub(super) rows: Vec<u32>,
-    /// As in [`AttributeRows::value`].
-    pub(super) values: Vec<u64>,
+    /// Where they lie in the [`AttributeRows`].
+    pub(super) places: Vec<u32>,
 }
 
 /// A row of the attribute table.
@@ -127,8 +127,8 @@ impl<'a> Collector<'a> {
         let attributes = self.attributes;
         let entries = (attributes.key.get(run.clone()).unwrap_or_default().iter())
             .zip(attributes.value_type.get(run.clone()).unwrap_or_default())
-            .zip(attributes.value.get(run).unwrap_or_default());
-        for ((key, value_type), value) in entries {
+            .zip(attributes.value.get(run.clone()).unwrap_or_default());
+        for (place, ((key, value_type), value)) in (run.start as u32..).zip(entries) {
             let Some(number) = self.keys.number(*key) else {
                 debug_assert!(false, "attribute key without a string");
                 continue;
@@ -157,7 +157,7 @@ impl<'a> Collector<'a> {
             match column.and_then(|column| self.columns.get_mut(usize::from(*column))) {
                 Some(column) => {
                     column.rows.push(row);
-                    column.values.push(*value);
+                    column.places.push(place);
                     if let (AttributeType::Strings, Some(counts)) =
                         (*value_type, self.counts.get_mut(number))
                     {

@@ -216,7 +216,6 @@ impl<'a> Group<'a> {
         sums: &mut [ColumnSums],
     ) -> BlockResult<Vec<Chunk>> {
         let (spans, rows, n) = (&self.table.spans, self.rows, self.rows.len());
-        let parents = self.parents(runs);
         let starts = pick(&spans.start_unix_nano, rows);
         let ends = pick(&spans.end_unix_nano, rows);
         let durations: Vec<i64> = starts
@@ -232,62 +231,67 @@ impl<'a> Group<'a> {
             })
             .map(|(row, ((_, end), _))| (row as u32, *end as i64))
             .collect();
-        let status = pick(&spans.status_code, rows);
-        let service = self.service_names(coder);
         let unsigned = |values: &[u32]| {
             Values::Int32(pick(values, rows).into_iter().map(|v| v as i32).collect())
         };
-        let cells = vec![
-            coder.tenants(self.dictionary, &pick(&spans.tenant, rows)),
-            constant_id(self.id, n),
-            all(n, Values::Int32((0..n as i32).collect())),
-            all(n, fixed(rows, |row| spans.trace_id.get(row).map(|id| id.0))),
-            all(n, fixed(rows, |row| spans.span_id.get(row).map(|id| id.0))),
-            parents.0,
-            parents.1,
-            all(
-                n,
-                Values::Int64(starts.iter().map(|start| *start as i64).collect()),
-            ),
-            all(n, Values::Int64(durations)),
-            some(
-                n,
-                odd.iter().map(|(row, _)| *row).collect(),
-                Values::Int64(odd.iter().map(|(_, end)| *end).collect()),
-            ),
-            all(n, coder.coded(pick(&spans.name, rows))),
-            service,
-            all(n, Values::Int32(pick(&spans.kind, rows))),
-            filtered(n, &status, |code| *code != STATUS_ABSENT, Values::Int32),
-            coder.non_empty(n, &pick(&spans.status_message, rows)),
-            coder.non_empty(n, &pick(&spans.trace_state, rows)),
-            all(n, unsigned(&spans.flags)),
-            all(n, unsigned(&spans.dropped_attributes)),
-            all(n, unsigned(&spans.dropped_events)),
-            all(n, unsigned(&spans.dropped_links)),
-            all(
-                n,
-                hashes(&pick(&spans.resource, rows), |at| {
-                    self.dictionary
-                        .resources
-                        .get(at)
-                        .map(|entry| entry.hash.0.as_slice())
-                }),
-            ),
-            all(
-                n,
-                hashes(&pick(&spans.scope, rows), |at| {
-                    self.dictionary
-                        .scopes
-                        .get(at)
-                        .map(|entry| entry.hash.0.as_slice())
-                }),
-            ),
-        ];
         let mut columns = self.encoder.columns(Table::Spans);
-        for cells in cells {
-            columns.push(&cells)?;
-        }
+        columns.push(coder.tenants(self.dictionary, &pick(&spans.tenant, rows)))?;
+        columns.push(constant_id(self.id, n))?;
+        columns.push(all(n, Values::Int32((0..n as i32).collect())))?;
+        columns.push(all(
+            n,
+            fixed(rows, |row| spans.trace_id.get(row).map(|id| id.0)),
+        ))?;
+        columns.push(all(
+            n,
+            fixed(rows, |row| spans.span_id.get(row).map(|id| id.0)),
+        ))?;
+        let (inside, outside) = self.parents(runs);
+        columns.push(inside)?;
+        columns.push(outside)?;
+        columns.push(all(
+            n,
+            Values::Int64(starts.iter().map(|start| *start as i64).collect()),
+        ))?;
+        columns.push(all(n, Values::Int64(durations)))?;
+        columns.push(some(
+            n,
+            odd.iter().map(|(row, _)| *row).collect(),
+            Values::Int64(odd.iter().map(|(_, end)| *end).collect()),
+        ))?;
+        columns.push(all(n, coder.coded(pick(&spans.name, rows))))?;
+        columns.push(self.service_names(coder))?;
+        columns.push(all(n, Values::Int32(pick(&spans.kind, rows))))?;
+        columns.push(filtered(
+            n,
+            &pick(&spans.status_code, rows),
+            |code| *code != STATUS_ABSENT,
+            Values::Int32,
+        ))?;
+        columns.push(coder.non_empty(n, &pick(&spans.status_message, rows)))?;
+        columns.push(coder.non_empty(n, &pick(&spans.trace_state, rows)))?;
+        columns.push(all(n, unsigned(&spans.flags)))?;
+        columns.push(all(n, unsigned(&spans.dropped_attributes)))?;
+        columns.push(all(n, unsigned(&spans.dropped_events)))?;
+        columns.push(all(n, unsigned(&spans.dropped_links)))?;
+        columns.push(all(
+            n,
+            hashes(&pick(&spans.resource, rows), |at| {
+                self.dictionary
+                    .resources
+                    .get(at)
+                    .map(|entry| entry.hash.0.as_slice())
+            }),
+        ))?;
+        columns.push(all(
+            n,
+            hashes(&pick(&spans.scope, rows), |at| {
+                self.dictionary
+                    .scopes
+                    .get(at)
+                    .map(|entry| entry.hash.0.as_slice())
+            }),
+        ))?;
         self.attributes_of(Owner::Span, n, collector, coder, &mut columns, sums)?;
         columns.finish()
     }
@@ -300,34 +304,29 @@ impl<'a> Group<'a> {
         sums: &mut [ColumnSums],
     ) -> BlockResult<Vec<Chunk>> {
         let (events, n) = (&self.table.events, side.events.len());
-        let cells = vec![
-            constant_id(self.id, n),
-            all(n, Values::Int32(side.event_rows.clone())),
-            all(n, Values::Int32((0..n as i32).collect())),
-            all(
-                n,
-                Values::Int64(
-                    pick(&events.time_unix_nano, &side.events)
-                        .into_iter()
-                        .map(|t| t as i64)
-                        .collect(),
-                ),
-            ),
-            all(n, coder.coded(pick(&events.name, &side.events))),
-            all(
-                n,
-                Values::Int32(
-                    pick(&events.dropped_attributes, &side.events)
-                        .into_iter()
-                        .map(|v| v as i32)
-                        .collect(),
-                ),
-            ),
-        ];
         let mut columns = self.encoder.columns(Table::Events);
-        for cells in cells {
-            columns.push(&cells)?;
-        }
+        columns.push(constant_id(self.id, n))?;
+        columns.push(all(n, Values::Int32(side.event_rows.clone())))?;
+        columns.push(all(n, Values::Int32((0..n as i32).collect())))?;
+        columns.push(all(
+            n,
+            Values::Int64(
+                pick(&events.time_unix_nano, &side.events)
+                    .into_iter()
+                    .map(|t| t as i64)
+                    .collect(),
+            ),
+        ))?;
+        columns.push(all(n, coder.coded(pick(&events.name, &side.events))))?;
+        columns.push(all(
+            n,
+            Values::Int32(
+                pick(&events.dropped_attributes, &side.events)
+                    .into_iter()
+                    .map(|v| v as i32)
+                    .collect(),
+            ),
+        ))?;
         self.attributes_of(Owner::Event, n, collector, coder, &mut columns, sums)?;
         columns.finish()
     }
@@ -348,26 +347,21 @@ impl<'a> Group<'a> {
                     .collect(),
             )
         };
-        let cells = vec![
-            constant_id(self.id, n),
-            all(n, Values::Int32(side.link_rows.clone())),
-            all(n, Values::Int32((0..n as i32).collect())),
-            all(
-                n,
-                fixed(&side.links, |row| links.trace_id.get(row).map(|id| id.0)),
-            ),
-            all(
-                n,
-                fixed(&side.links, |row| links.span_id.get(row).map(|id| id.0)),
-            ),
-            coder.non_empty(n, &pick(&links.trace_state, &side.links)),
-            all(n, unsigned(&links.flags)),
-            all(n, unsigned(&links.dropped_attributes)),
-        ];
         let mut columns = self.encoder.columns(Table::Links);
-        for cells in cells {
-            columns.push(&cells)?;
-        }
+        columns.push(constant_id(self.id, n))?;
+        columns.push(all(n, Values::Int32(side.link_rows.clone())))?;
+        columns.push(all(n, Values::Int32((0..n as i32).collect())))?;
+        columns.push(all(
+            n,
+            fixed(&side.links, |row| links.trace_id.get(row).map(|id| id.0)),
+        ))?;
+        columns.push(all(
+            n,
+            fixed(&side.links, |row| links.span_id.get(row).map(|id| id.0)),
+        ))?;
+        columns.push(coder.non_empty(n, &pick(&links.trace_state, &side.links)))?;
+        columns.push(all(n, unsigned(&links.flags)))?;
+        columns.push(all(n, unsigned(&links.dropped_attributes)))?;
         self.attributes_of(Owner::Link, n, collector, coder, &mut columns, sums)?;
         columns.finish()
     }
@@ -387,14 +381,14 @@ impl<'a> Group<'a> {
     {
         if let Some(shapes) = collector.shape_cells.get(owner.index()) {
             let codes = hashes(&shapes.codes, |at| self.hashes.get(at).copied());
-            columns.push(&some(n, shapes.rows.clone(), codes))?;
+            columns.push(some(n, shapes.rows.clone(), codes))?;
         }
         let promoted = self.encoder.promotion.keys.iter().zip(&collector.columns);
         for ((key, column), sums) in promoted.zip(sums) {
             if key.owner == owner {
                 let cells = self.promoted(n, key.value_type, column, coder)?;
                 *sums = ColumnSums::of(&cells.values);
-                columns.push(&cells)?;
+                columns.push(cells)?;
             }
         }
         Ok(())
@@ -410,18 +404,19 @@ impl<'a> Group<'a> {
     where
         'a: 'c,
     {
-        let values = &column.values;
+        let values = column.places.iter().map(|place| {
+            let value = self.table.attributes.value.get(*place as usize);
+            value.copied().unwrap_or_default()
+        });
         let values = match promoted_kind(value_type) {
-            Some(Kind::Text) => coder.coded(values.iter().map(|v| StringCode(*v as u32))),
-            Some(Kind::Int64) => Values::Int64(values.iter().map(|v| *v as i64).collect()),
-            Some(Kind::Double) => {
-                Values::Double(values.iter().map(|v| f64::from_bits(*v)).collect())
-            }
-            Some(Kind::Bool) => Values::Bool(values.iter().map(|v| *v != 0).collect()),
+            Some(Kind::Text) => coder.coded(values.map(|v| StringCode(v as u32))),
+            Some(Kind::Int64) => Values::Int64(values.map(|v| v as i64).collect()),
+            Some(Kind::Double) => Values::Double(values.map(f64::from_bits).collect()),
+            Some(Kind::Bool) => Values::Bool(values.map(|v| v != 0).collect()),
             _ => {
                 let (mut ends, mut texts) = (Vec::new(), Vec::new());
                 for value in values {
-                    let message = coder.strings.get(StringCode(*value as u32));
+                    let message = coder.strings.get(StringCode(value as u32));
                     super::value::strings_of(message, &mut texts)?;
                     ends.push(texts.len() as u32);
                 }
@@ -587,7 +582,7 @@ impl Encoder<'_> {
     pub(super) fn chunks(&self, table: Table, cells: Vec<Cells<'_>>) -> BlockResult<Vec<Chunk>> {
         let mut columns = self.columns(table);
         for cells in cells {
-            columns.push(&cells)?;
+            columns.push(cells)?;
         }
         columns.finish()
     }
@@ -657,7 +652,7 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     /// Takes the next column of the schema.
-    fn push(&mut self, cells: &Cells<'_>) -> BlockResult<()> {
+    fn push(&mut self, cells: Cells<'_>) -> BlockResult<()> {
         self.is_empty |= cells.n_rows == 0;
         if self.is_empty {
             return Ok(());
@@ -671,7 +666,7 @@ impl Columns<'_> {
             return Err(self.mismatch(next + 1));
         };
         let style = self.encoder.style(self.table, &spec.name);
-        let chunk = Chunk::encode(column, cells, style);
+        let chunk = Chunk::encode(column, &cells, style);
         self.chunks
             .push(chunk.map_err(BlockError::parquet(self.table.name()))?);
         Ok(())
