@@ -123,8 +123,9 @@ pub trait BlockReader: SpanSource {
         None
     }
 
-    /// The ids of its traces, where they are at hand: of first blocks.
-    fn trace_ids(&self) -> Option<&[TraceId]> {
+    /// The [hashes](crate::recent::hash_of) of the ids of its traces, where they are at hand: of first
+    /// blocks.
+    fn id_hashes(&self) -> Option<&[u64]> {
         None
     }
 

@@ -49,13 +49,18 @@ struct Chunk {
     n_ids_max: usize,
 }
 
+/// What stands for a trace id here and in a first block. Not for a table: ids that were made to meet
+/// each other cost a look that is not needed.
+pub fn hash_of(id: TraceId) -> u64 {
+    FixedState::default().hash_one(id.0)
+}
+
 // === impl RecentTraces ===
 
 impl RecentTraces {
     /// False only if no block that this speaks for holds the trace.
     pub fn may_contain(&self, id: TraceId) -> bool {
-        // No table: ids that were made to meet each other here cost a look that is not needed.
-        let hash = FixedState::default().hash_one(id.0);
+        let hash = hash_of(id);
         self.chunks.iter().any(|chunk| chunk.contains(hash))
     }
 
@@ -63,14 +68,13 @@ impl RecentTraces {
         self.blocks.contains_key(&block)
     }
 
-    /// Takes the ids of a new first block.
-    pub fn insert(&mut self, block: BlockId, ids: &[TraceId]) {
+    /// Takes the [hashes](hash_of) of the ids of a new first block.
+    pub fn insert(&mut self, block: BlockId, ids: &[u64]) {
         let newest = self.chunks.len().saturating_sub(1) as u64;
         self.blocks.insert(block, self.n_dropped + newest);
-        let hasher = FixedState::default();
-        for id in ids {
+        for hash in ids {
             let chunk = self.room();
-            chunk.insert(hasher.hash_one(id.0));
+            chunk.insert(*hash);
             self.n_newest += 1;
         }
     }
@@ -159,12 +163,16 @@ mod tests {
         (from..from + n).map(id).collect()
     }
 
+    fn hashes(ids: &[TraceId]) -> Vec<u64> {
+        ids.iter().map(|id| hash_of(*id)).collect()
+    }
+
     #[test]
     fn every_id_is_found_and_few_others() {
         let mut recent = RecentTraces::default();
         let known = ids(0, 300_000);
         for (block, ids) in known.chunks(10_000).enumerate() {
-            recent.insert(BlockId([block as u8; 16]), ids);
+            recent.insert(BlockId([block as u8; 16]), &hashes(ids));
         }
         assert!(known.iter().all(|id| recent.may_contain(*id)));
         let strangers = ids(1 << 40, 100_000);
@@ -177,8 +185,8 @@ mod tests {
     fn a_merged_block_is_known_if_all_that_it_was_made_of_are() {
         let [a, b, c, d] = [1, 2, 3, 4].map(|n| BlockId([n; 16]));
         let mut recent = RecentTraces::default();
-        recent.insert(a, &ids(0, 10));
-        recent.insert(b, &ids(10, 10));
+        recent.insert(a, &hashes(&ids(0, 10)));
+        recent.insert(b, &hashes(&ids(10, 10)));
         recent.merged(&[a, b], [c]);
         assert!(recent.speaks_for(c) && !recent.speaks_for(a));
         recent.merged(&[c, BlockId([9; 16])], [d]);
@@ -189,10 +197,10 @@ mod tests {
     fn blocks_of_a_chunk_that_went_are_not_spoken_for() {
         let mut recent = RecentTraces::default();
         let [old, new] = [1, 2].map(|n| BlockId([n; 16]));
-        recent.insert(old, &ids(0, 10));
+        recent.insert(old, &hashes(&ids(0, 10)));
         let mut from = 10;
         while recent.n_dropped == 0 {
-            recent.insert(new, &ids(from, 100_000));
+            recent.insert(new, &hashes(&ids(from, 100_000)));
             from += 100_000;
         }
         assert!(!recent.speaks_for(old));

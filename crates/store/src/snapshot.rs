@@ -96,7 +96,7 @@ impl Blocks {
 
     fn add(&mut self, blocks: Vec<Arc<LiveBlock>>) {
         for block in &blocks {
-            if let Some(ids) = block.reader.trace_ids() {
+            if let Some(ids) = block.reader.id_hashes() {
                 self.recent.insert(block.entry.id, ids);
             }
         }

@@ -32,6 +32,7 @@ use crate::codec::{BlockFormat, BlockReader, BlockTarget, BlockWriter, GroupTrac
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockEntry, BlockId};
 use crate::partition::Bounds;
+use crate::recent::hash_of;
 use crate::shared::SharedTraces;
 use crate::table::{DictionaryBuilder, SpanTable};
 
@@ -61,8 +62,8 @@ struct OneBlock {
 struct OpenBlock {
     id: BlockId,
     source: BlockSource,
-    /// Of a first block, which has no filters: its trace ids, sorted. 16 bytes a trace.
-    ids: Option<Vec<TraceId>>,
+    /// Of a first block, which has no filters: the hashes of its trace ids, sorted. 8 bytes a trace.
+    ids: Option<Vec<u64>>,
 }
 
 // === impl ParquetFormat ===
@@ -145,14 +146,16 @@ async fn check_files(
     Ok(())
 }
 
-async fn ids_of(reader: &Reader) -> Result<Vec<TraceId>, BlockError> {
+async fn ids_of(reader: &Reader) -> Result<Vec<u64>, BlockError> {
     let mut ids = Vec::new();
     for group in 0..reader.n_groups() {
         let traces = reader.traces_of(group, &QueryContext::unlimited()).await?;
-        ids.extend(traces.runs.iter().map(|run| run.trace_id));
+        ids.extend(traces.runs.iter().map(|run| hash_of(run.trace_id)));
     }
     ids.sort_unstable();
     ids.dedup();
+    // They are kept as long as the block.
+    ids.shrink_to_fit();
     Ok(ids)
 }
 
@@ -281,12 +284,12 @@ impl BlockReader for OpenBlock {
 
     fn may_contain_of_any(&self, id: TraceId) -> bool {
         match &self.ids {
-            Some(ids) => ids.binary_search(&id).is_ok(),
+            Some(ids) => ids.binary_search(&hash_of(id)).is_ok(),
             None => self.source.reader().may_contain(id),
         }
     }
 
-    fn trace_ids(&self) -> Option<&[TraceId]> {
+    fn id_hashes(&self) -> Option<&[u64]> {
         self.ids.as_deref()
     }
 
