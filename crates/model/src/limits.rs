@@ -110,7 +110,7 @@ impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;
         Self {
-            memory_bytes: 256 * MIB,
+            memory_bytes: 256_000_000,
             request_bytes_max: 20 * MIB,
             request_decoded_bytes_max: 20 * MIB,
             request_spans_max: 60_000,

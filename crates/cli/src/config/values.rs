@@ -69,7 +69,7 @@ pub(crate) fn bytes(node: &Node) -> Result<u64, String> {
         Value::Text(text) => parse_bytes(text).ok_or_else(|| expected("a size", node)),
         _ => Err(expected("a size", node)),
     }
-    .map_err(|error| format!("{error}, such as 256MiB, 10GB or a number of bytes"))
+    .map_err(|error| format!("{error}, such as 256MB, 2GiB or a number of bytes"))
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -86,7 +86,14 @@ fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 pub(crate) fn show_bytes(bytes: u64) -> String {
-    for (unit, factor) in [("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)] {
+    let units = [
+        ("TiB", TIB),
+        ("GiB", GIB),
+        ("MiB", MIB),
+        ("MB", 1_000_000),
+        ("KiB", KIB),
+    ];
+    for (unit, factor) in units {
         if bytes >= factor && bytes.is_multiple_of(factor) {
             return format!("{}{unit}", bytes / factor);
         }

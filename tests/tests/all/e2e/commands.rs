@@ -106,7 +106,7 @@ fn the_configuration_is_printed_explained_and_verified() {
     );
     run(&["--config", file.to_str().unwrap(), "--verify"], 0);
     let explained = text(&run(&["config", "explain", "limits.memory_bytes"], 0));
-    assert!(explained.contains("256MiB"), "{explained}");
+    assert!(explained.contains("256MB"), "{explained}");
     let tempo = root().join("tests/fixtures/howto-tempo.yaml");
     let flag = format!("-config.file={}", tempo.display());
     let verified = run(&[&flag, "-config.verify"], 0);
