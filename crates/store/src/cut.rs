@@ -17,7 +17,7 @@ use crate::store::Store;
 use tracewell_model::shared::SharedIds;
 
 /// Spans of a row group of a first block: a merge reads whole groups, each for two slices or three.
-const GROUP_SPANS_MAX: usize = 32_768;
+const GROUP_SPANS_MAX: usize = 16_384;
 
 impl Store {
     /// Cuts the oldest frozen generation. False if there is none.

@@ -55,9 +55,8 @@ pub(super) fn candidates(
     let mut n_spans = 0;
     for trace in traces {
         spans_until.push(n_spans);
-        n_spans += trace.n_rows;
-        let run = pieces.get(trace.from as usize..trace.to as usize);
-        let run = run.unwrap_or_default();
+        n_spans += u64::from(trace.n_rows);
+        let run = trace.of(pieces);
         for piece in run {
             let key = (piece.input, piece.group);
             let start = piece.start_unix_nano;
@@ -117,7 +116,8 @@ impl Store {
                 outlines.push(outline);
             }
         }
-        let n_spans: u64 = output.traces.iter().map(|trace| trace.n_rows).sum();
+        let n_rows = output.traces.iter().map(|trace| u64::from(trace.n_rows));
+        let n_spans: u64 = n_rows.sum();
         let is_all = groups.iter().map(|group| group.n_spans).sum::<u64>() == n_spans;
         let admitted = writer.admit(&outlines, is_all);
         let groups = groups.into_iter().zip(admitted);

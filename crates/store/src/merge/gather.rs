@@ -160,7 +160,8 @@ fn renumbered(known: &mut [u32], index: usize, find: impl FnOnce() -> u32) -> u3
 impl Gather {
     /// Room for so many spans, with about as many attributes each as those of `like`.
     pub fn reserve(&mut self, n_spans: usize, like: &SpanTable) {
-        let share = |n: usize| n_spans.saturating_mul(n) / like.n_spans().max(1);
+        // A little more, so that the estimate by the next source does not move all of it.
+        let share = |n: usize| n_spans.saturating_mul(n + n / 32) / like.n_spans().max(1);
         self.table.reserve(
             n_spans,
             share(like.events.len()),

@@ -21,64 +21,76 @@ pub(super) struct Piece {
     pub(super) n_rows: u32,
 }
 
-/// The pieces of one trace: a run in the sorted list of a tenant.
+/// The pieces of one trace: a run in the sorted list of a tenant. One for each trace of a merge is held:
+/// 24 bytes, 64 with its piece.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TracePieces {
     pub(super) start_unix_nano: u64,
-    pub(super) trace_id: TraceId,
     pub(super) from: u32,
     pub(super) to: u32,
-    pub(super) n_rows: u64,
+    /// Saturates: a trace of more is written in parts of its pieces, each of which counts its own.
+    pub(super) n_rows: u32,
 }
 
-/// The traces of a sorted list of pieces.
-pub(super) fn traces_of(pieces: &[Piece]) -> Vec<TracePieces> {
-    let mut traces = Vec::new();
+/// The traces of a sorted list of pieces, in its order.
+pub(super) fn traces_of(pieces: &[Piece]) -> impl Iterator<Item = TracePieces> {
     let mut from = 0u32;
-    for run in pieces.chunk_by(|a, b| a.trace_id == b.trace_id) {
-        let to = from + run.len() as u32;
-        let starts = run.iter().map(|piece| piece.start_unix_nano);
-        if let (Some(first), Some(start)) = (run.first(), starts.min()) {
-            traces.push(TracePieces {
-                start_unix_nano: start,
-                trace_id: first.trace_id,
+    pieces
+        .chunk_by(|a, b| a.trace_id == b.trace_id)
+        .map(move |run| {
+            let to = from + run.len() as u32;
+            let starts = run.iter().map(|piece| piece.start_unix_nano);
+            let trace = TracePieces {
+                start_unix_nano: starts.min().unwrap_or_default(),
                 from,
                 to,
-                n_rows: run.iter().map(|piece| u64::from(piece.n_rows)).sum(),
-            });
-        }
-        from = to;
-    }
-    traces
+                n_rows: run
+                    .iter()
+                    .fold(0, |sum: u32, piece| sum.saturating_add(piece.n_rows)),
+            };
+            from = to;
+            trace
+        })
 }
 
 impl TracePieces {
-    /// The trace in parts of at most so many spans, if its pieces are not larger: one, unless the trace
-    /// is larger than a group may be.
-    pub(super) fn parts(self, pieces: &[Piece], n_spans_max: u64) -> Vec<Self> {
-        if self.n_rows <= n_spans_max {
-            return vec![self];
+    /// Its pieces in the list of its tenant.
+    pub(super) fn of<'p>(&self, pieces: &'p [Piece]) -> &'p [Piece] {
+        let run = pieces.get(self.from as usize..self.to as usize);
+        run.unwrap_or_default()
+    }
+
+    /// Adds the trace in parts of at most so many spans, if its pieces are not larger: one, unless the
+    /// trace is larger than a group may be.
+    pub(super) fn add_parts(self, pieces: &[Piece], n_spans_max: u64, parts: &mut Vec<Self>) {
+        if u64::from(self.n_rows) <= n_spans_max {
+            parts.push(self);
+            return;
         }
-        let mut parts: Vec<Self> = Vec::new();
-        let range = self.from as usize..self.to as usize;
-        for (at, piece) in (self.from..).zip(pieces.get(range).unwrap_or_default()) {
-            let n_rows = u64::from(piece.n_rows);
-            match parts.last_mut() {
-                Some(part) if part.n_rows + n_rows <= n_spans_max => {
+        let mut last: Option<Self> = None;
+        for (at, piece) in (self.from..).zip(self.of(pieces)) {
+            match &mut last {
+                Some(part) if u64::from(part.n_rows) + u64::from(piece.n_rows) <= n_spans_max => {
                     part.to = at + 1;
-                    part.n_rows += n_rows;
+                    part.n_rows += piece.n_rows;
                     part.start_unix_nano = part.start_unix_nano.min(piece.start_unix_nano);
                 }
-                _ => parts.push(Self {
+                _ => parts.extend(last.replace(Self {
                     start_unix_nano: piece.start_unix_nano,
                     from: at,
                     to: at + 1,
-                    n_rows,
-                    ..self
-                }),
+                    n_rows: piece.n_rows,
+                })),
             }
         }
-        parts
+        parts.extend(last);
+    }
+
+    /// Is there more of its trace in the list than this part?
+    pub(super) fn is_part(&self, pieces: &[Piece]) -> bool {
+        let id_of = |at: Option<u32>| Some(pieces.get(at? as usize)?.trace_id);
+        let id = id_of(Some(self.from));
+        id == id_of(self.from.checked_sub(1)) || id == id_of(Some(self.to))
     }
 }
 
@@ -111,12 +123,13 @@ pub(super) fn slices<'t>(
         }
         let nearly_full = n_spans >= n_spans_max / 4 * 3 && group != last;
         let would_reach_over = n_spans >= n_spans_max / 2 && n_copied > n_before;
-        let is_full = n_spans + trace.n_rows > n_spans_max;
+        let n_rows = u64::from(trace.n_rows);
+        let is_full = n_spans + n_rows > n_spans_max;
         if n_spans > 0 && (nearly_full || would_reach_over || is_full) {
             slices.extend(traces.get(from..index));
             (from, n_spans) = (index, 0);
         }
-        n_spans += trace.n_rows;
+        n_spans += n_rows;
         last = group;
     }
     slices.extend(traces.get(from..).filter(|rest| !rest.is_empty()));
@@ -141,14 +154,21 @@ mod tests {
             .zip([3, 4, 20, 1, 9, 1])
             .map(|(n, rows)| piece(n, rows))
             .collect();
-        let traces = traces_of(&pieces);
-        let parts = traces[0].parts(&pieces, 10);
+        let trace = traces_of(&pieces).next().expect("one trace");
+        let parts_of = |n_spans_max| {
+            let mut parts = Vec::new();
+            trace.add_parts(&pieces, n_spans_max, &mut parts);
+            parts
+        };
+        let parts = parts_of(10);
         let ranges: Vec<_> = parts
             .iter()
             .map(|part| (part.from, part.to, part.n_rows))
             .collect();
         assert_eq!(ranges, [(0, 2, 7), (2, 3, 20), (3, 5, 10), (5, 6, 1)]);
         assert_eq!(parts[0].start_unix_nano, 99);
-        assert_eq!(traces[0].parts(&pieces, 38).len(), 1);
+        assert!(parts.iter().all(|part| part.is_part(&pieces)));
+        assert_eq!(parts_of(38).len(), 1);
+        assert!(!trace.is_part(&pieces));
     }
 }

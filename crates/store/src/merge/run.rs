@@ -3,8 +3,8 @@
 //! First the trace rows of all inputs are read: they say where each trace goes and which slice of
 //! time it belongs to. From level 2 on most groups are copied as they are ([`super::copy`]). Each slice
 //! of the other traces is put together from the groups that hold rows of it, and written. Groups are decoded as often as slices need them; under load a slice needs few, because
-//! what arrived together started together. Memory: the trace rows, one slice, and decoded groups up to
-//! a share of `Limits::merge_bytes`, one at least. What this is not: it does not choose its inputs.
+//! what arrived together started together. Memory: the trace rows, one slice, decoded groups (one at
+//! least) and their strings, each up to a share of `Limits::merge_bytes`. What this is not: it does not choose its inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +30,9 @@ use crate::snapshot::{Blocks, LiveBlock, TRACE_HORIZON_NANO};
 use crate::store::Store;
 use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 
-/// What a span of a slice takes at the worst moment, as measured with the demo's spans: 230 bytes in
-/// the table that is put together, as much in the group that is decoded for it, or two thirds of it
-/// while it is encoded.
-const SPAN_BYTES: u64 = 512;
+/// What a span of a slice takes while it is encoded, as measured with the demo's spans: 225 bytes in
+/// the table that is put together, 105 for where its attributes go, 65 of encoded columns.
+const SPAN_BYTES: u64 = 448;
 
 /// What becomes one block.
 #[derive(Debug)]
@@ -132,7 +131,7 @@ impl Store {
                 .collect(),
             dictionary: DictionaryBuilder::new(),
             decoded: Vec::new(),
-            decoded_bytes_max: (core.config.limits.merge_bytes() / 4) as usize,
+            decoded_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
             dictionary_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
             left: LeftOfInputs::new(),
         };
@@ -198,7 +197,14 @@ impl Store {
                     match pieces.get_mut(&trace.tenant) {
                         Some(list) => list.push(piece),
                         None => {
-                            pieces.insert(trace.tenant, vec![piece]);
+                            // All may be of one tenant. What is not touched takes no memory.
+                            let n_pieces = match pieces.is_empty() {
+                                true => inputs.n_traces(),
+                                false => 1,
+                            };
+                            let mut list = Vec::with_capacity(n_pieces);
+                            list.push(piece);
+                            pieces.insert(trace.tenant, list);
                         }
                     }
                 }
@@ -238,21 +244,25 @@ impl Store {
                 }
                 Target::Partition { .. } => HashMap::default(),
             };
+            let mut is_first = true;
             for trace in traces_of(pieces) {
                 let partition = match &plan.target {
                     Target::Partition { partition, .. } => *partition,
                     Target::First => self.file(&trace, pieces, inputs, &early, counts),
                 };
-                let key = (tenant.clone(), partition);
-                let parts = trace.parts(pieces, self.slice_spans());
-                outputs.entry(key).or_default().extend(parts);
+                let parts = outputs.entry((tenant.clone(), partition)).or_default();
+                if std::mem::take(&mut is_first) {
+                    // All may be of one partition. What is not touched takes no memory.
+                    parts.reserve_exact(pieces.len());
+                }
+                trace.add_parts(pieces, self.slice_spans(), parts);
             }
         }
         Ok(outputs
             .into_iter()
             .map(|((tenant, partition), mut traces)| {
                 // Groups are slices of time, the oldest first.
-                traces.sort_unstable_by_key(|trace| (trace.start_unix_nano, trace.trace_id));
+                traces.sort_unstable_by_key(|trace| (trace.start_unix_nano, trace.from));
                 Output {
                     tenant,
                     partition,
@@ -272,10 +282,9 @@ impl Store {
         counts: &mut Counts,
     ) -> Partition {
         let bounds = &self.core.config.clock_bounds;
-        let run = pieces.get(trace.from as usize..trace.to as usize);
         let mut believed = None;
         let mut arrival = Bounds::NONE;
-        for piece in run.unwrap_or_default() {
+        for piece in trace.of(pieces) {
             let arrived = inputs.arrival(piece.input);
             arrival = arrival.with(arrived);
             if bounds.believes(piece.start_unix_nano, arrived) {
@@ -287,7 +296,8 @@ impl Store {
             counts.by_arrival += 1;
             return Partition::hour_of(arrival.0);
         };
-        match early.get(&trace.trace_id) {
+        let id = trace.of(pieces).first().map(|piece| piece.trace_id);
+        match id.and_then(|id| early.get(&id)) {
             Some(&earlier) if earlier < start && bounds.believes(earlier, arrival) => {
                 let partition = Partition::hour_of(earlier);
                 counts.late += u64::from(partition != Partition::hour_of(start));
@@ -373,7 +383,7 @@ impl Store {
             created_unix_nano: core.clock.now_unix_nano(),
             inputs: inputs.readers(),
         })?;
-        let shared = joined.of(&output.traces);
+        let shared = joined.of(&output.traces, pieces);
         let n_spans = self
             .write_groups(plan, &mut output, pieces, inputs, &mut *writer, counts)
             .await?;
@@ -441,13 +451,9 @@ impl Store {
         writer: &mut dyn BlockWriter,
         counts: &mut Counts,
     ) -> StoreResult<u64> {
-        let mut runs: Vec<&Piece> = slice
-            .iter()
-            .flat_map(|trace| pieces.get(trace.from as usize..trace.to as usize))
-            .flatten()
-            .collect();
+        let mut runs: Vec<&Piece> = slice.iter().flat_map(|trace| trace.of(pieces)).collect();
         runs.sort_unstable_by_key(|piece| (piece.input, piece.group, piece.first_row));
-        let expected: u64 = slice.iter().map(|trace| trace.n_rows).sum();
+        let expected: u64 = slice.iter().map(|trace| u64::from(trace.n_rows)).sum();
         inputs.turn_dictionary();
         let mut gather = Gather::default();
         for same_group in runs.chunk_by(|a, b| (a.input, a.group) == (b.input, b.group)) {
@@ -541,7 +547,8 @@ impl Store {
 
     pub(super) fn slice_spans(&self) -> u64 {
         let limits = &self.core.config.limits;
-        let fits = limits.merge_bytes() / 4 * 3 / SPAN_BYTES;
+        // A quarter is for trace rows, an eighth for decoded groups, an eighth for their dictionary.
+        let fits = limits.merge_bytes() / 2 / SPAN_BYTES;
         fits.min(self.core.config.group_spans as u64).max(1)
     }
 
@@ -617,20 +624,18 @@ impl Counts {
 
 impl SharedIdsOf {
     /// Those among some traces, and those of them that come in parts.
-    fn of(&self, traces: &[TracePieces]) -> SharedIds {
+    fn of(&self, traces: &[TracePieces], pieces: &[Piece]) -> SharedIds {
+        let id_of = |trace: &TracePieces| Some(trace.of(pieces).first()?.trace_id);
         let mut shared = match self.all {
             true => SharedIds::all(),
             false => {
-                let ids = traces.iter().map(|trace| trace.trace_id);
+                let ids = traces.iter().filter_map(id_of);
                 ids.filter(|id| self.ids.contains(id)).collect()
             }
         };
-        // The parts of a trace begin one after the other in the pieces of their tenant.
-        let mut by_piece: Vec<&TracePieces> = traces.iter().collect();
-        by_piece.sort_unstable_by_key(|trace| trace.from);
-        let pairs = by_piece.iter().zip(by_piece.iter().skip(1));
-        for (one, _) in pairs.filter(|(one, next)| one.trace_id == next.trace_id) {
-            shared.insert_split(one.trace_id);
+        let parts = traces.iter().filter(|trace| trace.is_part(pieces));
+        for id in parts.filter_map(id_of) {
+            shared.insert_split(id);
         }
         shared
     }
@@ -647,6 +652,12 @@ impl Inputs {
         self.blocks
             .get(usize::from(input))
             .map_or(Bounds::NONE, |block| block.entry.arrival)
+    }
+
+    /// As their manifest entries count them.
+    fn n_traces(&self) -> usize {
+        let traces = self.blocks.iter().map(|block| block.entry.traces as usize);
+        traces.sum()
     }
 
     fn class(&self) -> String {
@@ -720,9 +731,9 @@ impl Inputs {
 /// How many traces have pieces in several inputs.
 fn n_joined(traces: &[TracePieces], pieces: &[Piece]) -> u64 {
     let is_joined = |trace: &&TracePieces| {
-        let run = pieces.get(trace.from as usize..trace.to as usize);
-        let ends = run.and_then(|run| Some((run.first()?.input, run.last()?.input)));
-        ends.is_some_and(|(first, last)| first != last)
+        let run = trace.of(pieces);
+        let ends = run.first().zip(run.last());
+        ends.is_some_and(|(first, last)| first.input != last.input)
     };
     traces.iter().filter(is_joined).count() as u64
 }

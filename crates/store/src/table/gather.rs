@@ -163,9 +163,9 @@ impl Runs {
 
 impl EventRows {
     fn reserve(&mut self, n: usize) {
-        self.time_unix_nano.reserve(n);
-        self.name.reserve(n);
-        self.dropped_attributes.reserve(n);
+        self.time_unix_nano.reserve_exact(n);
+        self.name.reserve_exact(n);
+        self.dropped_attributes.reserve_exact(n);
         self.attributes.reserve(n);
     }
 
@@ -176,11 +176,11 @@ impl EventRows {
 
 impl LinkRows {
     fn reserve(&mut self, n: usize) {
-        self.trace_id.reserve(n);
-        self.span_id.reserve(n);
-        self.trace_state.reserve(n);
-        self.flags.reserve(n);
-        self.dropped_attributes.reserve(n);
+        self.trace_id.reserve_exact(n);
+        self.span_id.reserve_exact(n);
+        self.trace_state.reserve_exact(n);
+        self.flags.reserve_exact(n);
+        self.dropped_attributes.reserve_exact(n);
         self.attributes.reserve(n);
     }
 
@@ -200,9 +200,9 @@ impl LinkRows {
 
 impl AttributeRows {
     fn reserve(&mut self, n: usize) {
-        self.key.reserve(n);
-        self.value_type.reserve(n);
-        self.value.reserve(n);
+        self.key.reserve_exact(n);
+        self.value_type.reserve_exact(n);
+        self.value.reserve_exact(n);
     }
 
     /// Copies rows and says where they are now: start and number.

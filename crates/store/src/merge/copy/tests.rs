@@ -21,8 +21,8 @@ fn pieces_of(traces: &[(u16, u32, u64, u32)]) -> Vec<Piece> {
 }
 
 fn sorted_traces(pieces: &[Piece]) -> Vec<TracePieces> {
-    let mut traces = traces_of(pieces);
-    traces.sort_by_key(|trace| (trace.start_unix_nano, trace.trace_id));
+    let mut traces: Vec<_> = traces_of(pieces).collect();
+    traces.sort_by_key(|trace| (trace.start_unix_nano, trace.from));
     traces
 }
 
