@@ -217,6 +217,11 @@ impl QueryContext {
         &self.0.memory
     }
 
+    /// How many bytes may be read in all.
+    pub fn bytes_max(&self) -> u64 {
+        self.0.bytes_max
+    }
+
     pub fn inspected_bytes(&self) -> u64 {
         self.0.bytes_max - self.0.bytes_left.load(Ordering::Relaxed)
     }

@@ -24,6 +24,8 @@ pub(super) struct Run {
     own: CancellationToken,
     clock: Arc<dyn Clock>,
     deadline_nano: u64,
+    /// When three quarters of the time are gone.
+    late_nano: u64,
     ms_max: u64,
     /// Why the answer may miss something; each reason once.
     partial: BTreeSet<String>,
@@ -60,9 +62,10 @@ impl Run {
                         .is_none_or(|tenant| *tenant == caller.tenant)
             })
             .collect();
-        let deadline_nano = clock
-            .monotonic_nano()
-            .saturating_add(limits.query_ms_max.saturating_mul(1_000_000));
+        let (now, nano_max) = (
+            clock.monotonic_nano(),
+            limits.query_ms_max.saturating_mul(1_000_000),
+        );
         Self {
             sources,
             tenant: caller.tenant.clone(),
@@ -70,7 +73,8 @@ impl Run {
             caller: caller.cancel.clone(),
             own,
             clock,
-            deadline_nano,
+            deadline_nano: now.saturating_add(nano_max),
+            late_nano: now.saturating_add(nano_max / 4 * 3),
             ms_max: limits.query_ms_max,
             partial: snapshot.missing.into_iter().collect(),
             failed: BTreeSet::new(),
@@ -93,6 +97,13 @@ impl Run {
             self.stop(format!("the query took longer than {} ms", self.ms_max));
         }
         Ok(!self.is_over)
+    }
+
+    /// True once three quarters of the time or of the bytes to read are used up: what is known by now
+    /// may be all that there is going to be.
+    pub(super) fn nears_a_limit(&self) -> bool {
+        self.ctx.inspected_bytes() >= self.ctx.bytes_max() / 4 * 3
+            || self.clock.monotonic_nano() > self.late_nano
     }
 
     /// Ends all reading, for a reason that the answer states.

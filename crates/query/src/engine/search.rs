@@ -45,7 +45,7 @@ const SPANS_AT_ONCE: u64 = 12_000;
 const REJECTED_SPANS_MAX: u64 = if cfg!(test) { 4 } else { SPANS_AT_ONCE };
 
 /// After so many rounds of reading, what is settled is verified though it is not enough: a search that
-/// a limit stops later answers with it.
+/// a limit stops later answers with it. Near a limit that is done in every round.
 const ROUNDS_UNVERIFIED_MAX: usize = if cfg!(test) { 3 } else { 16 };
 
 /// What is asked of a trace.
@@ -194,7 +194,7 @@ impl Search<'_> {
             // The newest first: what it delivers settles most.
             readings.sort_by_key(|reading| Reverse(reading.unread_start_max));
             let unread = readings.first().map(|reading| reading.unread_start_max);
-            let any = round.is_multiple_of(ROUNDS_UNVERIFIED_MAX);
+            let any = round.is_multiple_of(ROUNDS_UNVERIFIED_MAX) || self.run.nears_a_limit();
             self.settle(unread, any).await?;
             if self.traces.len() >= self.limit || !self.run.may_go_on()? || readings.is_empty() {
                 return Ok(());
