@@ -413,6 +413,11 @@ impl Writer {
         self.out.len()
     }
 
+    /// Takes back what was written from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
     /// Closes the message that began at `start`: its length goes in front of it. A content of 128
     /// bytes or more is moved up by the bytes that its length needs.
     pub fn end(&mut self, start: usize) {

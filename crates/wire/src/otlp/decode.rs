@@ -63,6 +63,22 @@ pub fn decode(tenant: TenantId, body: Bytes, limits: &Limits) -> Result<Decoded,
     decode_capped(tenant, body, Caps::of(limits))
 }
 
+/// What stands for the trace id of a span that was refused when its JSON was read.
+pub(super) const REFUSED_IN_JSON: &[u8] = &[0xff];
+
+/// Decodes a request that was written from JSON.
+pub(super) fn decode_marked(
+    tenant: TenantId,
+    body: Bytes,
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
+    let caps = Caps {
+        has_marks: true,
+        ..Caps::of(limits)
+    };
+    decode_capped(tenant, body, caps)
+}
+
 /// Decodes a body that was accepted before: no configured limit can refuse it now.
 pub fn decode_stored(tenant: TenantId, body: Bytes) -> Result<Decoded, DecodeError> {
     decode_capped(tenant, body, Caps::NONE)
@@ -96,6 +112,8 @@ struct Caps {
     value_bytes: usize,
     depth: usize,
     name_bytes: usize,
+    /// Spans may be marked by [`REFUSED_IN_JSON`].
+    has_marks: bool,
 }
 
 /// One walk over one body.
@@ -567,6 +585,7 @@ impl Caps {
         value_bytes: usize::MAX,
         depth: DEPTH_MAX,
         name_bytes: usize::MAX,
+        has_marks: false,
     };
 
     fn of(limits: &Limits) -> Self {
@@ -580,6 +599,7 @@ impl Caps {
             value_bytes: limits.attribute_value_bytes_max,
             depth: limits.attribute_depth_max.min(DEPTH_MAX),
             name_bytes: limits.name_bytes_max,
+            has_marks: false,
         }
     }
 }

@@ -3,9 +3,9 @@
 //! A table says which fields a message has; serde visitors write each field as it is read, so that
 //! no tree of the body is built. By the rules of proto3 JSON and of OTLP: lowerCamelCase and
 //! snake_case names, 64-bit integers as numbers or strings, enums as numbers or names, `null` as
-//! absent, unknown fields ignored, ids in hex. An id that is no hex is written with a length that
-//! the decoder refuses, so that its span is refused alone. Everything else that is wrong fails the
-//! body with line and column.
+//! absent, unknown fields ignored, ids in hex. A value that its field cannot have refuses its span
+//! alone: the span is written as a mark that the decoder knows. Text that is no JSON, and what is
+//! wrong outside of spans, fails the body with line and column.
 //! Source: opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"; protobuf.dev, "ProtoJSON".
 
 use std::fmt;
@@ -16,12 +16,14 @@ use serde::de::{Unexpected, Visitor};
 use tracewell_model::{Limits, TenantId};
 
 use self::schema::{Field, Kind, Schema};
-use super::decode::{DecodeError, Decoded, decode};
+use super::decode::{DecodeError, Decoded, REFUSED_IN_JSON, decode_marked};
 use crate::protobuf::Writer;
 
 mod schema;
 mod text;
 
+/// Of a span.
+const TRACE_ID_FIELD: u32 = 1;
 /// Messages within messages. An attribute list within a list takes three.
 const MESSAGE_DEPTH_MAX: usize = 256;
 /// Of a message that may quote the body.
@@ -34,12 +36,26 @@ pub fn decode_json(tenant: TenantId, body: &[u8], limits: &Limits) -> Result<Dec
     if seen > limit {
         return Err(DecodeError::TooLarge { limit, seen });
     }
-    decode(tenant, Bytes::from(json_to_protobuf(body)?), limits)
+    let (written, wrong) = write_request(body)?;
+    let mut decoded = decode_marked(tenant, Bytes::from(written), limits)?;
+    decoded.rejected.set_detail(wrong);
+    Ok(decoded)
 }
 
-/// Writes the request of an OTLP/JSON body as protobuf, which is never longer.
+/// Writes the request of an OTLP/JSON body as protobuf, which is never longer. A span with a value that
+/// its field cannot have is written without a valid id.
 pub fn json_to_protobuf(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let mut out = Writer::with_capacity(body.len() / 2);
+    write_request(body).map(|(written, _)| written)
+}
+
+/// The request as protobuf, and what is wrong with the first span that is refused for a value.
+fn write_request(body: &[u8]) -> Result<(Vec<u8>, Option<String>), DecodeError> {
+    let mut out = Output {
+        protobuf: Writer::with_capacity(body.len() / 2),
+        is_in_span: false,
+        wrong: None,
+        first_wrong: None,
+    };
     let mut json = serde_json::Deserializer::from_slice(body);
     // The visitors count levels themselves; what they skip is skipped without recursion.
     json.disable_recursion_limit();
@@ -51,7 +67,7 @@ pub fn json_to_protobuf(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     json.deserialize_map(root)
         .and_then(|()| json.end())
         .map_err(|error| json_error(&error))?;
-    Ok(out.into_bytes())
+    Ok((out.protobuf.into_bytes(), out.first_wrong))
 }
 
 pub(super) fn json_error(error: &serde_json::Error) -> DecodeError {
@@ -66,11 +82,20 @@ pub(super) fn json_error(error: &serde_json::Error) -> DecodeError {
     }
 }
 
+/// What is written, and what is wrong with the span that is being read.
+struct Output {
+    protobuf: Writer,
+    is_in_span: bool,
+    wrong: Option<String>,
+    /// Of the first span for which something was.
+    first_wrong: Option<String>,
+}
+
 /// Reads the fields of one object and writes them as the content of a message.
 struct MessageVisitor<'w> {
     schema: &'static Schema,
     depth: usize,
-    out: &'w mut Writer,
+    out: &'w mut Output,
 }
 
 /// Reads the value of one field, or one element of it, and writes the field.
@@ -79,11 +104,44 @@ struct FieldSeed<'w> {
     /// True for an element of a list, which cannot be absent.
     element: bool,
     depth: usize,
-    out: &'w mut Writer,
+    out: &'w mut Output,
 }
 
 /// Finds the field that a key names.
 struct KeySeed(&'static Schema);
+
+// === impl Output ===
+
+impl Output {
+    /// Refuses the span that is being read, or the body if it is none.
+    fn wrong<E: serde::de::Error>(&mut self, what: String) -> Result<(), E> {
+        if !self.is_in_span {
+            return Err(E::custom(what));
+        }
+        self.wrong.get_or_insert(what);
+        Ok(())
+    }
+
+    /// Writes one span by `content`; what it has written is taken back if something was wrong.
+    fn span<E>(&mut self, content: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        let start = self.protobuf.len();
+        self.is_in_span = true;
+        content(self)?;
+        self.is_in_span = false;
+        if let Some(wrong) = self.wrong.take() {
+            self.protobuf.truncate(start);
+            self.protobuf.bytes(TRACE_ID_FIELD, REFUSED_IN_JSON);
+            let wrong = wrong.chars().take(REASON_CHARS_MAX).collect();
+            self.first_wrong.get_or_insert(wrong);
+        }
+        Ok(())
+    }
+}
+
+fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
 
 // === impl MessageVisitor ===
 
@@ -96,9 +154,9 @@ impl<'de> Visitor<'de> for MessageVisitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         if self.depth > MESSAGE_DEPTH_MAX {
-            return Err(A::Error::custom(format_args!(
-                "more than {MESSAGE_DEPTH_MAX} levels of messages"
-            )));
+            self.out
+                .wrong(format!("more than {MESSAGE_DEPTH_MAX} levels of messages"))?;
+            return skip_map(map);
         }
         while let Some(field) = map.next_key_seed(KeySeed(self.schema))? {
             match field {
@@ -140,9 +198,16 @@ impl Visitor<'_> for KeySeed {
 // === impl FieldSeed ===
 
 impl FieldSeed<'_> {
-    /// The error for a value of a type or range that the field does not have.
-    fn wrong<E: serde::de::Error>(&self, seen: Unexpected<'_>) -> E {
-        E::invalid_value(seen, self)
+    /// A value of a range that the field does not have.
+    fn wrong<E: serde::de::Error>(self, seen: Unexpected<'_>) -> Result<(), E> {
+        let error = serde::de::value::Error::invalid_value(seen, &self);
+        self.out.wrong(error.to_string())
+    }
+
+    /// A value of a type that the field does not have.
+    fn wrong_type<E: serde::de::Error>(self, seen: Unexpected<'_>) -> Result<(), E> {
+        let error = serde::de::value::Error::invalid_type(seen, &self);
+        self.out.wrong(error.to_string())
     }
 }
 
@@ -177,15 +242,18 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
         if self.element {
-            return Err(E::invalid_type(Unexpected::Unit, &self));
+            return self.wrong_type(Unexpected::Unit);
         }
         Ok(())
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
         match self.field.kind {
-            Kind::Bool => self.out.varint(self.field.number, u64::from(value)),
-            _ => return Err(E::invalid_type(Unexpected::Bool(value), &self)),
+            Kind::Bool => self
+                .out
+                .protobuf
+                .varint(self.field.number, u64::from(value)),
+            _ => return self.wrong_type(Unexpected::Bool(value)),
         }
         Ok(())
     }
@@ -194,16 +262,18 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
         let number = self.field.number;
         let seen = Unexpected::Unsigned(value);
         match self.field.kind {
-            Kind::Fixed64 => self.out.fixed64(number, value),
-            Kind::Int64 if i64::try_from(value).is_ok() => self.out.varint(number, value),
-            Kind::Enum(_) if i32::try_from(value).is_ok() => self.out.varint(number, value),
-            Kind::Double => self.out.fixed64(number, (value as f64).to_bits()),
+            Kind::Fixed64 => self.out.protobuf.fixed64(number, value),
+            Kind::Int64 if i64::try_from(value).is_ok() => self.out.protobuf.varint(number, value),
+            Kind::Enum(_) if i32::try_from(value).is_ok() => {
+                self.out.protobuf.varint(number, value)
+            }
+            Kind::Double => self.out.protobuf.fixed64(number, (value as f64).to_bits()),
             Kind::Fixed32 | Kind::Uint32 => match (u32::try_from(value), &self.field.kind) {
-                (Ok(value), Kind::Fixed32) => self.out.fixed32(number, value),
-                (Ok(value), _) => self.out.varint(number, u64::from(value)),
-                (Err(_), _) => return Err(self.wrong(seen)),
+                (Ok(value), Kind::Fixed32) => self.out.protobuf.fixed32(number, value),
+                (Ok(value), _) => self.out.protobuf.varint(number, u64::from(value)),
+                (Err(_), _) => return self.wrong(seen),
             },
-            _ => return Err(self.wrong(seen)),
+            _ => return self.wrong(seen),
         }
         Ok(())
     }
@@ -212,19 +282,21 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
         let number = self.field.number;
         match (u64::try_from(value), &self.field.kind) {
             (Ok(value), _) => return self.visit_u64(value),
-            (_, Kind::Int64) => self.out.varint(number, value as u64),
+            (_, Kind::Int64) => self.out.protobuf.varint(number, value as u64),
             (_, Kind::Enum(_)) if i32::try_from(value).is_ok() => {
-                self.out.varint(number, value as u64);
+                self.out.protobuf.varint(number, value as u64);
             }
-            (_, Kind::Double) => self.out.fixed64(number, (value as f64).to_bits()),
-            _ => return Err(self.wrong(Unexpected::Signed(value))),
+            (_, Kind::Double) => self.out.protobuf.fixed64(number, (value as f64).to_bits()),
+            _ => return self.wrong(Unexpected::Signed(value)),
         }
         Ok(())
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
         if matches!(self.field.kind, Kind::Double) {
-            self.out.fixed64(self.field.number, value.to_bits());
+            self.out
+                .protobuf
+                .fixed64(self.field.number, value.to_bits());
             return Ok(());
         }
         // ProtoJSON reads 1e3 and 5.0 as integers. Both bounds are exact as doubles.
@@ -234,37 +306,37 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
         } else if value.fract() == 0.0 && (TWO_TO_63..2.0 * TWO_TO_63).contains(&value) {
             self.visit_u64(value as u64)
         } else {
-            Err(self.wrong(Unexpected::Float(value)))
+            self.wrong(Unexpected::Float(value))
         }
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
         let number = self.field.number;
         match &self.field.kind {
-            Kind::Text => self.out.bytes(number, value.as_bytes()),
-            Kind::Texts if self.element => self.out.bytes(number, value.as_bytes()),
+            Kind::Text => self.out.protobuf.bytes(number, value.as_bytes()),
+            Kind::Texts if self.element => self.out.protobuf.bytes(number, value.as_bytes()),
             // A single byte is the length of no id: the decoder refuses the span for it.
             Kind::Id => match text::hex(value) {
-                Some(id) => self.out.bytes(number, &id),
-                None => self.out.bytes(number, &[0]),
+                Some(id) => self.out.protobuf.bytes(number, &id),
+                None => self.out.protobuf.bytes(number, &[0]),
             },
             Kind::Bytes => match text::base64(value) {
-                Some(bytes) => self.out.bytes(number, &bytes),
-                None => return Err(self.wrong(Unexpected::Str(value))),
+                Some(bytes) => self.out.protobuf.bytes(number, &bytes),
+                None => return self.wrong(Unexpected::Str(value)),
             },
             Kind::Enum(names) => match names.iter().find(|(name, _)| *name == value) {
-                Some((_, code)) => self.out.varint(number, i64::from(*code) as u64),
+                Some((_, code)) => self.out.protobuf.varint(number, i64::from(*code) as u64),
                 None => return self.visit_number(value),
             },
             Kind::Double => match text::double(value) {
-                Some(double) => self.out.fixed64(number, double.to_bits()),
-                None => return Err(self.wrong(Unexpected::Str(value))),
+                Some(double) => self.out.protobuf.fixed64(number, double.to_bits()),
+                None => return self.wrong(Unexpected::Str(value)),
             },
             Kind::Fixed64 | Kind::Int64 | Kind::Fixed32 | Kind::Uint32 => {
                 return self.visit_number(value);
             }
             Kind::Message(_) | Kind::Messages(_) | Kind::Texts | Kind::Bool => {
-                return Err(E::invalid_type(Unexpected::Str(value), &self));
+                return self.wrong_type(Unexpected::Str(value));
             }
         }
         Ok(())
@@ -274,22 +346,27 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
         let schema = match self.field.kind {
             Kind::Message(schema) => schema,
             Kind::Messages(schema) if self.element => schema,
-            _ => return Err(A::Error::invalid_type(Unexpected::Map, &self)),
+            _ => {
+                self.wrong_type(Unexpected::Map)?;
+                return skip_map(map);
+            }
         };
-        let start = self.out.begin(self.field.number);
-        let message = MessageVisitor {
-            schema,
-            depth: self.depth + 1,
-            out: &mut *self.out,
-        };
-        message.visit_map(map)?;
-        self.out.end(start);
+        let (out, depth) = (self.out, self.depth + 1);
+        let start = out.protobuf.begin(self.field.number);
+        let content = |out: &mut Output| MessageVisitor { schema, depth, out }.visit_map(map);
+        match std::ptr::eq(schema, &raw const schema::SPAN) {
+            true => out.span(content)?,
+            false => content(out)?,
+        }
+        out.protobuf.end(start);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         if self.element || !matches!(self.field.kind, Kind::Messages(_) | Kind::Texts) {
-            return Err(A::Error::invalid_type(Unexpected::Seq, &self));
+            self.wrong_type(Unexpected::Seq)?;
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
         }
         while seq
             .next_element_seed(FieldSeed {
@@ -312,7 +389,7 @@ impl FieldSeed<'_> {
         } else if let Ok(number) = value.parse::<i64>() {
             self.visit_i64(number)
         } else {
-            Err(self.wrong(Unexpected::Str(value)))
+            self.wrong(Unexpected::Str(value))
         }
     }
 }

@@ -33,6 +33,8 @@ reasons! {
     InvalidParentSpanId = "invalid_parent_span_id",
     /// A link's trace id is not 16 bytes or its span id not 8; zeros are allowed there.
     InvalidLinkId = "invalid_link_id",
+    /// In JSON: a field has a value of a type or range that it cannot have.
+    InvalidValue = "invalid_value",
     /// A text of the span, or of its resource or scope, is not UTF-8.
     InvalidUtf8 = "invalid_utf8",
     /// `limits.name_bytes_max`: a name, trace state, schema URL, scope name or version.
@@ -63,6 +65,7 @@ impl Reason {
             | Self::InvalidSpanId
             | Self::InvalidParentSpanId
             | Self::InvalidLinkId
+            | Self::InvalidValue
             | Self::InvalidUtf8 => return None,
             Self::NameTooLarge => "limits.name_bytes_max",
             Self::StatusMessageTooLarge | Self::AttributeTooLarge => {
@@ -92,6 +95,8 @@ pub struct Rejections {
     /// The first refused span: its number in the request from 0, where it failed, and why.
     first: Option<(u64, Place, Reason)>,
     n_spans: u64,
+    /// What is wrong with the value of the first span that was refused for one.
+    detail: Option<String>,
 }
 
 // === impl Rejections ===
@@ -109,6 +114,10 @@ impl Rejections {
 
     pub(super) fn set_n_spans(&mut self, n: u64) {
         self.n_spans = n;
+    }
+
+    pub(super) fn set_detail(&mut self, detail: Option<String>) {
+        self.detail = detail;
     }
 
     /// Refused spans, all reasons together: OTLP's `rejected_spans`.
@@ -155,6 +164,9 @@ impl Rejections {
             "; the first is {whose}span {first} of the request (counted from 0): {}",
             reason.explanation()
         );
+        if let Some(detail) = &self.detail {
+            let _ok = write!(text, "; {}: {detail}", Reason::InvalidValue.label());
+        }
         text
     }
 }
@@ -171,6 +183,7 @@ impl Reason {
                 "a parent span id is absent or 8 bytes (16 hex digits in JSON)"
             }
             Self::InvalidLinkId => "a link names a trace id of 16 bytes and a span id of 8 bytes",
+            Self::InvalidValue => "a field has a value that it cannot have",
             Self::InvalidUtf8 => "names, keys and string values must be UTF-8",
             Self::NameTooLarge => {
                 "a name, trace state or schema URL is longer than limits.name_bytes_max"

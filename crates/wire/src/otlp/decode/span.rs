@@ -4,7 +4,7 @@
 use tracewell_model::batch::Rows;
 use tracewell_model::{SpanId, TraceId};
 
-use super::{Stop, Walk, rows};
+use super::{REFUSED_IN_JSON, Stop, Walk, rows};
 use crate::otlp::fields;
 use crate::otlp::reject::{Place, Reason};
 use crate::protobuf::{Cursor, Damage, END, FIXED32, tag_of};
@@ -116,6 +116,9 @@ impl Walk {
     ) -> Result<(), Stop> {
         let trace_id = match <[u8; 16]>::try_from(span.trace_id) {
             Ok(id) if id != [0; 16] => TraceId(id),
+            _ if self.caps.has_marks && span.trace_id == REFUSED_IN_JSON => {
+                return Err(Stop::Refused(Reason::InvalidValue));
+            }
             _ => return Err(Stop::Refused(Reason::InvalidTraceId)),
         };
         let span_id = match <[u8; 8]>::try_from(span.span_id) {

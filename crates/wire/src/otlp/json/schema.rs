@@ -121,7 +121,7 @@ static SCOPE: Schema = Schema {
     ],
 };
 
-static SPAN: Schema = Schema {
+pub(super) static SPAN: Schema = Schema {
     name: "Span",
     fields: &[
         field(1, "traceId", "trace_id", Kind::Id),

@@ -35,14 +35,29 @@ fn value(json: &str) -> AttributeValue {
     span.attributes.into_iter().next().unwrap().value
 }
 
+/// The span is refused alone, for a value.
 #[track_caller]
-fn check_error(fields: &str, expected: &str) {
-    let body = request(fields);
-    let error = decode_json(TenantId::single(), body.as_bytes(), &Limits::default())
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains(expected), "{error}");
-    assert!(error.contains("line 2, column "), "{error}");
+fn check_refused(fields: &str, expected: &str) {
+    let bad = request(fields);
+    let good = request("");
+    // Between two that are taken.
+    let spans = |body: &str| {
+        let (from, to) = (body.find(r#"{"traceId"#), body.rfind("]}]}]}"));
+        body[from.unwrap()..to.unwrap()].to_owned()
+    };
+    let body = good.replace(
+        &spans(&good),
+        &format!("{0},{1},{0}", spans(&good), spans(&bad)),
+    );
+    let decoded =
+        decode_json(TenantId::single(), body.as_bytes(), &Limits::default()).expect(fields);
+    assert_eq!(decoded.batch.n_spans(), 2, "{fields}");
+    let reasons: Vec<_> = decoded.rejected.iter().collect();
+    assert_eq!(reasons, [(Reason::InvalidValue, 1)], "{fields}");
+    let sentence = decoded.rejected.sentence();
+    assert!(sentence.contains("the first is span 1 "), "{sentence}");
+    assert!(sentence.contains(expected), "{sentence}");
+    assert!(sentence.len() < 600, "{sentence}");
 }
 
 #[test]
@@ -220,27 +235,53 @@ fn an_id_that_is_no_hex_refuses_its_span_alone() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place() {
-    check_error(r#","name":5"#, "expected a string for name");
-    check_error(r#","startTimeUnixNano":-1"#, "for startTimeUnixNano");
-    check_error(r#","startTimeUnixNano":"soon""#, "for startTimeUnixNano");
-    check_error(r#","startTimeUnixNano":1.5"#, "for startTimeUnixNano");
-    check_error(
+fn a_wrong_value_refuses_its_span_alone() {
+    check_refused(r#","name":5"#, "expected a string for name");
+    check_refused(r#","startTimeUnixNano":-1"#, "for startTimeUnixNano");
+    check_refused(r#","startTimeUnixNano":"soon""#, "for startTimeUnixNano");
+    check_refused(r#","startTimeUnixNano":1.5"#, "for startTimeUnixNano");
+    check_refused(
         r#","kind":"SERVER""#,
         "an enum, as its number or its name for kind",
     );
-    check_error(r#","flags":4294967296"#, "for flags");
-    check_error(r#","attributes":{}"#, "a list of objects for attributes");
-    check_error(r#","events":[null]"#, "an object for events");
-    check_error(r#","events":[[]]"#, "an object for events");
-    check_error(r#","status":[]"#, "an object for status");
-    check_error(
+    check_refused(r#","flags":4294967296"#, "for flags");
+    check_refused(r#","attributes":{}"#, "a list of objects for attributes");
+    check_refused(
+        r#","attributes":{"a":[{"b":1}],"c":2}"#,
+        "a list of objects for attributes",
+    );
+    check_refused(r#","events":[null]"#, "an object for events");
+    check_refused(r#","events":[[1,{"a":[]}]]"#, "an object for events");
+    check_refused(r#","status":[]"#, "an object for status");
+    check_refused(r#","status":true"#, "an object for status");
+    check_refused(
+        r#","attributes":[{"key":"k","value":{"intValue":"abc"}}]"#,
+        "a 64-bit integer, as a number or a string for intValue",
+    );
+    check_refused(
         r#","attributes":[{"value":{"bytesValue":"*"}}]"#,
         "a string in base64 for bytesValue",
     );
     let long = format!(r#","kind":"{}""#, "x".repeat(100_000));
-    let error = json_to_protobuf(request(&long).as_bytes()).unwrap_err();
-    assert!(error.to_string().len() < 400);
+    check_refused(&long, "xxx");
+}
+
+#[test]
+fn what_is_wrong_outside_of_a_span_is_named_with_its_place() {
+    let wrong = |body: &str, expected: &str| {
+        let error = decode_json(TenantId::single(), body.as_bytes(), &Limits::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("line 2, column "), "{error}");
+    };
+    let resource = "{\"resourceSpans\":[{\n\"resource\":{\"attributes\":5}}]}";
+    wrong(resource, "a list of objects for attributes");
+    wrong(
+        "{\"resourceSpans\":\n5}",
+        "a list of objects for resourceSpans",
+    );
+    wrong(&request(r#","name":"a"#), "EOF while parsing");
     for body in [
         "",
         "[]",
@@ -267,8 +308,10 @@ fn nesting_is_limited() {
     let deep = decode(request(&nested(33))).unwrap();
     let reasons: Vec<_> = deep.rejected.iter().collect();
     assert_eq!(reasons, [(Reason::AttributeTooDeep, 1)]);
-    let error = decode(request(&nested(200_000))).unwrap_err().to_string();
-    assert!(error.contains("levels of messages"), "{error}");
+    let deeper = decode(request(&nested(200_000))).unwrap().rejected;
+    let reasons: Vec<_> = deeper.iter().collect();
+    assert_eq!(reasons, [(Reason::InvalidValue, 1)]);
+    assert!(deeper.sentence().contains("levels of messages"));
     // Unknown fields are skipped without recursion.
     let unknown = format!(r#","x":{}{}"#, "[".repeat(200_000), "]".repeat(200_000));
     assert_eq!(decode(request(&unknown)).unwrap().batch.n_spans(), 1);
