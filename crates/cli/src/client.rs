@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::Usage;
 use crate::arguments::Window;
 use crate::config::values::parse_duration;
 
@@ -51,7 +52,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
-            bail!("server {url:?}: expected http://host:port, such as http://127.0.0.1:3200");
+            let expected = "expected http://host:port, such as http://127.0.0.1:3200";
+            return Err(Usage(format!("server {url:?}: {expected}")).into());
         };
         let (authority, prefix) = match rest.split_once('/') {
             Some((authority, prefix)) => (authority, format!("/{prefix}")),
@@ -95,8 +97,10 @@ impl Client {
         parameters: &[(&str, String)],
     ) -> Result<Found> {
         let answer = self.get(path, parameters).await?;
-        if answer.status != 200 {
-            bail!("{}", answer.error());
+        match answer.status {
+            200 => {}
+            400 => return Err(Usage(answer.error()).into()),
+            _ => bail!("{}", answer.error()),
         }
         let value = serde_json::from_slice(&answer.body)
             .with_context(|| format!("{} did not answer with JSON", self.url))?;
@@ -187,7 +191,7 @@ impl Window {
     pub(crate) fn parameters(&self, now_seconds: u64) -> Result<Vec<(&'static str, String)>> {
         if let Some(since) = &self.since {
             let since = parse_duration(since)
-                .with_context(|| format!("--since {since}: expected a duration such as 1h"))?;
+                .ok_or_else(|| Usage(format!("--since {since}: expected a duration such as 1h")))?;
             let start = now_seconds.saturating_sub(since.as_secs().max(1));
             return Ok(vec![
                 ("start", start.to_string()),
@@ -209,10 +213,13 @@ fn seconds(name: &str, text: &str) -> Result<u64> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(seconds);
     }
-    let time: jiff::Timestamp = text.parse().with_context(|| {
-        format!("--{name} {text}: expected Unix seconds or a time such as 2026-01-31T12:00:00Z")
+    let time: jiff::Timestamp = text.parse().map_err(|_| {
+        Usage(format!(
+            "--{name} {text}: expected Unix seconds or a time such as 2026-01-31T12:00:00Z"
+        ))
     })?;
-    u64::try_from(time.as_second()).with_context(|| format!("--{name} {text} lies before 1970"))
+    u64::try_from(time.as_second())
+        .map_err(|_| Usage(format!("--{name} {text} lies before 1970")).into())
 }
 
 /// Percent-encoding of everything that is not unreserved.

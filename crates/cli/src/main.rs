@@ -31,6 +31,18 @@ use config::{keys, reference};
 /// Wrong arguments or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
 
+/// An error that lies in what was asked for.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 fn main() -> ExitCode {
     allocator::set_up();
     let arguments = Arguments::parse_from(legacy_flags::rewrite(std::env::args()));
@@ -38,7 +50,10 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("tracewell: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(EXIT_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

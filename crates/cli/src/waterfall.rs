@@ -15,12 +15,16 @@ use tracewell_model::TraceId;
 
 use crate::arguments::Trace;
 use crate::client::Client;
-use crate::{output, runtime};
+use crate::{Usage, output, runtime};
 use draw::Style;
 
 pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
-    let id = TraceId::from_hex(arguments.id.trim())
-        .with_context(|| format!("{:?} is no trace id", arguments.id))?;
+    let id = TraceId::from_hex(arguments.id.trim()).map_err(|_| {
+        Usage(format!(
+            "{:?} is no trace id: up to 32 hex digits",
+            arguments.id
+        ))
+    })?;
     let answer = runtime::small()?.block_on(async {
         let mut client = Client::new(&arguments.server.server)?;
         client.get(&format!("/api/v2/traces/{id}"), &[]).await

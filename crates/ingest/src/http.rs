@@ -27,6 +27,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// How long a refused HTTP/1 sender may go on before the refusal is sent all the same.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How many times `limits.request_bytes_max` it may go on for. Who is cut off sees a broken connection and
+/// sends the same again.
+const DRAIN_TIMES: u64 = 16;
 /// Of a hostile header's text, this many characters go into a message.
 const EXCERPT_CHARS: usize = 64;
 
@@ -80,6 +83,7 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
             // has sent nothing.
             if head.version < Version::HTTP_2 && !head.headers.contains_key(EXPECT) {
                 let n_max = shared.intake.limits().request_bytes_max;
+                let n_max = n_max.saturating_mul(DRAIN_TIMES);
                 body::drain(&mut incoming, n_max, DRAIN_WITHIN).await;
             }
             refused(format.ok(), &refusal)
@@ -196,7 +200,7 @@ fn not_found(shared: &Shared, method: &Method, path: &str) -> Response<Reply> {
     let what = what_this_is(shared);
     text(
         StatusCode::NOT_FOUND,
-        &format!("There is no {method} {path}/ here.{hint} {what}"),
+        &format!("There is no {method} {path} here.{hint} {what}"),
     )
 }
 

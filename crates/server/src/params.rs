@@ -50,8 +50,8 @@ impl Params {
     pub(crate) fn number(&self, key: &str) -> ApiResult<Option<i64>> {
         self.get(key)
             .map(|text| {
-                text.parse::<i64>().map_err(|error| {
-                    ApiError::BadRequest(format!("invalid {key}: {text:?}: {error}"))
+                text.parse::<i64>().map_err(|_| {
+                    ApiError::BadRequest(format!("invalid {key}: {text:?} is no whole number"))
                 })
             })
             .transpose()

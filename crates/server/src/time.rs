@@ -16,6 +16,9 @@ const NOW_SLACK: u64 = 5 * SECOND;
 /// Seconds since 1970 have at most ten digits until 2286; longer numbers are nanoseconds.
 const SECONDS_DIGITS_MAX: usize = 10;
 
+/// As seconds these lie after the year 30,000, as nanoseconds within the first days of 1970.
+const NEITHER_DIGITS: [(usize, &str); 2] = [(13, "milliseconds"), (16, "microseconds")];
+
 /// The window of a search or tag request.
 pub(crate) fn search_window(params: &Params, now: u64, default_nano: u64) -> ApiResult<TimeRange> {
     if let Some(text) = params.get("since") {
@@ -78,6 +81,11 @@ pub(crate) fn parse_instant(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is neither Unix time nor RFC 3339");
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         let number: u64 = text.parse().map_err(|_| wrong())?;
+        if let Some((_, unit)) = NEITHER_DIGITS.iter().find(|(n, _)| *n == text.len()) {
+            return Err(format!(
+                "{text} has as many digits as {unit}; Unix time is in seconds or in nanoseconds"
+            ));
+        }
         return Ok(if text.len() <= SECONDS_DIGITS_MAX {
             number.saturating_mul(SECOND)
         } else {

@@ -549,10 +549,7 @@ async fn wrong_searches_have_tempos_wording() {
             "invalid tags: tag a has been set twice",
         ),
         ("limit=0", "invalid limit: must be a positive number"),
-        (
-            "limit=x",
-            "invalid limit: \"x\": invalid digit found in string",
-        ),
+        ("limit=x", "invalid limit: \"x\" is no whole number"),
         ("limit=262145", "limit 262145 exceeds max limit 262144"),
         ("spss=101", "spans per span set exceeds 100. received 101"),
         ("spss=-1", "invalid spss: must be a non-negative number"),

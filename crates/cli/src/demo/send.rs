@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use super::traffic::Request;
+use crate::Usage;
 pub(crate) use report::Report;
 
 /// Where to send.
@@ -384,8 +385,9 @@ impl FromStr for Endpoint {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        let wrong = |what: &str| Err(Usage(format!("endpoint {text:?}: {what}")).into());
         let Some((scheme, rest)) = text.split_once("://") else {
-            bail!("endpoint {text:?}: expected grpc://host:4317 or http://host:4318");
+            return wrong("expected grpc://host:4317 or http://host:4318");
         };
         let (authority, path) = match rest.find('/') {
             Some(slash) => rest.split_at_checked(slash).unwrap_or((rest, "")),
@@ -394,11 +396,11 @@ impl FromStr for Endpoint {
         let (protocol, port, own_path) = match scheme {
             "grpc" => (Protocol::Grpc, 4317, GRPC_PATH),
             "http" => (Protocol::Http, 4318, HTTP_PATH),
-            "https" | "grpcs" => bail!("endpoint {text:?}: the demo does not speak TLS"),
-            _ => bail!("endpoint {text:?}: expected grpc:// or http://, found {scheme}://"),
+            "https" | "grpcs" => return wrong("the demo does not speak TLS"),
+            _ => return wrong("expected grpc:// or http://"),
         };
         if authority.is_empty() {
-            bail!("endpoint {text:?} names no host");
+            return wrong("names no host");
         }
         let has_port = authority
             .rsplit_once(':')

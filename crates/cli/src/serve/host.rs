@@ -94,6 +94,8 @@ impl Host for Process {
     fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
             let flushed = self.store.flush().await;
+            // Who asked looks next at what became of it.
+            self.refresh().await;
             flushed.map_err(|error| error.to_string())
         })
     }

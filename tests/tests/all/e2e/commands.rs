@@ -47,7 +47,9 @@ fn answers_as_json_are_json_and_nothing_else() {
         "{}",
         errors(&unknown)
     );
-    let wrong = run(&["query", "{ nonsense", "--server", &url], 1);
+    run(&["trace", "xyz", "--server", &url], 2);
+    run(&["tags", "nope", "--server", &url], 2);
+    let wrong = run(&["query", "{ nonsense", "--server", &url], 2);
     assert!(
         errors(&wrong).contains("invalid TraceQL query"),
         "{}",
@@ -65,7 +67,7 @@ fn answers_as_json_are_json_and_nothing_else() {
         "{}",
         errors(&gone)
     );
-    run(&["demo", "--spans", "1", "--endpoint", "nowhere"], 1);
+    run(&["demo", "--spans", "1", "--endpoint", "nowhere"], 2);
 }
 
 #[test]
