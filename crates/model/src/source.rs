@@ -208,7 +208,7 @@ pub struct KeyQuery {
     pub what: KeyWhat,
     /// Only spans that satisfy it count; `Constant(true)` for all.
     pub filter: Filter,
-    /// At most so many keys or values.
+    /// At most so many keys of each scope, or values.
     pub n_max: usize,
 }
 

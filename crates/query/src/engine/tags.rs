@@ -38,7 +38,6 @@ pub(super) async fn tag_names(
         })
         .collect();
     let mut truncated = false;
-    let mut n_names = 0;
     if !scopes.is_empty() {
         let query = KeyQuery {
             tenant: run.tenant.clone(),
@@ -51,12 +50,11 @@ pub(super) async fn tag_names(
             truncated |= answer.truncated;
             for info in answer.keys {
                 let known = names.entry(info.scope).or_default();
-                if n_names >= request.limit {
+                // Of each scope: many keys of spans must not leave those of resources out.
+                if known.len() < request.limit {
+                    known.insert(info.key);
+                } else {
                     truncated |= !known.contains(&info.key);
-                    continue;
-                }
-                if known.insert(info.key) {
-                    n_names += 1;
                 }
             }
         })
@@ -213,6 +211,12 @@ fn tag_value(group: &[Candidate], column: &Column, value: &AttributeValue) -> Op
         .find(|candidate| candidate.column == *column)
         .and_then(|candidate| candidate.values);
     match (map, value) {
+        // An intrinsic that was not set.
+        (_, AttributeValue::String(text))
+            if text.is_empty() && matches!(column, Column::Intrinsic(_)) =>
+        {
+            None
+        }
         (Some(map), AttributeValue::String(text)) => Some(TagValue {
             value_type: TagValueType::String,
             value: map.apply(text).to_owned(),

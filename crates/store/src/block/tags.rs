@@ -266,8 +266,16 @@ fn answer(counts: Counts, values: Distinct, n_max: usize) -> KeyAnswer {
         });
     let mut keys: Vec<KeyInfo> = keys.collect();
     keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
-    let truncated = keys.len() > n_max || values.truncated;
-    keys.truncate(n_max);
+    let n_keys = keys.len();
+    let mut of_scope = (None, 0);
+    keys.retain(|info| {
+        of_scope = match of_scope {
+            (Some(scope), n) if scope == info.scope => (Some(scope), n + 1),
+            _ => (Some(info.scope), 1),
+        };
+        of_scope.1 <= n_max
+    });
+    let truncated = keys.len() < n_keys || values.truncated;
     KeyAnswer {
         keys,
         values: values.values,

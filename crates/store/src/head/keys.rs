@@ -1,6 +1,7 @@
 //! Attribute keys with their counts, and the distinct values of columns.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use arrow_buffer::BooleanBuffer;
 use hashbrown::HashMap;
@@ -143,28 +144,30 @@ impl Keys {
         });
         let texts = self.texts.iter();
         let texts = texts.map(|((scope, key, value_type), n)| (*scope, &**key, *value_type, *n));
-        let mut found: Vec<Found<'_>> = coded.chain(texts).collect();
-        let truncated = found.len() > n_max;
-        if truncated {
-            // A million keys that nobody gets to see are neither sorted nor copied.
-            found.select_nth_unstable_by(n_max, by_name);
-            found.truncate(n_max);
+        let mut by_scope: BTreeMap<AttributeScope, Vec<Found<'_>>> = BTreeMap::new();
+        for found in coded.chain(texts) {
+            by_scope.entry(found.0).or_default().push(found);
         }
-        found.sort_unstable_by(by_name);
-        let keys = found
-            .into_iter()
-            .map(|(scope, key, value_type, n)| KeyInfo {
-                scope,
-                key: key.to_owned(),
-                value_type,
-                n,
-            });
-        let keys = keys.collect();
-        KeyAnswer {
-            keys,
-            values: Vec::new(),
-            truncated,
+        let mut answer = KeyAnswer::default();
+        for mut found in by_scope.into_values() {
+            if found.len() > n_max {
+                // A million keys that nobody gets to see are neither sorted nor copied.
+                found.select_nth_unstable_by(n_max, by_name);
+                found.truncate(n_max);
+                answer.truncated = true;
+            }
+            found.sort_unstable_by(by_name);
+            let keys = found.into_iter();
+            answer
+                .keys
+                .extend(keys.map(|(scope, key, value_type, n)| KeyInfo {
+                    scope,
+                    key: key.to_owned(),
+                    value_type,
+                    n,
+                }));
         }
+        answer
     }
 }
 

@@ -382,6 +382,9 @@ fn keys_and_values_are_those_of_the_selected_spans() {
         now(snapshots[0].keys(&query, QueryContext::unlimited())).unwrap()
     };
     let scopes = vec![AttributeScope::Span, AttributeScope::Resource];
+    let few = ask(KeyWhat::Keys(scopes.clone()), 1);
+    let of_each = few.keys.iter().map(|info| info.scope);
+    assert!(few.truncated && of_each.eq(scopes.iter().copied()));
     let answer = ask(KeyWhat::Keys(scopes), 1_000);
     let mut counts: HashMap<_, u64> = HashMap::new();
     for span in &selected {
