@@ -6,12 +6,14 @@ mod hostile;
 mod limits;
 mod metrics;
 mod operations;
+mod round_trip;
 mod stop;
 mod tempo_file;
 
 use std::process::Command;
 
 use crate::harness::http;
+use crate::harness::metrics::{Scrape, of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually};
 use crate::load::{N_SPANS, marker, n_spans, request};
@@ -59,6 +61,15 @@ fn the_same_body_twice_is_stored_once() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     find(&server, id);
+    // An answer makes one of equal spans: what is stored is counted.
+    let stored = |seen: &Scrape| {
+        let of_blocks: f64 = of(seen, "tracewell_block_spans").sum();
+        of_blocks + of(seen, "tracewell_head_spans").sum::<f64>()
+    };
+    let seen = metrics::wait_for(&server, "tracewell_ingest_repeated_requests_total", 2.0);
+    assert_eq!(seen["tracewell_ingest_repeated_requests_total"], 2.0);
+    assert_eq!(server.get("/flush").status / 100, 2);
+    assert_eq!(stored(&scrape(&server)), N_SPANS as f64);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub(crate) mod blocks;
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod metrics;
 pub(crate) mod packages;
 pub(crate) mod process;
 pub(crate) mod server;

@@ -24,6 +24,7 @@ use tracewell_store::partition::Bounds;
 
 use crate::harness::binary;
 use crate::harness::http;
+use crate::harness::metrics::{of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::volume::Volume;
 use crate::load::{N_SPANS, n_spans, request};
@@ -197,6 +198,10 @@ impl Lives {
         server.await_ready();
         let asked = self.ask(&server, &sample);
         self.tally.asked.add(asked);
+        // What is left is merged: a span that is stored twice is met there.
+        assert_eq!(server.get("/flush").status / 100, 2);
+        std::thread::sleep(Duration::from_secs(2));
+        expect_nothing_twice(&server);
         assert!(server.stop().success());
         let mut chain = self.chain.lock().unwrap();
         chain.look();
@@ -294,6 +299,7 @@ impl Lives {
             assert_eq!(n, N_SPANS, "{id}: {trace}\n{}", server.log());
             asked.there += 1;
         }
+        expect_nothing_twice(server);
         asked
     }
 
@@ -317,6 +323,19 @@ impl Lives {
         self.tally.during_merge += u64::from(is_merge);
         self.tally.during_retention += u64::from(chain.is_dropping());
         self.log_read = log.len();
+    }
+}
+
+/// Answers and merges make one of spans that are equal in every field, and count them; no request was sent
+/// twice.
+fn expect_nothing_twice(server: &Server) {
+    let seen = scrape(server);
+    for name in [
+        "tracewell_query_duplicate_spans_total",
+        "tracewell_duplicate_spans_total",
+    ] {
+        let n: f64 = of(&seen, name).sum();
+        assert_eq!(n, 0.0, "{name}\n{}", server.log());
     }
 }
 

@@ -4,9 +4,10 @@
 use std::process::Command;
 
 use super::PROTOBUF;
-use super::metrics::{scrape, send, wait_for};
+use super::metrics::{send, wait_for};
 use crate::harness::binary;
 use crate::harness::http;
+use crate::harness::metrics::scrape;
 use crate::harness::server::Site;
 use crate::load::request;
 
@@ -58,6 +59,24 @@ fn limits_of_queries_are_counted_and_the_command_line_says_partial() {
 }
 
 /// From the head and from a block: as many spans as the limit allows, and a word on the others.
+/// Most clients write all of a body before they read why it was refused.
+#[test]
+fn a_body_far_above_its_limit_is_refused_to_a_sender_that_reads_last() {
+    let site = Site::new();
+    let server = site.start(&["limits.request_bytes_max=1MiB"]);
+    for megabytes in [2, 12] {
+        let body = vec![0u8; megabytes << 20];
+        let answer = http::post(site.otlp_http, "/v1/traces", PROTOBUF, &body).unwrap();
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        assert!(answer.text().contains("limits.request_bytes_max"));
+    }
+    let seen = scrape(&server);
+    assert_eq!(
+        seen["tracewell_limit_hits_total{limit=\"limits.request_bytes_max\"}"],
+        2.0
+    );
+}
+
 #[test]
 fn a_trace_above_its_limit_is_answered_in_part() {
     let site = Site::new();

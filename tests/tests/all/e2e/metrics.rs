@@ -1,6 +1,5 @@
 //! Every metric that docs/guide/metrics.md names, scraped from the real binary.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracewell_model::{Span, TraceId};
@@ -9,15 +8,13 @@ use tracewell_wire::otlp::encode_spans;
 
 use super::PROTOBUF;
 use crate::harness::http;
+use crate::harness::metrics::{Scrape, of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::{eventually, root};
 use crate::load::{N_SPANS, request};
 
 /// So many first blocks are merged without waiting.
 const BLOCKS: u64 = 8;
-
-/// Values by name and labels, as they are written.
-pub(super) type Scrape = BTreeMap<String, f64>;
 
 #[test]
 fn every_metric_of_the_table_is_scraped_after_a_flush_and_a_merge() {
@@ -144,24 +141,6 @@ fn names() -> Vec<String> {
             .collect::<Vec<_>>()
     })
     .collect()
-}
-
-pub(super) fn scrape(server: &Server) -> Scrape {
-    let text = server.get("/metrics").text();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let pair = |line: &str| {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        (name.to_owned(), value.parse().unwrap())
-    };
-    lines.map(pair).collect()
-}
-
-/// The values of a metric with whatever labels.
-pub(super) fn of<'a>(seen: &'a Scrape, name: &'a str) -> impl Iterator<Item = f64> + 'a {
-    let is_named = move |key: &str| key.split('{').next() == Some(name);
-    seen.iter()
-        .filter(move |(key, _)| is_named(key))
-        .map(|(_, value)| *value)
 }
 
 /// Scrapes until a number is as large as that.

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use tracewell_model::TenantId;
 use tracewell_wire::otlp::decode_stored;
 
-use super::metrics::{scrape, send, wait_for};
+use super::metrics::{send, wait_for};
 use crate::harness::http;
+use crate::harness::metrics::scrape;
 use crate::harness::server::{Server, Site};
 use crate::load::{N_SPANS, request};
 
