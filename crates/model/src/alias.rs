@@ -15,7 +15,7 @@
 //! What is shown of a span, and what comes back by id, is what was sent.
 //!
 //! What is no renaming is not here: values that were split (`http.target`), joined (`rpc.service`)
-//! or changed their type (`rpc.grpc.status_code`).
+//! or changed their type (`rpc.grpc.status_code`), see docs/adr/0012-renamed-not-rewritten.md.
 
 #[cfg(test)]
 mod tests;
@@ -314,6 +314,7 @@ pub static ALIASES: &[Alias] = &[
     ),
     // RPC
     mapped("rpc.system", "rpc.system.name", &RPC_SYSTEMS),
+    span("rpc.response.status_code", "rpc.status_code"),
     // Users, peers, code
     span("enduser.id", "user.id"),
     span("enduser.role", "user.roles"),

@@ -28,28 +28,7 @@ fn every_exporter_and_compression_arrives() {
 fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     let site = Site::new();
     let server = site.start(&[]);
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let programs = packages::python();
-    let mut app = Command::new(programs.join("opentelemetry-instrument"));
-    app.arg(programs.join("python"))
-        .arg(root().join("tests/python/flask_app.py"))
-        .arg(port.to_string())
-        .env("OTEL_SERVICE_NAME", "user-service")
-        .env(
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            format!("http://127.0.0.1:{}", site.otlp_grpc),
-        )
-        .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
-        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
-        .env("OTEL_LOGS_EXPORTER", "otlp")
-        .env("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "true")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let app = app.spawn().unwrap();
+    let (app, port) = flask_app(&site, "user-service", "");
     eventually("the app answers", || http::get(port, "/users/1"));
     for user in 2..5 {
         assert_eq!(
@@ -90,6 +69,92 @@ fn a_flask_app_under_auto_instrumentation_logs_no_error() {
     }
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("tracewell_"), "{metrics}");
+}
+
+/// The same app with old names of HTTP's attributes, with new ones, and with both.
+#[test]
+fn flask_apps_of_three_generations_of_names_are_one_to_a_query() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let generations = [("old", ""), ("new", "http"), ("both", "http/dup")];
+    for (service, opt_in) in generations {
+        let (app, port) = flask_app(&site, service, opt_in);
+        eventually("the app answers", || http::get(port, "/users/1"));
+        assert_eq!(http::get(port, "/missing").unwrap().status, 404);
+        if let Err(error) = http::get(port, "/quit") {
+            println!("the app was gone before it had answered: {error}");
+        }
+        drop(ended(app));
+    }
+    for (query, n_each) in [
+        (
+            r#"{ span.http.request.method = "GET" && span.http.response.status_code = 404 }"#,
+            1,
+        ),
+        (
+            r#"{ span.http.method = "GET" && span.http.status_code = 404 }"#,
+            1,
+        ),
+        (
+            r#"{ span.url.scheme = "http" && span.http.route =~ "/users/.*" }"#,
+            1,
+        ),
+        (
+            r#"{ span.http.scheme = "http" && span.http.route =~ "/users/.*" }"#,
+            1,
+        ),
+        (
+            r#"{ span.network.protocol.version =~ "1[.][01]" && span.http.status_code = 404 }"#,
+            1,
+        ),
+        (
+            r#"{ span.http.flavor =~ "1[.][01]" && span.http.response.status_code = 404 }"#,
+            1,
+        ),
+    ] {
+        eventually(query, || {
+            let found = server.search(query, 100);
+            let traces = found["traces"].as_array().cloned().unwrap_or_default();
+            let services = traces
+                .iter()
+                .filter_map(|trace| trace["rootServiceName"].as_str());
+            let services: Vec<&str> = services.collect();
+            let n = |name| services.iter().filter(|service| **service == name).count();
+            match generations.iter().all(|(name, _)| n(*name) == n_each) {
+                true => Ok(()),
+                false => Err(format!("{services:?}\n{found}")),
+            }
+        });
+    }
+}
+
+/// The app of the how-to under auto-instrumentation, and its port.
+fn flask_app(site: &Site, service: &str, semconv_opt_in: &str) -> (Child, u16) {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let programs = packages::python();
+    let app = Command::new(programs.join("opentelemetry-instrument"))
+        .arg(programs.join("python"))
+        .arg(root().join("tests/python/flask_app.py"))
+        .arg(port.to_string())
+        .env("OTEL_SERVICE_NAME", service)
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://127.0.0.1:{}", site.otlp_grpc),
+        )
+        .env("OTEL_SEMCONV_STABILITY_OPT_IN", semconv_opt_in)
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+        .env("OTEL_LOGS_EXPORTER", "otlp")
+        .env("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "true")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    (app, port)
 }
 
 /// Waits for a program that was told to end, and ends it if it does not.
