@@ -119,7 +119,7 @@ fn version_of(program: &Path) -> Option<String> {
 }
 
 /// Seconds for which each fuzz target runs; the first build takes minutes.
-const FUZZ_SECONDS: u32 = 6;
+const FUZZ_SECONDS: u32 = 20;
 
 /// Runs every target of the `fuzz` folder for a short time over its corpus.
 pub(crate) fn fuzz(root: &Path) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Whole traces, whatever the store has made of them: the engine over a real store against the
-//! oracle of testkit, before and after merging; and sixteen planted bugs that must not go unseen.
+//! oracle of testkit, before and after merging; and planted bugs that must not go unseen.
 //!
 //! `TRACEWELL_ORACLE_QUERIES` sets how many random queries are asked, each before and after merging
 //! (4,000 in `make check`, 50,000 in `make test`), `TRACEWELL_ORACLE_SEED` from which seed on.
