@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +49,9 @@ pub(crate) struct Sender {
     n_traces: u64,
 }
 
+/// Wakes a thread that waits for a future.
+struct Unparker(std::thread::Thread);
+
 /// Small, so that everything happens in a second: a generation holds about a dozen requests.
 pub(crate) fn small_config(random: u128) -> StoreConfig {
     let mut config = StoreConfig::new("/data", random);
@@ -63,6 +67,12 @@ pub(crate) fn small_config(random: u128) -> StoreConfig {
     config.merge.blocks_min = 3;
     config.merge.blocks_max = 5;
     config
+}
+
+impl Wake for Unparker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 impl World {
@@ -308,6 +318,19 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+/// Runs a future without a runtime: the store then asks its disk on this thread. Over a disk in memory
+/// that takes half the time of handing every call to another thread.
+pub(crate) fn run_here<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unparker(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 pub(crate) fn minutes(n: u64) -> Duration {
