@@ -267,13 +267,11 @@ fn answer(counts: Counts, values: Distinct, n_max: usize) -> KeyAnswer {
     let mut keys: Vec<KeyInfo> = keys.collect();
     keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
     let n_keys = keys.len();
-    let mut of_scope = (None, 0);
+    let mut n_of_scope: HashMap<AttributeScope, usize> = HashMap::new();
     keys.retain(|info| {
-        of_scope = match of_scope {
-            (Some(scope), n) if scope == info.scope => (Some(scope), n + 1),
-            _ => (Some(info.scope), 1),
-        };
-        of_scope.1 <= n_max
+        let n = n_of_scope.entry(info.scope).or_default();
+        *n += 1;
+        *n <= n_max
     });
     let truncated = keys.len() < n_keys || values.truncated;
     KeyAnswer {

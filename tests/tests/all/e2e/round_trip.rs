@@ -11,6 +11,7 @@ use tracewell_model::{Limits, Span, TenantId, TraceId};
 use tracewell_testkit::Random;
 use tracewell_testkit::random::{TraceOptions, random_traces};
 use tracewell_wire::otlp::{decode, decode_json, encode_spans, spans_of};
+use tracewell_wire::protobuf::Cursor;
 
 use super::PROTOBUF;
 use crate::harness::eventually;
@@ -152,15 +153,9 @@ fn forms(spans: Vec<Span>) -> Sent {
 
 /// The content of a message whose first field is a message.
 fn first_field(body: &[u8]) -> &[u8] {
-    assert_eq!(body[0], 0x0a);
-    let (mut length, mut at) = (0, 1);
-    loop {
-        length |= usize::from(body[at] & 0x7f) << (7 * (at - 1));
-        at += 1;
-        if body[at - 1] & 0x80 == 0 {
-            return &body[at..at + length];
-        }
-    }
+    let mut cursor = Cursor::new(body);
+    assert_eq!(cursor.tag().unwrap(), 0x0a);
+    cursor.bytes().unwrap()
 }
 
 /// Tempo's JSON has ids in base64 and its own name for the list of resources.
