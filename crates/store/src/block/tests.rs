@@ -8,6 +8,7 @@
 mod copy;
 mod sample;
 mod scan;
+mod tags;
 
 use std::sync::Arc;
 

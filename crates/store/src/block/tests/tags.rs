@@ -1,0 +1,93 @@
+//! Names of attributes and how often they occur: from the counts of a block whose every span is asked
+//! about, and from the rows of one of which some are.
+
+use std::collections::BTreeMap;
+
+use tracewell_model::source::{KeyInfo, KeyQuery, KeyWhat, SpanSource};
+use tracewell_model::value::{AttributeType, KeyValue};
+use tracewell_model::{AttributeScope, Filter, TimeRange};
+
+use super::*;
+
+const SCOPES: [AttributeScope; 5] = [
+    AttributeScope::Span,
+    AttributeScope::Resource,
+    AttributeScope::Instrumentation,
+    AttributeScope::Event,
+    AttributeScope::Link,
+];
+
+type Key = (AttributeScope, String, AttributeType);
+
+/// Attributes of a span, scope by scope; those of what the span stands in count once for each span.
+fn naive<'s>(spans: impl Iterator<Item = &'s Span>) -> BTreeMap<Key, u64> {
+    let mut counts = BTreeMap::new();
+    let mut add = |scope, list: &[KeyValue]| {
+        for attribute in list {
+            let value_type = attribute.value.attribute_type();
+            let key = (scope, attribute.key.clone(), value_type);
+            *counts.entry(key).or_default() += 1;
+        }
+    };
+    for span in spans {
+        add(AttributeScope::Span, &span.attributes);
+        add(AttributeScope::Resource, &span.resource.attributes);
+        add(AttributeScope::Instrumentation, &span.scope.attributes);
+        for event in &span.events {
+            add(AttributeScope::Event, &event.attributes);
+        }
+        for link in &span.links {
+            add(AttributeScope::Link, &link.attributes);
+        }
+    }
+    counts
+}
+
+fn key_of(info: &KeyInfo) -> Key {
+    (info.scope, info.key.clone(), info.value_type)
+}
+
+#[tokio::test]
+async fn names_are_counted_and_limited_scope_by_scope() {
+    let tenant = TenantId::new("a").unwrap();
+    for (seed, alone) in [(40, true), (41, false), (42, true), (43, false)] {
+        let mut spans = random_spans(seed, 400);
+        // Alone in the block, a tenant is answered from the counts of the whole block.
+        spans.retain(|(of, _)| !alone || *of == tenant);
+        let store = memory();
+        write(&store, ID, (seed % 3 != 0).into(), &spans).await;
+        let source = BlockSource::new(Arc::new(open(&store, ID).await)).unwrap();
+        let ask = async |n_max: usize| {
+            let query = KeyQuery {
+                tenant: tenant.clone(),
+                window: TimeRange::ALL,
+                what: KeyWhat::Keys(SCOPES.to_vec()),
+                filter: Filter::Constant(true),
+                n_max,
+            };
+            source
+                .keys(&query, QueryContext::unlimited())
+                .await
+                .unwrap()
+        };
+        let of_tenant = spans.iter().filter(|(of, _)| *of == tenant);
+        let expected = naive(of_tenant.map(|(_, span)| span));
+        let all = ask(1_000_000).await;
+        let found = all.keys.iter().map(|info| (key_of(info), info.n));
+        assert_eq!(found.collect::<BTreeMap<_, _>>(), expected, "seed {seed}");
+        assert!(!all.truncated);
+
+        for n_max in [1, 3] {
+            let few = ask(n_max).await;
+            let first_of = |scope| {
+                let of_scope = expected.keys().filter(move |key| key.0 == scope);
+                of_scope.take(n_max).cloned()
+            };
+            let expected: Vec<Key> = SCOPES.into_iter().flat_map(first_of).collect();
+            let mut found: Vec<Key> = few.keys.iter().map(key_of).collect();
+            found.sort_by_key(|key| SCOPES.iter().position(|scope| *scope == key.0));
+            assert_eq!(found, expected, "seed {seed}, {n_max} of each");
+            assert!(few.truncated);
+        }
+    }
+}
