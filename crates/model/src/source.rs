@@ -45,7 +45,9 @@ pub trait SpanSource: Send + Sync + std::fmt::Debug {
         ctx: QueryContext,
     ) -> BoxFuture<'a, SourceResult<Vec<Trace>>>;
 
-    /// Attribute keys with types and counts, or the distinct values of columns.
+    /// Attribute keys with types and counts, or the distinct values of columns: as many as the query
+    /// asks for, and of values no more once [`QueryContext::is_full`]. The context counts values until it
+    /// is told that they are not held any more.
     fn keys<'a>(
         &'a self,
         query: &'a KeyQuery,
@@ -210,6 +212,8 @@ pub struct KeyQuery {
     pub filter: Filter,
     /// At most so many keys of each scope, or values.
     pub n_max: usize,
+    /// At most so many bytes of text in values; keys are short.
+    pub text_bytes_max: usize,
 }
 
 #[derive(Debug, Clone)]

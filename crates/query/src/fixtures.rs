@@ -475,7 +475,7 @@ impl PlainSource {
         }
     }
 
-    fn key_answer(&self, query: &KeyQuery) -> KeyAnswer {
+    fn key_answer(&self, query: &KeyQuery, ctx: &QueryContext) -> KeyAnswer {
         let mut answer = KeyAnswer::default();
         for spans in self.traces.values() {
             let facts = TraceFacts::of(spans);
@@ -498,8 +498,14 @@ impl PlainSource {
                         }
                     }
                     KeyWhat::Values(columns) => {
-                        for column in columns {
-                            answer.values.extend(values(span, column));
+                        let found = columns.iter().flat_map(|column| values(span, column));
+                        for info in found {
+                            if ctx.is_full() {
+                                answer.truncated = true;
+                                continue;
+                            }
+                            ctx.hold_bytes(size_of::<KeyValueInfo>() as u64);
+                            answer.values.push(info);
                         }
                     }
                 }
@@ -638,9 +644,9 @@ impl SpanSource for PlainSource {
     fn keys<'a>(
         &'a self,
         query: &'a KeyQuery,
-        _: QueryContext,
+        ctx: QueryContext,
     ) -> BoxFuture<'a, SourceResult<KeyAnswer>> {
-        let answer = self.check().map(|()| self.key_answer(query));
+        let answer = self.check().map(|()| self.key_answer(query, &ctx));
         async { answer }.boxed()
     }
 

@@ -222,6 +222,8 @@ pub struct TagValuesResponse {
     pub stats: QueryStats,
     pub partial: Vec<String>,
     pub truncated: bool,
+    /// What `values` takes of the memory of queries: to be dropped with them.
+    pub held: HeldMemory,
 }
 
 /// A value as text, and what it is. Ordered by type, then value.

@@ -132,6 +132,16 @@ impl Run {
         self.left_out_spans = self.left_out_spans.saturating_add(n_spans);
     }
 
+    /// Values of a tag were left out because the memory of queries is full.
+    pub(super) fn leave_out_values(&mut self) {
+        self.limits_hit.insert(QueryLimit::MemoryBytes);
+        self.miss(format!(
+            "values are left out: with them queries would hold more than {} bytes \
+             (limits.query_memory_bytes_max)",
+            self.ctx.memory().bytes_max()
+        ));
+    }
+
     /// What a source has answered, or `None` where the answer goes on without it.
     pub(super) fn note<T>(
         &mut self,

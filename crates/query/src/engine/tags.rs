@@ -45,6 +45,7 @@ pub(super) async fn tag_names(
             what: KeyWhat::Keys(scopes),
             filter: lenient_filter(engine, request.filter.as_deref(), request.caller.aliases),
             n_max: request.limit,
+            text_bytes_max: 0,
         };
         keys(&mut run, &query, &mut |answer| {
             truncated |= answer.truncated;
@@ -57,6 +58,7 @@ pub(super) async fn tag_names(
                     truncated |= !known.contains(&info.key);
                 }
             }
+            0
         })
         .await?;
     }
@@ -95,7 +97,7 @@ pub(super) async fn tag_values(
     let mut run = engine.run(&request.caller);
     let mut values = BTreeSet::new();
     let mut truncated = false;
-    let mut n_bytes = 0;
+    let (mut n_bytes, mut held_bytes) = (0, 0);
     if let Some(fixed) = fixed_values(&name) {
         values.extend(fixed);
     } else {
@@ -119,6 +121,8 @@ pub(super) async fn tag_values(
                         n_bytes += bytes;
                     }
                 }
+                held_bytes = (n_bytes + values.len() * size_of::<TagValue>()) as u64;
+                held_bytes
             })
             .await?;
         }
@@ -126,20 +130,22 @@ pub(super) async fn tag_values(
     if truncated {
         run.limits_hit.insert(QueryLimit::Tags);
     }
+    let held = run.ctx.keep(held_bytes);
     let (stats, partial) = run.finish();
     Ok(TagValuesResponse {
         values: values.into_iter().collect(),
         stats,
         partial,
         truncated,
+        held,
     })
 }
 
-/// Asks every source with a span in the window.
+/// Asks every source with a span in the window. `take` says how many bytes of an answer it holds by now.
 async fn keys(
     run: &mut Run,
     query: &KeyQuery,
-    take: &mut (dyn FnMut(KeyAnswer) + Send),
+    take: &mut (dyn FnMut(KeyAnswer) -> u64 + Send),
 ) -> Result<()> {
     for source in run.sources.clone() {
         if !run.may_go_on()? {
@@ -154,7 +160,12 @@ async fn keys(
         }
         let answer = source.keys(query, run.ctx.clone()).await;
         if let Some(answer) = run.note(&*source, answer)? {
-            take(answer);
+            let asks_values = matches!(query.what, KeyWhat::Values(_));
+            if asks_values && answer.truncated && run.ctx.is_full() {
+                run.leave_out_values();
+            }
+            let held_bytes = take(answer);
+            run.ctx.release(held_bytes);
         }
     }
     Ok(())
@@ -183,6 +194,7 @@ fn values_query(
         ),
         filter,
         n_max: request.limit,
+        text_bytes_max: request.bytes_max,
     }
 }
 

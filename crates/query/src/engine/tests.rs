@@ -13,6 +13,7 @@ use tracewell_model::{
 use super::*;
 use crate::error::Error;
 use crate::fixtures::{self, PlainSnapshots, PlainSource, StillClock, text, trace_id};
+use crate::limit::QueryLimit;
 use crate::request::{
     Around, SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary,
 };
@@ -475,6 +476,45 @@ fn names_and_values_come_from_every_source() {
     );
     assert_eq!(named("duration").unwrap(), []);
     assert!(matches!(named("nonsense"), Err(Error::Syntax(_))));
+}
+
+#[test]
+fn values_of_a_tag_take_the_memory_of_queries() {
+    let source = |name: &str, ids: std::ops::Range<u64>| {
+        let spans = ids.map(|n| span(n, 1, n, vec![text("a", &format!("value {n}"))]));
+        PlainSource::new(name, spans.collect(), BTreeSet::new(), 1)
+    };
+    let sources = vec![source("block 1", 1..11), source("block 2", 1..21)];
+    let snapshots = fixtures::snapshots(sources);
+    let ask = |memory_bytes: u64, bytes_max: usize| {
+        let mut limits = Limits::default();
+        limits.query_memory_bytes_max = memory_bytes;
+        let engine = Engine::new(snapshots.clone(), limits, Arc::new(StillClock));
+        let answer = block_on(engine.tag_values(TagValuesRequest {
+            caller: caller(),
+            name: TagName::TraceQl("span.a".to_owned()),
+            window: TimeRange::ALL,
+            filter: None,
+            limit: 100,
+            bytes_max,
+        }))
+        .unwrap();
+        // The answer holds its memory, and nothing else does.
+        assert_eq!(engine.memory().held_bytes(), answer.held.n_bytes());
+        assert!(answer.held.n_bytes() > 8 * answer.values.len() as u64);
+        answer
+    };
+    let all = ask(1 << 20, 1_000);
+    assert_eq!((all.values.len(), all.truncated), (20, false));
+    assert!(all.partial.is_empty());
+    let few = ask(1 << 20, 100);
+    assert!(few.truncated && few.values.len() < 20);
+    // The second source has room for what the answer leaves.
+    let few = ask(1_000, 1_000);
+    assert!(few.truncated && few.values.len() < 20);
+    assert!(few.partial[0].starts_with("values are left out"));
+    let hit: Vec<QueryLimit> = few.stats.limits_hit.iter().collect();
+    assert_eq!(hit, [QueryLimit::MemoryBytes, QueryLimit::Tags]);
 }
 
 /// The second source has nothing new, though the limit was reached before it was asked.

@@ -83,7 +83,8 @@ pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResul
         Version::V1 => values_v1(&found),
         Version::V2 => values_v2(&found),
     };
-    Ok(answer.with_partial(partial_of(found.partial, found.truncated)))
+    let partial = partial_of(found.partial, found.truncated);
+    Ok(answer.with_partial(partial).holding(found.held))
 }
 
 fn scopes_of(scope: Option<&str>, version: Version) -> ApiResult<Vec<TagScope>> {

@@ -57,7 +57,7 @@ impl BlockSource {
     ) -> SourceResult<KeyAnswer> {
         let fail = |error| self.failed(error);
         let mut counts: Counts = HashMap::new();
-        let mut values = Distinct::new(query.n_max);
+        let mut values = Distinct::new(query, ctx);
         if let (KeyWhat::Keys(scopes), true) = (&query.what, self.asks_of_all(query)) {
             for scope in scopes {
                 self.count_all(*scope, &mut counts, ctx)
@@ -68,6 +68,9 @@ impl BlockSource {
         }
         for (group, meta) in self.reader().meta().groups.iter().enumerate() {
             ctx.check()?;
+            if values.truncated {
+                break;
+            }
             if !query
                 .window
                 .intersects(meta.span_start_min, meta.span_start_max)

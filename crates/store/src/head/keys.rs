@@ -29,9 +29,12 @@ impl GenerationSnapshot {
     ) -> SourceResult<KeyAnswer> {
         let memo = Memo::default();
         let mut keys = Keys::default();
-        let mut values = Distinct::new(query.n_max);
+        let mut values = Distinct::new(query, &ctx);
         for batch in &self.batches {
             ctx.check()?;
+            if values.truncated {
+                break;
+            }
             let unit = BatchColumns::new(self, batch, &memo);
             let within = Selection::of(self.in_question(batch, query));
             let within = Selection::of(evaluate(&unit, &query.filter, &within).await?);

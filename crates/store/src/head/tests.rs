@@ -19,7 +19,7 @@ use tracewell_wire::otlp::{decode_stored, encode_spans, spans_of};
 
 use super::*;
 use crate::scan::tests::naive::Place;
-use crate::scan::tests::random;
+use crate::scan::tests::{random, values};
 
 const MIB: u64 = 1 << 20;
 
@@ -378,6 +378,7 @@ fn keys_and_values_are_those_of_the_selected_spans() {
             what,
             filter: filter.clone(),
             n_max,
+            text_bytes_max: usize::MAX,
         };
         now(snapshots[0].keys(&query, QueryContext::unlimited())).unwrap()
     };
@@ -419,6 +420,15 @@ fn keys_and_values_are_those_of_the_selected_spans() {
     assert_eq!(got.collect::<HashSet<_>>(), expected);
     let answer = ask(KeyWhat::Values(names), 2);
     assert!(answer.truncated && answer.values.len() == 2);
+}
+
+#[test]
+fn values_are_held_once_up_to_a_limit_on_bytes() {
+    let head = Head::new(options(64 * MIB, 128 * MIB), LogPosition(0));
+    let batch = batch_of(&TenantId::single(), &values::spans());
+    head.append(&batch, LogPosition(0), 0, &NoBlocks);
+    let (snapshots, ()) = head.pin_with(|| ());
+    now(values::check_limits(&*snapshots[0]));
 }
 
 #[test]

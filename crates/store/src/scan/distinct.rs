@@ -1,28 +1,37 @@
 //! The distinct values of columns over units, for tag values.
 
+use std::hash::BuildHasher;
+
 use arrow_buffer::BooleanBuffer;
-use hashbrown::HashSet;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use tracewell_model::predicate::ArrayKind;
-use tracewell_model::source::{KeyValueInfo, SourceResult};
+use tracewell_model::source::{KeyQuery, KeyValueInfo, QueryContext, SourceResult};
 use tracewell_model::{AttributeValue, Column, Value};
 
 use super::reader::Reader;
 use super::{Ask, Columns, LevelRows, PieceRows, Selection};
 
-/// Collects values over several units and columns, up to a number of them.
+/// Collects values over several units and columns, as many as the query asks for and as the memory of
+/// queries has room for.
 #[derive(Debug)]
 pub struct Distinct {
+    ctx: QueryContext,
     n_max: usize,
-    seen: HashSet<(Column, Scalar), foldhash::fast::RandomState>,
+    text_bytes_max: usize,
+    text_bytes: usize,
+    hasher: RandomState,
+    /// Where in `values` each of them lies.
+    places: HashTable<u32>,
     pub values: Vec<KeyValueInfo>,
-    /// True if there were more than `n_max`.
+    /// True once there was one more than may be: nothing further is taken.
     pub truncated: bool,
 }
 
 /// A scalar that can be compared for identity.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Scalar {
-    String(String),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Scalar<'a> {
+    String(&'a str),
     Int(i64),
     /// The bits.
     Float(u64),
@@ -30,10 +39,14 @@ enum Scalar {
 }
 
 impl Distinct {
-    pub fn new(n_max: usize) -> Self {
+    pub fn new(query: &KeyQuery, ctx: &QueryContext) -> Self {
         Self {
-            n_max,
-            seen: HashSet::default(),
+            ctx: ctx.clone(),
+            n_max: query.n_max,
+            text_bytes_max: query.text_bytes_max,
+            text_bytes: 0,
+            hasher: RandomState::default(),
+            places: HashTable::new(),
             values: Vec::new(),
             truncated: false,
         }
@@ -46,6 +59,9 @@ impl Distinct {
         column: &Column,
         within: &Selection,
     ) -> SourceResult<()> {
+        if self.truncated {
+            return Ok(());
+        }
         let ask = Ask {
             column,
             within,
@@ -97,42 +113,76 @@ impl Distinct {
     }
 
     fn add(&mut self, column: &Column, value: Value<'_>) {
-        let scalar = match value {
-            Value::String(text) => Scalar::String(text.to_owned()),
-            Value::Int(value) | Value::Duration(value) => Scalar::Int(value),
-            Value::Status(code) | Value::Kind(code) => Scalar::Int(i64::from(code)),
-            Value::Float(value) => Scalar::Float(value.to_bits()),
-            Value::Bool(value) => Scalar::Bool(value),
-            Value::Array(items) => {
-                for item in items {
-                    if !matches!(item, AttributeValue::Array(_)) {
-                        self.add(column, item.as_value());
-                    }
-                }
-                return;
-            }
-            Value::Nil | Value::Opaque => return,
-        };
-        let key = (column.clone(), scalar);
-        if self.seen.contains(&key) {
+        if self.truncated {
             return;
         }
-        if self.values.len() >= self.n_max {
+        if let Value::Array(items) = value {
+            for item in items {
+                if !matches!(item, AttributeValue::Array(_)) {
+                    self.add(column, item.as_value());
+                }
+            }
+            return;
+        }
+        let Some(scalar) = Scalar::of(value) else {
+            return;
+        };
+        let hash = self.hasher.hash_one((column, scalar));
+        let is_same = |place: &u32| {
+            self.values.get(*place as usize).is_some_and(|known| {
+                known.column == *column && Scalar::of(known.value.as_value()) == Some(scalar)
+            })
+        };
+        if self.places.find(hash, is_same).is_some() {
+            return;
+        }
+        let text_bytes = self.text_bytes + scalar.text_bytes();
+        let is_more = self.values.len() >= self.n_max || text_bytes > self.text_bytes_max;
+        if is_more || self.ctx.is_full() {
             self.truncated = true;
             return;
         }
+        self.text_bytes = text_bytes;
+        let own_bytes = size_of::<KeyValueInfo>() + size_of::<u32>();
+        self.ctx
+            .hold_bytes((own_bytes + scalar.text_bytes()) as u64);
+        let (values, hasher) = (&self.values, &self.hasher);
+        let hash_of = |place: &u32| {
+            let known = values.get(*place as usize)?;
+            Some(hasher.hash_one((&known.column, Scalar::of(known.value.as_value())?)))
+        };
+        let place = values.len() as u32;
+        self.places
+            .insert_unique(hash, place, |place| hash_of(place).unwrap_or(hash));
         self.values.push(KeyValueInfo {
             column: column.clone(),
-            value: key.1.clone().into_value(),
+            value: scalar.to_value(),
         });
-        self.seen.insert(key);
     }
 }
 
-impl Scalar {
-    fn into_value(self) -> AttributeValue {
+impl<'a> Scalar<'a> {
+    fn of(value: Value<'a>) -> Option<Self> {
+        Some(match value {
+            Value::String(text) => Self::String(text),
+            Value::Int(value) | Value::Duration(value) => Self::Int(value),
+            Value::Status(code) | Value::Kind(code) => Self::Int(i64::from(code)),
+            Value::Float(value) => Self::Float(value.to_bits()),
+            Value::Bool(value) => Self::Bool(value),
+            Value::Array(_) | Value::Nil | Value::Opaque => return None,
+        })
+    }
+
+    fn text_bytes(self) -> usize {
         match self {
-            Self::String(text) => AttributeValue::String(text),
+            Self::String(text) => text.len(),
+            Self::Int(_) | Self::Float(_) | Self::Bool(_) => 0,
+        }
+    }
+
+    fn to_value(self) -> AttributeValue {
+        match self {
+            Self::String(text) => AttributeValue::String(text.to_owned()),
             Self::Int(value) => AttributeValue::Int(value),
             Self::Float(bits) => AttributeValue::Double(f64::from_bits(bits)),
             Self::Bool(value) => AttributeValue::Bool(value),

@@ -22,6 +22,7 @@ use naive::Place;
 
 pub(crate) mod naive;
 pub(crate) mod random;
+pub(crate) mod values;
 
 /// Spans that offer their columns in every form that the contract allows, chosen by chance.
 struct Unit {

@@ -222,6 +222,7 @@ impl Sent {
                         what,
                         filter: Filter::Constant(true),
                         n_max: 10_000,
+                        text_bytes_max: usize::MAX,
                     };
                     let answer = source.keys(&query, ctx()).await.unwrap();
                     let keys = answer.keys.iter().map(|key| format!("{key:?}"));

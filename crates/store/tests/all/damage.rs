@@ -267,6 +267,7 @@ impl Plant {
                     what,
                     filter: Filter::Constant(true),
                     n_max: 10_000,
+                    text_bytes_max: usize::MAX,
                 };
                 let keys = source.keys(&query, ctx()).await;
                 answers.push((name, keys.map(|answer| format!("{answer:?}"))));

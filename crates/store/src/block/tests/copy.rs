@@ -331,6 +331,7 @@ async fn check_answers(
             what: what_keys,
             filter: Filter::Constant(true),
             n_max: 100_000,
+            text_bytes_max: usize::MAX,
         };
         let text = async |source: &BlockSource| {
             let answer = source.keys(&query, ctx()).await.unwrap();

@@ -8,6 +8,7 @@ use tracewell_model::value::{AttributeType, KeyValue};
 use tracewell_model::{AttributeScope, Filter, TimeRange};
 
 use super::*;
+use crate::scan::tests::values;
 
 const SCOPES: [AttributeScope; 5] = [
     AttributeScope::Span,
@@ -64,6 +65,7 @@ async fn names_are_counted_and_limited_scope_by_scope() {
                 what: KeyWhat::Keys(SCOPES.to_vec()),
                 filter: Filter::Constant(true),
                 n_max,
+                text_bytes_max: usize::MAX,
             };
             source
                 .keys(&query, QueryContext::unlimited())
@@ -90,4 +92,14 @@ async fn names_are_counted_and_limited_scope_by_scope() {
             assert!(few.truncated);
         }
     }
+}
+
+#[tokio::test]
+async fn values_are_held_once_up_to_a_limit_on_bytes() {
+    let spans = values::spans().into_iter();
+    let spans: Vec<_> = spans.map(|span| (TenantId::single(), span)).collect();
+    let store = memory();
+    write(&store, ID, 1, &spans).await;
+    let source = BlockSource::new(Arc::new(open(&store, ID).await)).unwrap();
+    values::check_limits(&source).await;
 }
