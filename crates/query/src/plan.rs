@@ -9,6 +9,7 @@
 
 mod bind;
 mod condition;
+mod known;
 mod name;
 mod resources;
 mod shown;
@@ -162,6 +163,15 @@ impl Plan {
         self.filters
             .iter()
             .map(|filter| filter.fragment.clone())
+            .collect()
+    }
+
+    /// What is asked of the fragments of one trace, of which so much is known: nothing about the trace
+    /// is dropped.
+    pub(crate) fn filters_knowing(&self, known: &known::Known<'_>) -> Arc<[Filter]> {
+        let filters = self.filters.iter();
+        filters
+            .map(|filter| known::with_known(&filter.scan, known))
             .collect()
     }
 

@@ -7,7 +7,8 @@ use futures::StreamExt;
 use hashbrown::HashMap;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::source::{LeafBatch, LeafQuery, TraceRoot, TraceRow, TraceSet};
-use tracewell_model::{Filter, Trace, TraceId};
+use tracewell_model::span::duration_nano;
+use tracewell_model::{Column, Filter, Intrinsic, Trace, TraceId, Value};
 
 use super::run::Run;
 use crate::error::Result;
@@ -144,6 +145,24 @@ impl JoinedRow {
             end_unix_nano: row.end_unix_nano,
             root: row.root,
             n_spans: row.n_spans,
+        }
+    }
+
+    /// The value of a column that is one of the whole trace.
+    pub(super) fn value(&self, column: &Column) -> Option<Value<'_>> {
+        let root = self.root.as_ref();
+        match column {
+            Column::Intrinsic(Intrinsic::TraceDuration) => Some(Value::Duration(duration_nano(
+                self.start_unix_nano,
+                self.end_unix_nano,
+            ))),
+            Column::Intrinsic(Intrinsic::RootName) => {
+                Some(root.map_or(Value::Nil, |root| Value::String(&root.name)))
+            }
+            Column::Intrinsic(Intrinsic::RootService) => {
+                Some(root.map_or(Value::Nil, |root| Value::String(&root.service)))
+            }
+            _ => None,
         }
     }
 

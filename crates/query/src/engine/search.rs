@@ -476,19 +476,31 @@ impl Search<'_> {
         }
     }
 
-    /// A trace too large to be read whole is shown by what its rows and bits say.
+    /// A trace too large to be read whole is decided on and shown by what its rows and bits say.
     async fn take_huge(&mut self, id: TraceId, row: &JoinedRow) -> Result<()> {
-        let filters = self.question.plan().fragment_filters();
+        let plan = self.question.plan();
+        let filters = plan.filters_knowing(&|column| row.value(column));
+        let may_match = |index| !matches!(filters.get(index), Some(Filter::Constant(false)));
+        if !plan.combine.holds(&may_match) {
+            return Ok(());
+        }
         let ids = [id];
         let open = self.run.filter_bits(&ids, &filters, TimeRange::ALL).await?;
-        let n_matched = open.get(&id).map_or(0, |trace| trace.n_matched);
+        let known = open.get(&id).copied();
+        let Some(known) = known.filter(|known| self.question.holds(known.filters)) else {
+            return Ok(());
+        };
         self.run.limits_hit.insert(QueryLimit::TraceSpans);
         self.run.miss(format!(
             "trace {id} has {} spans, more than the {} that are read of one: it is shown in part",
             row.n_spans, self.trace_spans_max
         ));
         let with_spansets = matches!(self.question, Question::TraceQl(_));
-        self.answer(summary::of_row(id, row, with_spansets.then_some(n_matched)));
+        self.answer(summary::of_row(
+            id,
+            row,
+            with_spansets.then_some(known.n_matched),
+        ));
         Ok(())
     }
 }

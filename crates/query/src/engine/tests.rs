@@ -1,3 +1,5 @@
+mod huge;
+
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
