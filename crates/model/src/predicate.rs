@@ -168,29 +168,31 @@ impl Predicate {
     /// Compiles a TraceQL regular expression: fully anchored, `.` matches a newline, RE2 syntax,
     /// at most `size_bytes_max` of compiled program.
     pub fn regex(pattern: &str, negated: bool, size_bytes_max: usize) -> Result<Self, RegexError> {
-        let config = Regex::config()
-            .nfa_size_limit(Some(size_bytes_max))
-            .hybrid_cache_capacity(size_bytes_max);
-        let syntax = regex_automata::util::syntax::Config::new().dot_matches_new_line(true);
+        let compile = |text: &str| compile(text, size_bytes_max);
         // The pattern must stand alone first, or `a)|(b` would escape from the anchors.
-        let compile = |text: &str| {
-            Regex::builder()
-                .configure(config.clone())
-                .syntax(syntax)
-                .build(text)
-                .map_err(Box::new)
-        };
-        compile(pattern).map_err(regex_error)?;
+        compile(pattern)?;
         // To search for what stands between two `.*` is the same and costs a fraction.
         let searched = searched_for(pattern).and_then(|inner| compile(inner).ok());
         let regex = match searched {
             Some(regex) => regex,
-            None => compile(&format!("^(?:{pattern})$")).map_err(regex_error)?,
+            None => compile(&format!("^(?:{pattern})$"))?,
         };
         Ok(Self::Regex {
             regex: Arc::new(regex),
             pattern: Arc::from(pattern),
             negated,
+        })
+    }
+
+    /// Strings with this text in them: the regular expression `.*text.*`, of which no character means
+    /// anything but itself.
+    pub fn substring(text: &str, size_bytes_max: usize) -> Result<Self, RegexError> {
+        let mut literal = String::with_capacity(text.len());
+        text.chars().for_each(|c| push_literal(&mut literal, c));
+        Ok(Self::Regex {
+            regex: Arc::new(compile(&literal, size_bytes_max)?),
+            pattern: Arc::from(format!(".*{literal}.*")),
+            negated: false,
         })
     }
 
@@ -264,6 +266,27 @@ fn within(op: CompareOp, min: Ordering, max: Ordering) -> bool {
     }
 }
 
+fn compile(pattern: &str, size_bytes_max: usize) -> Result<Regex, RegexError> {
+    let config = Regex::config()
+        .nfa_size_limit(Some(size_bytes_max))
+        .hybrid_cache_capacity(size_bytes_max);
+    let syntax = regex_automata::util::syntax::Config::new().dot_matches_new_line(true);
+    let built = Regex::builder()
+        .configure(config)
+        .syntax(syntax)
+        .build(pattern);
+    built.map_err(|error| regex_error(&error))
+}
+
+/// Adds a character that stands for itself in a pattern. An escape of anything else may mean something:
+/// `\<` is where a word begins.
+fn push_literal(pattern: &mut String, c: char) {
+    if r"\.+*?()|[]{}^$#&-~".contains(c) {
+        pattern.push('\\');
+    }
+    pattern.push(c);
+}
+
 /// What must occur somewhere in a text that matches `.*inner.*`. Only where that is plain to see: with
 /// an alternation, a group or a flag the two `.*` may belong to a part of the pattern.
 fn searched_for(pattern: &str) -> Option<&str> {
@@ -295,10 +318,10 @@ fn regex_matches(regex: &Regex, negated: bool, value: Value<'_>) -> bool {
     }
 }
 
-fn regex_error(error: Box<regex_automata::meta::BuildError>) -> RegexError {
+fn regex_error(error: &regex_automata::meta::BuildError) -> RegexError {
     RegexError {
         is_too_large: error.size_limit().is_some(),
-        reason: regex_reason(&error),
+        reason: regex_reason(error),
     }
 }
 

@@ -80,6 +80,27 @@ fn a_regex_is_anchored_and_dot_matches_newline() {
 }
 
 #[test]
+fn a_substring_means_nothing_but_itself() {
+    let finds = |text: &str, value: &str| {
+        let predicate = Predicate::substring(text, 1 << 20).unwrap();
+        predicate.matches(Value::String(value))
+    };
+    let punctuation: Vec<char> = (0..128u8).map(char::from).collect();
+    let punctuation = punctuation.iter().filter(|c| c.is_ascii_punctuation());
+    for c in punctuation.copied().chain(['é', '\n']) {
+        for text in [format!("{c}"), format!("a{c}b"), format!("{c}{c}")] {
+            assert!(finds(&text, &text), "{text:?}");
+            assert!(finds(&text, &format!("one\n{text} two")), "{text:?}");
+            assert!(!finds(&text, "ab a b"), "{text:?}");
+        }
+    }
+    assert!(finds("", "") && finds("", "a"));
+    assert!(!finds("A", "a"));
+    let error = Predicate::substring(&"a".repeat(10_000), 1_000).unwrap_err();
+    assert!(error.is_too_large);
+}
+
+#[test]
 fn lists_match_any_element_and_differ_by_all() {
     let mut builder = ListBuilder::new(StringBuilder::new());
     builder.append_value([Some("x"), Some("y")]);

@@ -1,4 +1,5 @@
 mod huge;
+mod tags;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

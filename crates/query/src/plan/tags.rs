@@ -228,19 +228,8 @@ fn compare(column: Column, op: CompareOp, operand: Operand) -> Filter {
 }
 
 fn substring(text: &str, limits: PlanLimits) -> Result<Predicate> {
-    let mut pattern = String::with_capacity(text.len() + 8);
-    pattern.push_str(".*");
-    for c in text.chars() {
-        if c.is_ascii_punctuation() {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push_str(".*");
-    Predicate::regex(&pattern, false, limits.regex_bytes_max).map_err(|error| {
-        match error.is_too_large {
-            true => too_large(&error),
-            false => Error::Request(error.reason),
-        }
+    Predicate::substring(text, limits.regex_bytes_max).map_err(|error| match error.is_too_large {
+        true => too_large(&error),
+        false => Error::Request(error.reason),
     })
 }
