@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use tracewell_model::AttributeScope;
 use tracewell_query::request::{TagName, TagScope};
-use tracewell_query::{TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse};
+use tracewell_query::{
+    QueryStats, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
+};
 
-use super::write_metrics;
-use crate::answer::Answer;
+use super::small;
+use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
+use crate::json::Json;
 use crate::time;
 
 /// Names per scope, and values, where the request sets no limit.
@@ -131,6 +134,17 @@ fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
         partial.push(String::from("the answer was cut at its limit"));
     }
     partial
+}
+
+/// Tempo's `MetadataMetrics`.
+fn write_metrics(json: &mut Json<Channel>, stats: &QueryStats) {
+    json.key("metrics").object(|json| {
+        json.long_unless_zero("inspectedBytes", stats.inspected_bytes);
+        json.number_unless_zero("totalJobs", small(stats.n_sources));
+        json.number_unless_zero("completedJobs", small(stats.n_sources_done));
+        json.number_unless_zero("totalBlocks", small(stats.n_sources));
+        json.long_unless_zero("totalBlockBytes", stats.source_bytes);
+    });
 }
 
 fn names_v1(found: &TagNamesResponse) -> Answer {

@@ -5,7 +5,7 @@ use tracewell_query::{Around, TraceRequest, TraceResponse};
 use tracewell_wire::otlp::{Groups, encode_traces};
 use tracewell_wire::protobuf::Writer;
 
-use super::{shared_spans, trace_json, write_metrics};
+use super::{shared_spans, trace_json};
 use crate::answer::{Answer, Channel, Format};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
@@ -48,7 +48,10 @@ pub(crate) async fn v2(api: &Api, call: &Call) -> ApiResult<Answer> {
                     trace_json::write_groups(json, groups);
                 }
             });
-            write_metrics(json, &found.stats);
+            // Tempo's `TraceByIDMetrics`, which has none of the jobs and blocks of a search.
+            json.key("metrics").object(|json| {
+                json.long_unless_zero("inspectedBytes", found.stats.inspected_bytes);
+            });
             if !found.partial.is_empty() {
                 json.key("status").string("PARTIAL");
                 json.key("message").string(&found.partial.join("; "));
