@@ -6,6 +6,7 @@
 //! What a missing value does is not decided here but by [`crate::Leaf::when_absent`].
 
 mod array;
+mod re2;
 #[cfg(test)]
 mod tests;
 
@@ -165,17 +166,18 @@ fn array_matches(
 // === impl Predicate ===
 
 impl Predicate {
-    /// Compiles a TraceQL regular expression: fully anchored, `.` matches a newline, RE2 syntax,
-    /// at most `size_bytes_max` of compiled program.
+    /// Compiles a TraceQL regular expression: fully anchored, `.` matches a newline, RE2's syntax and
+    /// meaning, at most `size_bytes_max` of compiled program.
     pub fn regex(pattern: &str, negated: bool, size_bytes_max: usize) -> Result<Self, RegexError> {
         let compile = |text: &str| compile(text, size_bytes_max);
+        let translated = re2::translate(pattern)?;
         // The pattern must stand alone first, or `a)|(b` would escape from the anchors.
-        compile(pattern)?;
+        compile(&translated.text)?;
         // To search for what stands between two `.*` is the same and costs a fraction.
-        let searched = searched_for(pattern).and_then(|inner| compile(inner).ok());
+        let searched = searched_for(&translated).and_then(|inner| compile(inner).ok());
         let regex = match searched {
             Some(regex) => regex,
-            None => compile(&format!("^(?:{pattern})$"))?,
+            None => compile(&format!("^(?:{})$", translated.text))?,
         };
         Ok(Self::Regex {
             regex: Arc::new(regex),
@@ -289,9 +291,9 @@ fn push_literal(pattern: &mut String, c: char) {
 
 /// What must occur somewhere in a text that matches `.*inner.*`. Only where that is plain to see: with
 /// an alternation, a group or a flag the two `.*` may belong to a part of the pattern.
-fn searched_for(pattern: &str) -> Option<&str> {
-    let inner = pattern.strip_prefix(".*")?.strip_suffix(".*")?;
-    let is_plain = !inner.contains(['|', '(', ')'])
+fn searched_for(pattern: &re2::Translated) -> Option<&str> {
+    let inner = pattern.text.strip_prefix(".*")?.strip_suffix(".*")?;
+    let is_plain = pattern.is_plain
         // These would change the first `.*`, or the dot of the second.
         && !inner.starts_with(['?', '*', '+', '{'])
         && !inner.ends_with('\\');

@@ -171,6 +171,10 @@ fn what_is_searched_for_matches_as_the_whole_pattern_does() {
         ".*.*",
         ".*",
         ".*\\ba.*",
+        ".*a\\B.*",
+        ".*\\(a.*",
+        ".*\\Qa.*",
+        ".*a\\Q.*\\E.*",
         ".*a+.*",
         ".*a{2}.*",
         ".*(?i)A.*",
@@ -188,7 +192,7 @@ fn what_is_searched_for_matches_as_the_whole_pattern_does() {
         let syntax = regex_automata::util::syntax::Config::new().dot_matches_new_line(true);
         let whole = regex_automata::meta::Regex::builder()
             .syntax(syntax)
-            .build(&format!("^(?:{pattern})$"))
+            .build(&format!("^(?:{})$", re2::translate(pattern).unwrap().text))
             .unwrap();
         for text in texts {
             let found = predicate.matches(Value::String(text));

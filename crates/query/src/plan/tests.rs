@@ -467,7 +467,7 @@ fn each_stands_around_as_little_as_possible() {
 fn regular_expressions_are_bounded() {
     // Nothing backtracks, and what would compile to a large program is refused.
     assert!(plan("{ .a =~ \"(a+)+$\" }").is_ok());
-    for pattern in ["(.{1000}){1000}", "((a{100}){100}){100}", "[\\\\pL]{5000}"] {
+    for pattern in ["(.{1000}){1000}", "((a{100}){100}){100}", "[\\\\pL]{1000}"] {
         let error = plan(&format!("{{ .a =~ \"{pattern}\" }}")).unwrap_err();
         assert!(
             matches!(error.limit(), Some(QueryLimit::RegexBytes)),

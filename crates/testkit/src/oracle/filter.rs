@@ -76,6 +76,30 @@ impl<'a> TraceFacts<'a> {
     }
 }
 
+/// A pattern of RE2 for the `regex` crate. What the two read in another way is written out, or is not for
+/// the oracle.
+fn of_re2(pattern: &str) -> Result<String> {
+    let unknown = Err(OracleError::Unknown("this part of a regular expression"));
+    let mut text = String::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            text.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('d') => text.push_str("[0-9]"),
+            Some('s') => text.push_str(r"[\t\n\x0C\r ]"),
+            Some('w') => text.push_str("[0-9A-Za-z_]"),
+            Some('W') => text.push_str("[^0-9A-Za-z_]"),
+            Some(c) if c.is_ascii_punctuation() => text.push_str(&regex::escape(&c.to_string())),
+            _ => return unknown,
+        }
+    }
+    let is_set = ["&&", "--", "~~"].iter().any(|op| pattern.contains(op));
+    if is_set { unknown } else { Ok(text) }
+}
+
 /// End minus start, zero where the clock went back, never beyond 63 bits.
 fn elapsed(start: u64, end: u64) -> i64 {
     i64::try_from(end.saturating_sub(start)).unwrap_or(i64::MAX)
@@ -109,8 +133,9 @@ impl<'q> Filter<'q> {
             }
             ExprKind::Regex { left, pattern, .. } => {
                 self.compile(left)?;
-                Regex::new(pattern)?;
-                let anchored = Regex::new(&format!("(?s)^(?:{pattern})$"))?;
+                let read = of_re2(pattern)?;
+                Regex::new(&read)?;
+                let anchored = Regex::new(&format!("(?s)^(?:{read})$"))?;
                 self.patterns.insert(pattern.to_string(), anchored);
             }
         }

@@ -69,6 +69,7 @@ fn telling_span() -> Span {
             attribute("http.method", text("GET")),
             attribute("db.system", text("mssql")),
             attribute("nil", text("nil")),
+            attribute("accent", text("é")),
         ],
         events: vec![
             Event {
@@ -105,6 +106,10 @@ fn the_language_as_its_reference_says() {
         ("{ !span.missing }", false),
         ("{ span.s =~ \"a.b\" }", true),
         ("{ span.s =~ \"a\" }", false),
+        (r"{ span.s =~ `a\sb` }", true),
+        (r"{ span.accent =~ `\w` }", false),
+        (r"{ span.accent =~ `\W` }", true),
+        (r"{ span.list =~ `\<|\[|x` }", true),
         ("{ span.missing !~ \"a\" }", false),
         ("{ span.n !~ \"a\" }", false),
         ("{ span.list = \"x\" }", true),

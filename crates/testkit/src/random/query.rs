@@ -141,6 +141,9 @@ fn regex_leaf(random: &mut Random, name: &str) -> String {
         "ms.*",
         ".*sql.*",
         "(?i)get.*",
+        r"\\w+",
+        r".*\\W.*",
+        r"[\\w\\.]+\\_server",
     ]);
     format!("{name} {op} \"{pattern}\"")
 }
