@@ -52,8 +52,13 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
+            let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+            let why = match scheme {
+                Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https is not supported, ",
+                _ => "",
+            };
             let expected = "expected http://host:port, such as http://127.0.0.1:3200";
-            return Err(Usage(format!("server {url:?}: {expected}")).into());
+            return Err(Usage(format!("server {url:?}: {why}{expected}")).into());
         };
         let (authority, prefix) = match rest.split_once('/') {
             Some((authority, prefix)) => (authority, format!("/{prefix}")),
@@ -264,7 +269,13 @@ mod tests {
             ("h:3200", "/tempo")
         );
         assert_eq!(Client::new("http://h").unwrap().authority, "h:80");
-        assert!(Client::new("h:3200").is_err());
+        let refused = |url: &str| Client::new(url).unwrap_err().to_string();
+        let expected = "expected http://host:port, such as http://127.0.0.1:3200";
+        assert_eq!(refused("h:3200"), format!("server \"h:3200\": {expected}"));
+        for url in ["https://h", "HTTPS://h:3200/x"] {
+            let reason = format!("server {url:?}: https is not supported, {expected}");
+            assert_eq!(refused(url), reason);
+        }
         assert_eq!(escape("{ .a = \"b\" }"), "%7B%20.a%20%3D%20%22b%22%20%7D");
     }
 
