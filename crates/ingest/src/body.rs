@@ -26,7 +26,7 @@ pub(crate) struct BodyLimits {
 pub(crate) enum Length {
     /// The head of the request, or nothing.
     Head(Option<u64>),
-    /// gRPC: one byte of flags, then four of length, in the first piece.
+    /// gRPC: one byte of flags, then four of length, however they are cut into pieces.
     Prefix,
 }
 
@@ -77,16 +77,16 @@ where
                 let Ok(data) = frame.into_data() else {
                     continue; // Trailers: nothing in them is ours.
                 };
-                if length == Length::Prefix && claimed.is_none() {
-                    claimed = claimed_by_prefix(&data);
-                    check_size(claimed.unwrap_or(0), limits)?;
-                }
                 let total = collected.len() + data.len() as u64;
                 check_size(total, limits)?;
                 reservation
                     .grow_to(total.next_multiple_of(RESERVE_STEP))
                     .await?;
                 collected.push(data, claimed);
+                if length == Length::Prefix && claimed.is_none() {
+                    claimed = claimed_by_prefix(collected.bytes());
+                    check_size(claimed.unwrap_or(0), limits)?;
+                }
             }
         }
     }
@@ -143,8 +143,12 @@ struct Collected {
 }
 
 impl Collected {
+    fn bytes(&self) -> &[u8] {
+        self.rest.as_deref().unwrap_or(&self.first)
+    }
+
     fn len(&self) -> u64 {
-        self.rest.as_ref().map_or(self.first.len(), BytesMut::len) as u64
+        self.bytes().len() as u64
     }
 
     fn push(&mut self, data: Bytes, claimed: Option<u64>) {

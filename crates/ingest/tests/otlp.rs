@@ -357,6 +357,36 @@ async fn frames_that_are_wrong_are_refused_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_may_be_cut_into_frames_anywhere() {
+    let running = Running::start().await;
+    let message = request_of(3).encode_to_vec();
+    let mut body = vec![0];
+    body.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(&message);
+    let headers = [("content-type", "application/grpc")];
+    for n in [1, 3, 5, 6] {
+        let frame = bytes::Bytes::copy_from_slice;
+        let in_two = vec![frame(&body[..n]), frame(&body[n..])];
+        let in_many = body.chunks(n).map(frame).collect();
+        for frames in [in_two, in_many] {
+            let n_batches = running.sink.n_batches();
+            let (code, why) =
+                client::raw_grpc_in_frames(running.grpc, &headers, frames.clone()).await;
+            assert_eq!(code, "0", "{} frames, first of {n}: {why}", frames.len());
+            assert_eq!(running.sink.n_batches(), n_batches + 1);
+        }
+        // What it claims counts as soon as it is whole, however it came.
+        let claim = [&[0u8][..], &(1u32 << 30).to_be_bytes(), b"x"].concat();
+        let frames = vec![frame(&claim[..n]), frame(&claim[n..])];
+        let (code, why) = client::raw_grpc_in_frames(running.grpc, &headers, frames).await;
+        assert_eq!(code, i32::from(Code::InvalidArgument).to_string(), "{why}");
+        assert!(why.contains("limits.request_bytes_max"), "{why}");
+    }
+    assert_eq!(running.in_flight_bytes(), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn text_that_is_no_utf8_costs_its_span_alone() {
     let running = Running::start().await;
     let mut body = request_of(3).encode_to_vec();

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::{Buf, BufMut, Bytes};
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::Request;
+use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -125,6 +126,15 @@ pub async fn raw_grpc(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> (String, String) {
+    raw_grpc_in_frames(address, headers, vec![body.into()]).await
+}
+
+/// The same with a body of several DATA frames.
+pub async fn raw_grpc_in_frames(
+    address: SocketAddr,
+    headers: &[(&str, &str)],
+    frames: Vec<Bytes>,
+) -> (String, String) {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
     let (mut sender, connection) =
@@ -136,7 +146,11 @@ pub async fn raw_grpc(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(body.into())).unwrap();
+    let frames = frames
+        .into_iter()
+        .map(|data| Ok::<_, std::convert::Infallible>(Frame::data(data)));
+    let body = StreamBody::new(futures::stream::iter(frames));
+    let request = request.body(body).unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     let trailers = body.collect().await.unwrap();
     let of = |name: &str| {
