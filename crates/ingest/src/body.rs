@@ -30,14 +30,15 @@ pub(crate) enum Length {
     Prefix,
 }
 
-/// Reserved ahead of the bytes, so that small bodies need one reservation.
+/// Reserved ahead of the bytes at most, so that large bodies need few reservations.
 const RESERVE_STEP: u64 = 64 << 10;
 /// In front of a gRPC message.
 pub(crate) const PREFIX_BYTES: u64 = 5;
 /// A claimed length is trusted up to here when the buffer is made.
 const FIRST_BUFFER_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads the body to its end. A claimed length is checked and sizes the buffer, nothing more.
+/// Reads the body to its end. A claimed length is checked and sizes the buffer, nothing more: what
+/// has sent nothing holds nothing of the budget.
 pub(crate) async fn read<B>(
     mut body: B,
     length: Length,
@@ -53,9 +54,6 @@ where
         Length::Prefix => None,
     };
     check_size(claimed.unwrap_or(0), limits)?;
-    reservation
-        .grow_to(claimed.unwrap_or(RESERVE_STEP).min(RESERVE_STEP))
-        .await?;
     let start = Instant::now();
     let end = start + limits.total_max;
     let mut collected = Collected::default();
@@ -79,9 +77,7 @@ where
                 };
                 let total = collected.len() + data.len() as u64;
                 check_size(total, limits)?;
-                reservation
-                    .grow_to(total.next_multiple_of(RESERVE_STEP))
-                    .await?;
+                reservation.grow_to(room_for(total)).await?;
                 collected.push(data, claimed);
                 if length == Length::Prefix && claimed.is_none() {
                     claimed = claimed_by_prefix(collected.bytes());
@@ -111,6 +107,12 @@ where
     if tokio::time::timeout(within, reading).await.is_err() {
         tracing::debug!("a refused request was not read to its end");
     }
+}
+
+/// What is reserved for so many bytes: at most twice as much, as the buffer grows.
+fn room_for(n_bytes: u64) -> u64 {
+    let step = n_bytes.next_power_of_two().min(RESERVE_STEP);
+    n_bytes.next_multiple_of(step)
 }
 
 /// The length of a whole gRPC body, if its beginning is there.

@@ -552,6 +552,40 @@ async fn a_full_byte_budget_answers_429_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_claim_and_send_little_leave_the_budget_to_others() {
+    let running = Running::start_with(|config| {
+        config.limits.memory_bytes = 8 << 20; // 1 MiB in flight.
+        config.admission_wait = Duration::ZERO;
+    })
+    .await;
+    // Nothing of the body, and its first bytes; together they claim four times the budget.
+    let mut idle = Vec::new();
+    for sent in [&b""[..], b"abc"].repeat(32) {
+        let mut stream = tokio::net::TcpStream::connect(running.http).await.unwrap();
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n\
+             Content-Length: 65536\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        idle.push(stream);
+    }
+    // One unit of the budget for each that has sent something.
+    while running.in_flight_bytes() < 32 << 10 {
+        tokio::task::yield_now().await;
+    }
+    let body = request_of(300).encode_to_vec();
+    let headers = [("content-type", PROTOBUF)];
+    let answer = post(running.http, "/v1/traces", &headers, body.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    running.export_traces(body, None).await.unwrap();
+    assert_eq!(running.in_flight_bytes(), 32 << 10);
+    running.cancel.cancel();
+    drop(idle);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_let_go() {
     let running = Running::start_with(|config| {
         config.body_pause_max = Duration::from_millis(500);

@@ -211,6 +211,8 @@ fn hostile_traces_are_kept_and_cost_their_share() {
 
 #[test]
 fn hostile_clients_and_queries_hold_nobody_up() {
+    // On both sides of 520 connections, and for what other tests have open meanwhile.
+    process::allow_open_files(4_096);
     let mut bench = Bench::new();
     slow_clients(&mut bench);
     queries(&mut bench);
@@ -481,29 +483,34 @@ fn send_until_kept(bench: &Bench, body: &[u8]) -> usize {
 fn slow_clients(bench: &mut Bench) {
     let id = bench.trace();
     let body = request(&[SpanBody::new(id, 1)]);
-    let head = format!(
-        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let message = [head.as_bytes(), &body].concat();
-    for (case, n) in [
-        ("300 clients that say nothing", 0),
-        ("300 clients that stop in the head", 40),
-        ("300 clients that stop in the body", message.len() - 5),
+    let head = |n_bytes: usize| {
+        let head = "POST /v1/traces HTTP/1.1\r\nhost: x";
+        format!("{head}\r\ncontent-type: {PROTOBUF}\r\ncontent-length: {n_bytes}\r\n\r\n")
+            .into_bytes()
+    };
+    let message = [head(body.len()), body].concat();
+    let stops_in_body = &message[..message.len() - 5];
+    // Together they claim more than the 32 MB that requests in flight may hold.
+    let claims = head(64 << 10);
+    for (case, n, sent) in [
+        ("300 clients that say nothing", 300, &[][..]),
+        ("300 clients that stop in the head", 300, &message[..40]),
+        ("300 clients that stop in the body", 300, stops_in_body),
+        ("520 clients that claim 64 KiB", 520, &claims),
     ] {
         bench.case(case, SLOW, |bench| {
-            let clients: Vec<TcpStream> = (0..300)
+            let clients: Vec<TcpStream> = (0..n)
                 .map(|_| {
                     let mut stream =
                         TcpStream::connect(("127.0.0.1", bench.site.otlp_http)).unwrap();
-                    stream.write_all(&message[..n]).unwrap();
+                    stream.write_all(sent).unwrap();
                     stream
                 })
                 .collect();
             for _ in 0..3 {
                 bench.serves_others();
             }
-            if n == 40 {
+            if sent.len() == 40 {
                 return format!("{} are left open, others are served", clients.len());
             }
             // They are closed or answered in the end: none is kept for ever.

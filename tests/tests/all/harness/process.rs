@@ -1,4 +1,6 @@
-//! What a process used, read from `/proc`.
+//! What a process used, read from `/proc`, and how many files it may hold.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Processor time and memory of one process at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,15 @@ pub(crate) fn usage(pid: u32) -> Usage {
 /// The peak becomes what is resident now.
 pub(crate) fn forget_peak(pid: u32) {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
+/// Lets this process, and those that it starts from now on, hold so many files, if the system lets it.
+pub(crate) fn allow_open_files(n: u64) {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < n) {
+        limit.current = Some(limit.maximum.map_or(n, |maximum| maximum.min(n)));
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
 }
 
 fn kib(status: &str, name: &str) -> u64 {
