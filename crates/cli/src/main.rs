@@ -9,6 +9,7 @@ mod arguments;
 mod bench;
 mod block;
 mod client;
+mod clock;
 mod config;
 mod demo;
 mod legacy_flags;

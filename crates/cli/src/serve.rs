@@ -21,7 +21,6 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::{IngestConfig, IngestMetrics};
-use tracewell_model::clock::SystemClock;
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits};
@@ -29,6 +28,7 @@ use tracewell_query::Engine;
 use tracewell_server::{Backend, ServerConfig};
 use tracewell_store::Store;
 
+use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::demo;
@@ -55,7 +55,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         .context("starting the thread that gives memory back")?;
     let ingest_runtime = runtime("ingest")?;
     let query_runtime = runtime("query")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = ingest_runtime.block_on(storage::open(config, Arc::clone(&clock)));
     let storage::Opened {
         store,

@@ -1,19 +1,11 @@
 //! Time as a parameter: nothing below the binary reads the clock of the machine by itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 /// Where "now" comes from. Tests use a fake one.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Nanoseconds since the Unix epoch. It may jump in both directions.
     fn now_unix_nano(&self) -> u64;
-    /// Nanoseconds since some start; never goes back.
+    /// Nanoseconds since some start; never goes back, and goes on while the machine sleeps.
     fn monotonic_nano(&self) -> u64;
-}
-
-/// The machine's clock.
-#[derive(Debug)]
-pub struct SystemClock {
-    start: std::time::Instant,
 }
 
 /// A half-open range of Unix nanoseconds: `start <= t < end`.
@@ -21,35 +13,6 @@ pub struct SystemClock {
 pub struct TimeRange {
     pub start: u64,
     pub end: u64,
-}
-
-// === impl SystemClock ===
-
-impl SystemClock {
-    pub fn new() -> Self {
-        Self {
-            start: std::time::Instant::now(),
-        }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SystemClock {
-    fn now_unix_nano(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn monotonic_nano(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 // === impl TimeRange ===

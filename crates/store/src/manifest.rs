@@ -14,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tracewell_model::TenantId;
 
+use crate::clock::ClockRecord;
 use crate::partition::{Bounds, Partition};
 
 /// Never used twice; 128 bits.
@@ -35,6 +36,9 @@ const HEADER_BYTES: usize = 40;
 pub struct Manifest {
     pub number: u64,
     pub created_unix_nano: u64,
+    /// `None` in those that were written before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockRecord>,
     /// Sorted by log, then start; stretches that touch are one.
     pub covered: Vec<LogRange>,
     /// Sorted by id.

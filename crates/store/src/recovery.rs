@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracewell_model::Clock;
 use tracewell_model::sink::{LogDamage, LogPosition, LogRecord, Seen, SpanTap};
 
+use crate::clock::BelievedClock;
 use crate::codec::BlockFormat;
 use crate::dedup::{REQUEST_KEPT_NANO, RequestKey, Requests, Turn};
 use crate::disk::Disk;
@@ -23,7 +24,7 @@ use crate::manifest::chain::{DamagedManifest, ManifestChain};
 use crate::manifest::ledger::Ledger;
 use crate::manifest::{BlockEntry, BlockId, Manifest};
 use crate::metrics::StoreMetrics;
-use crate::retention::{BelievedClock, Retention};
+use crate::retention::Retention;
 use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
 use crate::store::{Core, Store, StoreConfig};
 use crate::wal::Wal;
@@ -144,6 +145,7 @@ impl Store {
         recovery: &mut Recovery,
     ) {
         let arrival = record.arrival_unix_nano;
+        self.believed_clock.lock().recall(arrival);
         let key = RequestKey::new(&record.tenant, record.request_hash);
         let Turn::First(ticket) = replayed.begin(key, arrival) else {
             recovery.records_repeated += 1;
@@ -227,7 +229,8 @@ impl Parts {
             reason: error.to_string(),
         })?;
         let log = format!("wal-{:032x}", wal.log_id());
-        let (unix, monotonic) = (self.clock.now_unix_nano(), self.clock.monotonic_nano());
+        let monotonic = self.clock.monotonic_nano();
+        let believed_clock = Mutex::new(clock_of(&manifest, monotonic));
         let retention = self.retention()?;
         let from = LogPosition(manifest.covered_to(&log));
         let options = HeadOptions::new(&self.config.limits, self.config.max_block_duration);
@@ -263,7 +266,7 @@ impl Parts {
             core,
             wal,
             ledger: tokio::sync::Mutex::new(Ledger::new(chain, manifest, log, monotonic)),
-            believed_clock: Mutex::new(BelievedClock::new(unix, monotonic)),
+            believed_clock,
             retention,
             recovery: Mutex::default(),
             n_ids: AtomicU64::new(0),
@@ -324,6 +327,17 @@ impl Parts {
             bytes_max,
         })
     }
+}
+
+/// The clock as the newest manifest knows it, or else as its newest arrival does.
+fn clock_of(manifest: &Manifest, monotonic: u64) -> BelievedClock {
+    let mut clock = BelievedClock::new(monotonic);
+    let newest = || manifest.blocks.iter().map(|entry| entry.arrival.1).max();
+    match &manifest.clock {
+        Some(record) => clock.resume(record),
+        None => newest().into_iter().for_each(|at| clock.recall(at)),
+    }
+    clock
 }
 
 /// What lies beside manifests and blocks, and among the blocks, and is none of them. Only names one level

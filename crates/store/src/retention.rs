@@ -1,15 +1,14 @@
-//! Which blocks go: whole ones, by age and by bytes, judged by when their spans arrived.
+//! Which blocks go: whole ones, by age and by bytes, judged by when their spans arrived and by
+//! [`Ages`], which know of a clock that jumped.
 //!
 //! Pure decisions over manifest entries. A block covers at most a day of arrivals
 //! ([`crate::partition::ARRIVAL_SPREAD_MAX_NANO`]), so what is older than the retention age is gone
 //! a day later at the latest, and nothing younger goes. Deleting is not done here.
 
-use crate::manifest::{BlockEntry, BlockId};
+use std::cmp::Reverse;
 
-/// A wall clock that departs from the monotonic one by more than this has jumped.
-pub const CLOCK_JUMP_NANO: u64 = 3_600 * 1_000_000_000;
-/// How long a clock that jumped must stay there before it is believed.
-pub const CLOCK_SETTLE_NANO: u64 = 24 * 3_600 * 1_000_000_000;
+use crate::clock::Ages;
+use crate::manifest::{BlockEntry, BlockId};
 
 /// How long and how much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +25,29 @@ pub struct Expired {
     pub by_bytes: Vec<BlockId>,
 }
 
-/// The wall clock as arrivals are stamped and retention believes it. A clock that is set wrong by
-/// years, even for a moment, must neither delete everything nor date what arrives so that it is deleted
-/// when the clock is right again: a jump in either direction is believed only after a day.
-#[derive(Debug, Clone, Copy)]
-pub struct BelievedClock {
-    /// Wall minus monotonic time, as believed.
-    offset: i128,
-    /// The offset of a clock that jumped, and since when on the monotonic clock.
-    jumped: Option<(i128, u64)>,
-}
-
 // === impl Retention ===
 
 impl Retention {
-    /// `now` is Unix time. Blocks that go by age do not count as bytes.
+    /// Blocks that go by age do not count as bytes.
     pub fn expired<'a>(
         &self,
         blocks: impl IntoIterator<Item = &'a BlockEntry>,
-        now: u64,
+        ages: &Ages,
     ) -> Expired {
-        let oldest_kept = now.saturating_sub(self.age_nano);
         let mut expired = Expired::default();
         let mut kept = Vec::new();
         let mut bytes = 0u64;
         for block in blocks {
-            if block.arrival.1 < oldest_kept {
+            let age = ages.of(block.arrival.1);
+            if age > self.age_nano {
                 expired.by_age.push(block.id);
             } else {
                 bytes = bytes.saturating_add(block.bytes);
-                kept.push(block);
+                kept.push((Reverse(age), block.arrival.1, block));
             }
         }
-        kept.sort_unstable_by_key(|block| (block.arrival.1, block.id));
-        for block in kept {
+        kept.sort_unstable_by_key(|(age, arrival, block)| (*age, *arrival, block.id));
+        for (_, _, block) in kept {
             if bytes <= self.bytes_max {
                 break;
             }
@@ -76,48 +64,6 @@ impl Expired {
     pub fn is_empty(&self) -> bool {
         self.by_age.is_empty() && self.by_bytes.is_empty()
     }
-}
-
-// === impl BelievedClock ===
-
-impl BelievedClock {
-    pub fn new(unix_nano: u64, monotonic_nano: u64) -> Self {
-        Self {
-            offset: offset(unix_nano, monotonic_nano),
-            jumped: None,
-        }
-    }
-
-    /// The Unix time to stamp and to judge by.
-    pub fn now(&mut self, unix_nano: u64, monotonic_nano: u64) -> u64 {
-        let seen = offset(unix_nano, monotonic_nano);
-        let near = |a: i128, b: i128| (a - b).unsigned_abs() <= u128::from(CLOCK_JUMP_NANO);
-        if near(seen, self.offset) {
-            self.offset = seen;
-            self.jumped = None;
-        } else {
-            let since = match self.jumped {
-                Some((offset, since)) if near(seen, offset) => since,
-                _ => {
-                    tracing::warn!(
-                        seconds = (seen - self.offset) / 1_000_000_000,
-                        "the clock jumped: arrivals and retention believe it after a day"
-                    );
-                    monotonic_nano
-                }
-            };
-            self.jumped = Some((seen, since));
-            if monotonic_nano.saturating_sub(since) >= CLOCK_SETTLE_NANO {
-                self.offset = seen;
-                self.jumped = None;
-            }
-        }
-        u64::try_from(i128::from(monotonic_nano) + self.offset).unwrap_or(0)
-    }
-}
-
-fn offset(unix_nano: u64, monotonic_nano: u64) -> i128 {
-    i128::from(unix_nano) - i128::from(monotonic_nano)
 }
 
 #[cfg(test)]
@@ -163,7 +109,7 @@ mod tests {
             })
             .collect();
         for now in (0..400).map(|hour| start + hour * DAY / 24 * 3) {
-            let gone = retention.expired(&blocks, now).by_age;
+            let gone = retention.expired(&blocks, &Ages::at(now)).by_age;
             for block in &blocks {
                 let is_gone = gone.contains(&block.id);
                 let inside = block.arrival.1 >= now.saturating_sub(14 * DAY);
@@ -189,33 +135,13 @@ mod tests {
             block(3, (now - 4, now - 2), 30),
             block(4, (now - 3 * DAY, now - 2 * DAY), 1_000),
         ];
-        let expired = retention.expired(&blocks, now);
+        let expired = retention.expired(&blocks, &Ages::at(now));
         assert_eq!(expired.by_age, [blocks[3].id]);
         assert_eq!(expired.by_bytes, [blocks[2].id]);
         let all = Retention {
             age_nano: DAY,
             bytes_max: 0,
         };
-        assert_eq!(all.expired(&blocks, now).by_bytes.len(), 3);
-    }
-
-    #[test]
-    fn a_clock_that_jumps_is_believed_after_a_day() {
-        let mut clock = BelievedClock::new(100 * DAY, 0);
-        assert_eq!(clock.now(100 * DAY + 5, 5), 100 * DAY + 5);
-        // Ten years ahead for a while, and back.
-        assert_eq!(clock.now(3_750 * DAY, 10), 100 * DAY + 10);
-        assert_eq!(clock.now(3_751 * DAY - 11, DAY - 1), 101 * DAY - 1);
-        assert_eq!(clock.now(101 * DAY, DAY), 101 * DAY);
-        // Ahead for good.
-        assert_eq!(clock.now(202 * DAY, 2 * DAY), 102 * DAY);
-        assert_eq!(clock.now(203 * DAY - 1, 3 * DAY - 1), 103 * DAY - 1);
-        assert_eq!(clock.now(203 * DAY, 3 * DAY), 203 * DAY);
-        // Back as well.
-        assert_eq!(clock.now(50 * DAY, 3 * DAY + 1), 203 * DAY + 1);
-        assert_eq!(clock.now(51 * DAY, 4 * DAY + 1), 51 * DAY);
-        // A drift within an hour is no jump.
-        let drifted = 51 * DAY + CLOCK_JUMP_NANO;
-        assert_eq!(clock.now(drifted, 4 * DAY + 1), drifted);
+        assert_eq!(all.expired(&blocks, &Ages::at(now)).by_bytes.len(), 3);
     }
 }

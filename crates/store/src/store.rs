@@ -27,6 +27,7 @@ use tracewell_model::sink::{
 use tracewell_model::source::{Snapshot, Snapshots, SpanSource};
 use tracewell_model::{Clock, Limits, SpanBatch};
 
+use crate::clock::{Ages, BelievedClock};
 use crate::codec::{BlockFormat, BlockReader};
 use crate::dedup::{RequestKey, Requests, Ticket, Turn};
 use crate::disk::{Disk, DiskSpace};
@@ -38,7 +39,7 @@ use crate::merge::plan::MergePolicy;
 use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, ClockBounds};
 use crate::recovery::Recovery;
-use crate::retention::{BelievedClock, Retention};
+use crate::retention::Retention;
 use crate::snapshot::{BlockLookup, BlockViews, LiveBlock};
 use crate::wal::{Committed, Durability, Wal, WalOptions, WalState};
 use crate::workers::Workers;
@@ -360,11 +361,18 @@ impl Store {
         &self.core.metrics
     }
 
-    /// Unix time, but for jumps of the clock that have not lasted for a day.
+    /// Unix time as it is believed.
     pub(crate) fn believed_now(&self) -> u64 {
         let clock = &self.core.clock;
         let mut believed = self.believed_clock.lock();
         believed.now(clock.now_unix_nano(), clock.monotonic_nano())
+    }
+
+    /// How old arrivals are, whatever the clock did.
+    pub(crate) fn ages(&self) -> Ages {
+        let (clock, age_max) = (&self.core.clock, self.retention.age_nano);
+        let mut believed = self.believed_clock.lock();
+        believed.ages(clock.now_unix_nano(), clock.monotonic_nano(), age_max)
     }
 
     /// A fresh name for a block that is going to be written.
@@ -400,7 +408,8 @@ impl Store {
         let core = &self.core;
         let mut ledger = self.ledger.lock().await;
         let (unix, monotonic) = (core.clock.now_unix_nano(), core.clock.monotonic_nano());
-        if let Err(error) = ledger.commit(change, unix, monotonic).await {
+        let clock = self.believed_clock.lock().record(monotonic);
+        if let Err(error) = ledger.commit(change, clock, unix, monotonic).await {
             StoreMetrics::add(&core.metrics.commits_failed, 1);
             if matches!(
                 error,

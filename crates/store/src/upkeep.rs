@@ -45,7 +45,7 @@ impl Store {
 
     /// Blocks beyond the trace horizon keep nothing in memory that only new spans ask for.
     fn let_old_blocks_rest(&self) {
-        let now = self.believed_now();
+        let now = self.ages().counted_now();
         let blocks = self.core.blocks.load();
         let old = blocks.live.iter().filter(|block| block.is_old(now));
         old.for_each(|block| block.reader.grow_old());
@@ -93,7 +93,7 @@ impl Store {
         // A merge that runs must not bring back what expires.
         let _no_merge = self.merging.lock().await;
         let core = &self.core;
-        let now = self.believed_now();
+        let ages = self.ages();
         let blocks = core.blocks.load();
         let live = blocks.live.iter().map(|block| &block.entry);
         let all = live.chain(blocks.missing.iter().map(|block| &block.entry));
@@ -106,7 +106,7 @@ impl Store {
             let room = self.room_beside_others(block_bytes);
             retention.bytes_max = retention.bytes_max.min(room);
         }
-        let expired = retention.expired(all, now);
+        let expired = retention.expired(all, &ages);
         if expired.is_empty() {
             return Ok(());
         }
@@ -203,7 +203,7 @@ impl Store {
     /// Deletes objects that no manifest has named for a day.
     pub async fn sweep(&self) -> StoreResult<u64> {
         let core = &self.core;
-        let now = self.believed_now();
+        let now = self.ages().counted_now();
         let folder = core.config.blocks_folder();
         let listed: Vec<_> = core
             .objects

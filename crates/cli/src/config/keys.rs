@@ -172,7 +172,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "retention.age",
         unit: Unit::Duration,
-        doc: "Traces are kept that long after they arrived, and go within a day of it.",
+        doc: "Traces are kept that long after they arrived, and go within a day of it; later where the clock was set or the server was off meanwhile.",
         apply: |config, node| store(&mut config.retention.age, values::duration(node)),
         show: |config| show_duration(config.retention.age),
     },

@@ -6,6 +6,7 @@
 
 use super::chain::ManifestChain;
 use super::{BlockId, Change, Manifest};
+use crate::clock::ClockRecord;
 use crate::error::{StoreError, StoreResult};
 
 /// A store that has not committed for so long settles.
@@ -61,14 +62,21 @@ impl Ledger {
     }
 
     /// Writes the manifest after a change. `unix` is what it says about its time.
-    pub async fn commit(&mut self, change: &Change, unix: u64, monotonic: u64) -> StoreResult<()> {
-        let next = self
+    pub async fn commit(
+        &mut self,
+        change: &Change,
+        clock: Option<ClockRecord>,
+        unix: u64,
+        monotonic: u64,
+    ) -> StoreResult<()> {
+        let mut next = self
             .manifest
             .with(change)
             .map_err(|source| StoreError::Manifest {
                 name: format!("change of manifest {}", self.manifest.number),
                 source,
             })?;
+        next.clock = clock;
         let covered = self.covered_to();
         self.manifest = self.chain.commit(next, unix).await?;
         self.forgettable_to = covered;

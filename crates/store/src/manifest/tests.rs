@@ -48,6 +48,13 @@ fn add(n: u8, from: u64, to: u64) -> Change {
 }
 
 #[test]
+fn a_manifest_that_says_nothing_of_the_clock_is_read() {
+    let bytes = Manifest::default().encode().unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).contains("clock"));
+    assert_eq!(Manifest::decode(0, &bytes).unwrap().clock, None);
+}
+
+#[test]
 fn a_manifest_comes_back_as_it_was_and_any_flipped_bit_is_noticed() {
     let mut manifest = Manifest::default().with(&add(1, 0, 10)).unwrap();
     manifest.number = 42;

@@ -92,7 +92,7 @@ impl Store {
             entries.retain(|entry| !set_aside.contains_key(&entry.id));
             entries
         };
-        let now = core.clock.now_unix_nano();
+        let now = self.believed_now();
         let Some(plan) = core.config.merge.next(&entries, now, hurry) else {
             return Ok(false);
         };

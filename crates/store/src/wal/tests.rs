@@ -2,9 +2,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tracewell_model::TenantId;
-use tracewell_model::clock::SystemClock;
 use tracewell_model::limits::LOG_BYTES;
 use tracewell_model::sink::RecordKind;
+use tracewell_testkit::FakeClock;
 
 use super::*;
 use crate::disk::LocalDisk;
@@ -32,7 +32,7 @@ fn small(dir: &Path) -> WalOptions {
 }
 
 fn open(options: WalOptions) -> Wal {
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(FakeClock::default());
     Wal::open(Arc::new(LocalDisk), clock, options, |_| {}).unwrap()
 }
 
@@ -72,7 +72,7 @@ fn records_that_wait_share_a_sync_and_come_to_the_hook_in_order() {
     let (seen, hook) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(())));
     let (seen_by_hook, gate) = (Arc::clone(&seen), Arc::clone(&hook));
     let held = hook.lock();
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(FakeClock::default());
     let wal: Wal<u32> = Wal::open(Arc::new(LocalDisk), clock, small(dir.path()), move |done| {
         drop(gate.lock());
         seen_by_hook.lock().push((done.position.0, done.payload));
@@ -184,7 +184,7 @@ fn limits_answer_by_name() {
 #[test]
 fn a_hook_that_panics_stops_ingest_and_not_reading() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SystemClock::new());
+    let clock = Arc::new(FakeClock::default());
     let wal: Wal = Wal::open(Arc::new(LocalDisk), clock, small(dir.path()), |done| {
         assert!(done.position.0 < 1, "planned");
     })
@@ -211,7 +211,7 @@ fn files_of_another_log_or_a_later_version_are_refused() {
         });
         append(&wal, "x");
     }
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(FakeClock::default());
     for entry in std::fs::read_dir(other.path()).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use rand::Rng;
-use tracewell_model::Clock;
 use tracewell_model::sink::WriteError;
+use tracewell_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracewell_store::block::ParquetFormat;
 use tracewell_store::codec::*;
 use tracewell_store::disk::Disk;
@@ -428,40 +429,150 @@ fn a_sync_that_fails_anywhere_loses_nothing() {
     assert!(n_syncs > 100 && n_failed > n_tried / 2);
 }
 
+const KEPT_HOURS: u64 = 72;
+
+fn keeps_three_days(random: u128) -> StoreConfig {
+    let mut config = small_config(random);
+    config.retention_age = Duration::from_secs(KEPT_HOURS * 3_600);
+    config
+}
+
+/// Forward, back, for a moment, for days, over starts: what was sent less than the retention age ago, by
+/// time that passed, is there. When the clock has been quiet for long enough, nothing is.
 #[test]
 fn a_clock_that_jumps_loses_nothing() {
     const YEAR: u64 = 365 * 24 * HOUR;
-    for seed in 0..10 {
+    let hours = |n: u64| Duration::from_secs(n * 3_600);
+    for_seeds(0..24 / stride(), |seed| {
         runtime().block_on(async {
             let mut bench = Bench::new(seed);
-            bench.config = |random| {
-                let mut config = small_config(random);
-                config.retention_age = minutes(60 * 24);
-                config
-            };
-            let world = bench.open().await;
+            bench.config = keeps_three_days;
+            let mut world = bench.open().await;
             let start = bench.clock.now_unix_nano();
-            for step in 0..60 {
+            let mut sent = Vec::new();
+            for step in 0..150 {
                 let now = bench.clock.now_unix_nano();
-                let hours = bench.sender.rng.random_range(1..8) * HOUR;
-                match bench.sender.rng.random_range(0..10) {
-                    8 => bench.clock.jump_to(now + hours),
-                    9 => bench.clock.jump_to(now - hours),
-                    0 => bench.clock.jump_to(start + 5 * YEAR),
-                    1 => bench.clock.jump_to(start - 5 * YEAR),
-                    2 => bench.clock.jump_to(start + bench.clock.monotonic_nano()),
-                    3 => world.store.flush().await.unwrap(),
-                    4 => drop(world.store.merge_next(false).await.unwrap()),
-                    5 => world.store.upkeep().await.unwrap(),
-                    _ => drop(bench.write(&world).await.unwrap()),
+                let by = bench.sender.rng.random_range(2..40);
+                match bench.sender.rng.random_range(0..20) {
+                    0 => bench.clock.jump_to(now + by * HOUR),
+                    1 => bench.clock.jump_to(now - by * HOUR),
+                    2 => bench.clock.jump_to(start + 5 * YEAR),
+                    3 => bench.clock.jump_to(start - 5 * YEAR),
+                    4 | 5 => bench.clock.jump_to(start + bench.clock.monotonic_nano()),
+                    6 => world.store.flush().await.unwrap(),
+                    7 | 8 => drop(world.store.merge_next(false).await.unwrap()),
+                    9 | 10 => bench.clock.advance(hours(by)),
+                    11 => world = bench.reopen(world).await,
+                    12 => {
+                        drop(world);
+                        bench.disk = bench.disk.after_kill();
+                        bench.clock.advance(hours(by));
+                        world = bench.open().await;
+                    }
+                    _ => {
+                        let others = std::mem::take(&mut bench.expected);
+                        bench.write(&world).await.unwrap();
+                        let keys: Vec<_> = bench.expected.keys().cloned().collect();
+                        sent.push((bench.clock.monotonic_nano(), keys));
+                        bench.expected.extend(others);
+                    }
                 }
-                bench.clock.advance(std::time::Duration::from_secs(20));
-                bench
-                    .check(&world, &format!("seed {seed}, step {step}"))
-                    .await;
+                bench.clock.advance(Duration::from_secs(20));
+                world.store.upkeep().await.unwrap();
+                let passed = bench.clock.monotonic_nano();
+                sent.retain(|(at, keys)| {
+                    let is_inside = passed - at <= KEPT_HOURS * HOUR;
+                    for key in keys.iter().filter(|_| !is_inside) {
+                        let span = bench.expected.remove(key).unwrap();
+                        bench.maybe.insert(key.clone(), span);
+                    }
+                    is_inside
+                });
+                let what = format!("seed {seed}, step {step}");
+                bench.check(&world, &what).await;
             }
+            world.store.flush().await.unwrap();
+            for _ in 0..2 * KEPT_HOURS + 3 * 24 {
+                bench.clock.advance(hours(1));
+                world.store.upkeep().await.unwrap();
+            }
+            bench.maybe.append(&mut bench.expected);
+            let ids = bench.maybe.keys();
+            let ids: Vec<_> = ids.map(|(tenant, id, _)| (tenant.clone(), *id)).collect();
+            let left = world.read(&ids).await;
+            assert!(
+                left.is_empty(),
+                "seed {seed}: {} spans are left",
+                left.len()
+            );
         });
+    });
+}
+
+/// A clock that went back is not believed for a day, so that it makes no block wait longer, or shorter.
+#[tokio::test]
+async fn merges_go_by_the_clock_that_stamps_arrivals() {
+    let mut bench = Bench::new(1);
+    let world = bench.open().await;
+    bench.write(&world).await.unwrap();
+    bench.clock.jump_to(bench.clock.now_unix_nano() - 48 * HOUR);
+    bench.write(&world).await.unwrap();
+    world.store.flush().await.unwrap();
+    assert!(!world.store.merge_next(false).await.unwrap());
+    bench.clock.advance(minutes(2));
+    assert!(world.store.merge_next(false).await.unwrap());
+}
+
+/// What a server that was right all the time has, after a machine that slept for 15 days unseen.
+#[tokio::test]
+async fn spans_of_before_a_lasting_jump_are_kept_for_their_age() {
+    let mut bench = Bench::new(1);
+    bench.config = keeps_three_days;
+    let world = bench.open().await;
+    bench.write(&world).await.unwrap();
+    let now = bench.clock.now_unix_nano();
+    bench.clock.jump_to(now + 15 * 24 * HOUR);
+    bench.write(&world).await.unwrap();
+    let filed_by_arrival = || {
+        let metrics = world.store.metrics();
+        metrics.traces_filed_by_arrival.load(Ordering::Relaxed)
+    };
+    world.store.flush().await.unwrap();
+    while world.store.merge_next(true).await.unwrap() {}
+    let before = filed_by_arrival();
+    for hour in 0..25 {
+        let now = bench.clock.now_unix_nano();
+        let span = Span {
+            trace_id: TraceId([100 + hour; 16]),
+            span_id: SpanId([1; 8]),
+            start_unix_nano: now,
+            end_unix_nano: now,
+            ..Span::default()
+        };
+        let request = request(&TenantId::single(), vec![span]);
+        world.write(&request).await.unwrap();
+        remember(&mut bench.expected, &request);
+        bench.clock.advance(minutes(60));
+        world.store.flush().await.unwrap();
+        while world.store.merge_next(true).await.unwrap() {}
+        world.store.upkeep().await.unwrap();
     }
+    bench.check(&world, "25 hours after the jump").await;
+    assert_eq!(
+        filed_by_arrival(),
+        before,
+        "its spans are as old as they say"
+    );
+    // Neither that jump nor another one is forgotten by a start, and one that is wrong by 400 days
+    // deletes nothing.
+    let now = bench.clock.now_unix_nano();
+    bench.clock.jump_to(now + 400 * 24 * HOUR);
+    let world = bench.reopen(world).await;
+    world.store.upkeep().await.unwrap();
+    bench.check(&world, "a start 400 days ahead").await;
+    let world = bench.reopen(world).await;
+    world.store.upkeep().await.unwrap();
+    bench.check(&world, "and another one").await;
 }
 
 /// A format that panics when it is told to.

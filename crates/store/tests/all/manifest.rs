@@ -1,6 +1,7 @@
 //! A manifest of every released version is read by every later one.
 
 use tracewell_model::TenantId;
+use tracewell_store::clock::{ClockRecord, JumpRecord};
 use tracewell_store::manifest::{
     BlockEntry, BlockFile, BlockId, CLASS_DEFAULT, LogRange, Manifest,
 };
@@ -53,6 +54,14 @@ fn every_field() -> Manifest {
     Manifest {
         number: NUMBER,
         created_unix_nano: 1_789_000_000_123_456_789,
+        clock: Some(ClockRecord {
+            seen_unix_nano: 1_789_000_000_123_456_000,
+            jumps: vec![JumpRecord {
+                ago_nano: 86_400_000_000_000,
+                nanos: 1_296_000_000_000_000,
+            }],
+            went_back_ago_nano: Some(90_000_000_000_000),
+        }),
         covered: vec![log(1, 0, 81_920), log(2, 0, 7), log(2, 9, u64::MAX)],
         blocks: vec![
             BlockEntry {
