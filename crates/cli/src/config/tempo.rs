@@ -87,6 +87,8 @@ const OBJECT_STORES: &str =
     "object storage is not built yet; traces would lie elsewhere than this file says";
 const SIGN_ON: &str =
     "it protects, and it is not built yet; put a proxy that does it in front, and take the key out";
+const PER_TENANT: &str = "overrides per tenant are not built yet, and what the file says of single tenants would not \
+                          hold; take the key out, and set limits.* and retention.age, which hold for all";
 const METRICS: &str = "metrics from spans are not built yet";
 
 /// Every key of Tempo's that is known. A pattern that ends in `.*` is all below it; the longest wins.
@@ -165,15 +167,15 @@ const KEYS: &[(&str, Action)] = &[
     ("memberlist.*", Action::NoEffect(ONE_PROCESS)),
     (
         "compactor.compaction.block_retention",
-        Action::Same("retention.age"),
+        Action::Convert("retention.age", block_retention),
     ),
     (
         "backend_worker.compaction.block_retention",
-        Action::Same("retention.age"),
+        Action::Convert("retention.age", block_retention),
     ),
     (
         "overrides.defaults.compaction.block_retention",
-        Action::Same("retention.age"),
+        Action::Convert("retention.age", block_retention),
     ),
     (
         "compactor.disabled",
@@ -253,6 +255,12 @@ const KEYS: &[(&str, Action)] = &[
         "overrides.user_configurable_overrides.enabled",
         Action::Only(&["false"], "overrides by API are not built yet"),
     ),
+    (
+        "overrides.per_tenant_override_config",
+        Action::Only(&[""], PER_TENANT),
+    ),
+    // How often that file is read.
+    ("overrides.per_tenant_override_period", Action::Silent),
     (
         "overrides.*",
         Action::NoEffect(
@@ -523,6 +531,18 @@ fn block_duration(node: &Node) -> Result<Node, String> {
     Ok(Node {
         line: node.line,
         value: Value::Text(super::values::show_duration(duration)),
+    })
+}
+
+/// Zero is how Tempo writes "what holds otherwise".
+fn block_retention(node: &Node) -> Result<Node, String> {
+    let is_zero = super::values::duration(node)?.is_zero();
+    Ok(Node {
+        line: node.line,
+        value: match is_zero {
+            true => Value::Null,
+            false => node.value.clone(),
+        },
     })
 }
 

@@ -94,6 +94,46 @@ fn what_protects_is_never_ignored() {
 }
 
 #[test]
+fn a_retention_of_zero_is_what_holds_otherwise() {
+    let default = Config::default().retention.age;
+    for zero in ["0s", "0", "0h"] {
+        for key in ["compactor", "backend_worker"] {
+            let text = format!("{key}:\n  compaction:\n    block_retention: {zero}\n");
+            let (config, findings) = load(&text, &[]);
+            assert_eq!(texts(&findings.errors), Vec::<String>::new());
+            assert_eq!(config.retention.age, default, "{text}");
+        }
+        let text = format!(
+            "compactor:\n  compaction:\n    block_retention: 72h\n\
+             overrides:\n  defaults:\n    compaction:\n      block_retention: {zero}\n"
+        );
+        let (config, findings) = load(&text, &[]);
+        assert_eq!(texts(&findings.errors), Vec::<String>::new());
+        assert_eq!(config.retention.age, Duration::from_secs(72 * 3_600));
+    }
+    let (_, findings) = load("compactor:\n  compaction:\n    block_retention: x\n", &[]);
+    let errors = texts(&findings.errors).join("\n");
+    assert!(errors.starts_with("tempo.yaml:3: compactor.compaction.block_retention: expected"));
+}
+
+#[test]
+fn overrides_per_tenant_are_refused_for_what_they_are() {
+    let key = "overrides.per_tenant_override_config";
+    let text = "overrides:\n  per_tenant_override_config: /conf/overrides.yaml\n  \
+                per_tenant_override_period: 10s\n";
+    let (_, findings) = load(text, &[]);
+    let errors = texts(&findings.errors);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let error = &errors[0];
+    assert!(error.starts_with(&format!("tempo.yaml:2: {key}: /conf/overrides.yaml")));
+    assert!(error.contains("per tenant are not built yet") && error.contains("take the key out"));
+    assert!(!error.contains("proxy"), "{error}");
+    // Empty is off in Tempo, too.
+    let (_, findings) = load("overrides:\n  per_tenant_override_config: ''\n", &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+}
+
+#[test]
 fn receivers_that_are_not_named_do_not_listen() {
     let (config, _) = load(
         "distributor:\n  receivers:\n    otlp:\n      protocols:\n        http:\n",
