@@ -228,9 +228,11 @@ pub(crate) fn disk_share(node: &Node) -> Result<DiskShare, String> {
             _ => Err(expected("a share from 1% to 100%", node)),
         };
     }
-    bytes(node)
-        .map(DiskShare::Bytes)
-        .map_err(|error| format!("{error}, or a share such as 80%"))
+    match bytes(node) {
+        Ok(0) => Err(expected("a size above 0, or a share such as 80%", node)),
+        Ok(bytes) => Ok(DiskShare::Bytes(bytes)),
+        Err(error) => Err(format!("{error}, or a share such as 80%")),
+    }
 }
 
 fn expected(what: &str, node: &Node) -> String {
@@ -351,6 +353,9 @@ mod tests {
     fn shares_of_a_disk() {
         assert_eq!(disk_share(&node("80%")), Ok(DiskShare::Percent(80)));
         assert_eq!(disk_share(&node("10GiB")), Ok(DiskShare::Bytes(10 << 30)));
+        // Nothing could be kept.
+        assert!(disk_share(&node("0")).is_err());
+        assert!(disk_share(&node("0GiB")).is_err());
         assert!(disk_share(&node("0%")).is_err());
         assert!(disk_share(&node("101%")).is_err());
     }
