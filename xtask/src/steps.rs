@@ -130,25 +130,25 @@ const STEPS: &[Step] = &[
         name: "e2e",
         what: "the real binary, end to end",
         check: false,
-        action: Action::Own(|root| suite(root, "e2e::", &[])),
+        action: Action::Own(|root| suite(root, "e2e::")),
     },
     Step {
         name: "crashes",
         what: "the real binary killed, its syncs watched, its disk full",
         check: false,
-        action: Action::Own(|root| suite(root, "crashes::", &["strace"])),
+        action: Action::Own(|root| suite(root, "crashes::")),
     },
     Step {
         name: "python",
         what: "official exporters, instrumentation and readers of Python",
         check: false,
-        action: Action::Own(|root| suite(root, "python::", &["python3"])),
+        action: Action::Own(|root| suite(root, "python::")),
     },
     Step {
         name: "node",
         what: "official exporters of Node",
         check: false,
-        action: Action::Own(|root| suite(root, "node::", &["node", "npm"])),
+        action: Action::Own(|root| suite(root, "node::")),
     },
     Step {
         name: "fuzz",
@@ -157,6 +157,19 @@ const STEPS: &[Step] = &[
         action: Action::Own(tools::fuzz),
     },
 ];
+
+/// Modules of the system tests, and the programs that they start.
+pub(crate) const SUITES: &[(&str, &[&str])] = &[
+    ("e2e::", &[]),
+    ("crashes::", &["strace", "unshare", "nsenter"]),
+    ("python::", &["python3"]),
+    ("node::", &["node", "npm"]),
+];
+
+pub(crate) fn programs_of(filter: &str) -> &'static [&'static str] {
+    let suite = SUITES.iter().find(|(name, _)| *name == filter);
+    suite.map_or(&[], |(_, programs)| programs)
+}
 
 pub(crate) fn list() {
     for step in STEPS {
@@ -232,8 +245,8 @@ fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
 
 /// Runs one module of the system tests after its programs are there. A filter that finds no test is an
 /// error: cargo takes it for success.
-fn suite(root: &Path, filter: &str, programs: &[&str]) -> Result<()> {
-    for program in programs {
+fn suite(root: &Path, filter: &str) -> Result<()> {
+    for program in programs_of(filter) {
         tools::require(program)?;
     }
     let tests = ["test", "--workspace", "--locked", "--test", "all", "--"];

@@ -11,23 +11,57 @@ use anyhow::{Context, Result, bail};
 /// The version whose rules deny.toml is written for.
 const DENY_VERSION: &str = "0.20.2";
 
-/// Program and the Debian package that brings it.
-const PACKAGES: &[(&str, &str)] = &[
-    ("strace", "strace"),
-    ("python3", "python3-venv"),
-    ("node", "nodejs"),
-    ("npm", "npm"),
+/// A program that a step starts.
+struct Tool {
+    program: &'static str,
+    /// The Debian package that brings it.
+    package: &'static str,
+    /// Arguments with which it ends well where all that is needed of it is there.
+    probe: &'static [&'static str],
+}
+
+const TOOLS: &[Tool] = &[
+    Tool::new("strace", "strace"),
+    Tool {
+        // Debian's Python comes without them.
+        probe: &["-c", "import ensurepip, venv"],
+        ..Tool::new("python3", "python3-venv")
+    },
+    Tool::new("node", "nodejs"),
+    Tool::new("npm", "npm"),
+    Tool::new("unshare", "util-linux"),
+    Tool::new("nsenter", "util-linux"),
 ];
 
-/// Makes sure that a program can be started.
+// === impl Tool ===
+
+impl Tool {
+    const fn new(program: &'static str, package: &'static str) -> Self {
+        Self {
+            program,
+            package,
+            probe: &["--version"],
+        }
+    }
+
+    fn of(program: &str) -> Result<&'static Self> {
+        let tool = TOOLS.iter().find(|tool| tool.program == program);
+        tool.with_context(|| format!("{program} is not in the list of tools"))
+    }
+
+    /// Whether a program that stands for it will do.
+    fn is(&self, program: impl AsRef<std::ffi::OsStr>) -> bool {
+        starts(program, self.probe)
+    }
+}
+
+/// Makes sure that a program can be started, with all that is needed of it.
 pub(crate) fn require(program: &str) -> Result<()> {
-    if starts(program, &["--version"]) {
+    let tool = Tool::of(program)?;
+    if tool.is(program) {
         return Ok(());
     }
-    let package = PACKAGES
-        .iter()
-        .find(|(name, _)| *name == program)
-        .map_or(program, |(_, package)| package);
+    let package = tool.package;
     let may_install = starts("apt-get", &["--version"]) && is_root();
     if may_install {
         eprintln!("installing {package} by apt-get, for {program}");
@@ -37,8 +71,8 @@ pub(crate) fn require(program: &str) -> Result<()> {
         }
     }
     bail!(
-        "{program} is missing: install the package `{package}` (Debian and Ubuntu: \
-         `sudo apt-get install {package}`) and run this again"
+        "{program} is missing, or lacks what `{package}` brings: install the package `{package}` \
+         (Debian and Ubuntu: `sudo apt-get install {package}`) and run this again"
     )
 }
 
@@ -170,4 +204,36 @@ pub(crate) fn fuzz(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_python_without_venv_is_not_enough() {
+        let bare = std::env::temp_dir().join(format!("bare-python-{}", std::process::id()));
+        std::fs::write(&bare, "#!/bin/sh\n[ \"$1\" = --version ]\n").unwrap();
+        std::fs::set_permissions(&bare, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let python = Tool::of("python3").unwrap();
+        assert!(starts(&bare, &["--version"]) && !python.is(&bare));
+        assert_eq!(python.package, "python3-venv");
+        std::fs::remove_file(bare).unwrap();
+    }
+
+    #[test]
+    fn every_program_that_a_step_names_has_a_package() {
+        for (_, programs) in crate::steps::SUITES {
+            for program in *programs {
+                assert!(Tool::of(program).is_ok(), "{program}");
+            }
+        }
+        let of_crashes = crate::steps::programs_of("crashes::");
+        for program in ["unshare", "nsenter"] {
+            assert_eq!(Tool::of(program).unwrap().package, "util-linux");
+            assert!(of_crashes.contains(&program), "{program}");
+        }
+    }
 }
