@@ -58,7 +58,6 @@ fn limits_of_queries_are_counted_and_the_command_line_says_partial() {
     assert_eq!(seen[untouched], 0.0);
 }
 
-/// From the head and from a block: as many spans as the limit allows, and a word on the others.
 /// Most clients write all of a body before they read why it was refused.
 #[test]
 fn a_body_far_above_its_limit_is_refused_to_a_sender_that_reads_last() {
@@ -77,6 +76,7 @@ fn a_body_far_above_its_limit_is_refused_to_a_sender_that_reads_last() {
     );
 }
 
+/// From the head and from a block: as many spans as the limit allows, and a word on the others.
 #[test]
 fn a_trace_above_its_limit_is_answered_in_part() {
     let site = Site::new();
