@@ -12,7 +12,7 @@ use crate::head::{Generation, GenerationSnapshot};
 use crate::manifest::{BlockEntry, BlockId, CLASS_DEFAULT, Change, LogRange};
 use crate::metrics::StoreMetrics;
 use crate::partition::Bounds;
-use crate::snapshot::LiveBlock;
+use crate::snapshot::{Home, LiveBlock};
 use crate::store::Store;
 use tracewell_model::shared::SharedIds;
 
@@ -94,7 +94,16 @@ impl Store {
             add: vec![entry.clone()],
             ..Change::default()
         };
-        let publish = || core.publish_cut(generation, Some(LiveBlock { entry, reader }));
+        let publish = || {
+            core.publish_cut(
+                generation,
+                Some(LiveBlock {
+                    entry,
+                    reader,
+                    home: Home::Local,
+                }),
+            )
+        };
         if let Err(failure) = self.commit(&change, publish).await {
             if failure.is_absent {
                 self.delete_block(id).await;
@@ -174,5 +183,6 @@ pub(crate) fn entry_of(id: BlockId, format: u16, arrival: Bounds, written: &Writ
         log: None,
         made_from: Vec::new(),
         delete_set: None,
+        writer: None,
     }
 }

@@ -22,6 +22,9 @@ pub enum StoreError {
     SecondWriter { name: String },
     #[error("block {id}: {reason}")]
     Block { id: BlockId, reason: String },
+    /// Others changed what the bucket holds: what was begun on it came to nothing.
+    #[error("the bucket: {reason}")]
+    Overtaken { reason: String },
     #[error("write-ahead log: {reason}")]
     Log { reason: String },
     /// A worker panicked or met a broken invariant; ingest has stopped.
@@ -34,6 +37,46 @@ pub enum StoreError {
 // === impl StoreError ===
 
 impl StoreError {
+    pub(crate) fn is_not_found(&self) -> bool {
+        let source = match self {
+            Self::Object { source, .. } => source,
+            _ => return false,
+        };
+        matches!(source, object_store::Error::NotFound { .. })
+    }
+
+    /// True if an object store says that there is no such bucket: a client has no error of its own for
+    /// that, so that the code in the answer must say it.
+    pub fn is_no_bucket(&self) -> bool {
+        let codes = ["NoSuchBucket", "ContainerNotFound"];
+        let source = match self {
+            Self::Object { source, .. } => source.to_string(),
+            _ => return false,
+        };
+        codes.iter().any(|code| source.contains(code))
+    }
+
+    /// True if an object store said that it will not: who we are, or what we asked for, is wrong.
+    pub fn is_refused(&self) -> bool {
+        use object_store::Error;
+        let source = match self {
+            Self::Object { source, .. } => source,
+            _ => return false,
+        };
+        matches!(
+            source,
+            Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+        )
+    }
+
+    /// True if an object store gave no answer, so that nobody knows what it holds.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Object { .. }) && !self.is_not_found()
+    }
+
     pub(crate) fn object(action: &'static str, path: &Path, source: object_store::Error) -> Self {
         Self::Object {
             action,

@@ -250,6 +250,12 @@ impl Head {
         each.fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1))
     }
 
+    /// Every trace of every generation may lie elsewhere too.
+    pub fn share_all(&self) {
+        let generations = self.generations.lock().clone();
+        generations.iter().for_each(|it| it.shared().set_all());
+    }
+
     fn filling(&self) -> Option<Arc<Generation>> {
         self.generations.lock().last().map(Arc::clone)
     }

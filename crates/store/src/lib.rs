@@ -1,6 +1,7 @@
 //! Bytes on disk: the write-ahead log, the head, blocks, merging, retention and manifests.
 
 pub mod block;
+pub mod bucket;
 pub mod clock;
 pub mod codec;
 pub mod cut;

@@ -43,6 +43,17 @@ pub struct Manifest {
     pub covered: Vec<LogRange>,
     /// Sorted by id.
     pub blocks: Vec<BlockEntry>,
+    /// In a bucket: who merges and retires there. The local disk has one process anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<Keeper>,
+}
+
+/// The process that merges and retires in a bucket, until somebody else may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// A random name that a process has until it ends.
+    pub process: String,
+    pub until_unix_nano: u64,
 }
 
 /// A half-open stretch of one log.
@@ -78,6 +89,9 @@ pub struct BlockEntry {
     /// Reserved: the object that lists rows to subtract.
     #[serde(default)]
     pub delete_set: Option<String>,
+    /// In a bucket: the log that all of its spans came through, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 /// One object of a block.
@@ -92,6 +106,8 @@ pub struct BlockFile {
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     pub remove: Vec<BlockId>,
+    /// Taken out where they are listed.
+    pub forget: Vec<BlockId>,
     pub add: Vec<BlockEntry>,
     /// Records that hold no span, so that no block covers them.
     pub cover: Vec<LogRange>,
@@ -125,6 +141,18 @@ pub enum ManifestError {
     NotListed(BlockId),
     #[error("block {0} is listed already")]
     Listed(BlockId),
+}
+
+// === impl Change ===
+
+impl Change {
+    /// True if it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty()
+            && self.forget.is_empty()
+            && self.add.is_empty()
+            && self.cover.is_empty()
+    }
 }
 
 // === impl Manifest ===
@@ -195,6 +223,8 @@ impl Manifest {
                 .map_err(|_| ManifestError::NotListed(*id))?;
             next.blocks.remove(index);
         }
+        next.blocks
+            .retain(|entry| !change.forget.contains(&entry.id));
         for range in &change.cover {
             next.cover(range)?;
         }

@@ -2,6 +2,7 @@
 
 mod copy;
 pub mod gather;
+mod next;
 mod pieces;
 pub mod plan;
 mod run;

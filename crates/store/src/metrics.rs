@@ -131,6 +131,22 @@ store_metrics! {
     traces_created,
     /// Traces found in more than one source.
     traces_shared,
+    /// Blocks that were uploaded to the bucket.
+    blocks_uploaded,
+    /// Bytes of the blocks that were uploaded to the bucket.
+    bytes_uploaded,
+    /// Manifests that this process wrote in the bucket.
+    bucket_manifests_committed,
+    /// Rounds with the bucket that failed and are tried again.
+    bucket_rounds_failed,
+    /// Requests that read from blocks in the bucket.
+    bucket_reads,
+    /// Bytes that were read from blocks in the bucket; what the cache gives does not count.
+    bucket_bytes_read,
+    /// Pieces of the cache that made room for others.
+    cache_pieces_evicted,
+    /// Pieces of the cache that were damaged and fetched again.
+    cache_pieces_damaged,
     /// Records replayed from the log at the start.
     records_replayed,
     /// Records of the log that could not be decoded at the start.

@@ -476,7 +476,8 @@ impl Files {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs a call that blocks on the blocking pool of the runtime, or here if there is none.
+pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::runtime::Handle::try_current() {

@@ -83,11 +83,12 @@ impl RecentTraces {
     pub fn merged(&mut self, from: &[BlockId], into: impl IntoIterator<Item = BlockId>) {
         let begins = from.iter().map(|id| self.blocks.get(id).copied());
         let begin = begins.collect::<Option<Vec<u64>>>();
-        if let Some(begin) = begin.and_then(|begins| begins.into_iter().min()) {
-            self.blocks.extend(into.into_iter().map(|id| (id, begin)));
-        }
         for id in from {
             self.blocks.remove(id);
+        }
+        // A block that only moves keeps its id.
+        if let Some(begin) = begin.and_then(|begins| begins.into_iter().min()) {
+            self.blocks.extend(into.into_iter().map(|id| (id, begin)));
         }
     }
 

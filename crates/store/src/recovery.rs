@@ -4,7 +4,7 @@
 //! were in. Whatever is damaged is named, in the log and in [`Recovery`], and the rest is served. What
 //! this is not: it repairs nothing in place.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use object_store::ObjectStore;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracewell_model::Clock;
 use tracewell_model::sink::{LogDamage, LogPosition, LogRecord, Seen, SpanTap};
 
+use crate::bucket::{Bucket, BucketConfig};
 use crate::clock::BelievedClock;
 use crate::codec::BlockFormat;
 use crate::dedup::{REQUEST_KEPT_NANO, RequestKey, Requests, Turn};
@@ -25,9 +26,9 @@ use crate::manifest::ledger::Ledger;
 use crate::manifest::{BlockEntry, BlockId, Manifest};
 use crate::metrics::StoreMetrics;
 use crate::retention::Retention;
-use crate::snapshot::{BlockViews, Blocks, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
+use crate::snapshot::{BlockViews, Blocks, Home, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
 use crate::store::{Core, Store, StoreConfig};
-use crate::wal::Wal;
+use crate::wal::{Wal, WalOptions};
 use crate::workers::Workers;
 
 /// Losses are listed up to so many; all are counted and logged.
@@ -97,8 +98,10 @@ impl Store {
             .iter()
             .map(|block| MissingBlock::clone(block))
             .collect();
+        Box::pin(store.look_at_bucket()).await?;
         recovery.report_blocks();
         store.replay(&mut recovery).await?;
+        store.core.is_open.store(true, Ordering::Relaxed);
         recovery.nanos = store.core.clock.monotonic_nano().saturating_sub(started);
         tracing::info!(
             manifest = recovery.manifest,
@@ -211,11 +214,7 @@ struct Parts {
 impl Parts {
     async fn assemble(self, chain: ManifestChain, manifest: Manifest) -> StoreResult<Arc<Store>> {
         let blocks = self.open_blocks(&manifest).await;
-        let mut wal_options = self.config.wal.clone();
-        wal_options.durability = self.config.durability;
-        wal_options.reserve_bytes = self.config.limits.disk_reserve_bytes;
-        let covered_max = manifest.covered.iter().map(|range| range.to).max();
-        wal_options.next_at_least = LogPosition(covered_max.unwrap_or(0));
+        let wal_options = self.wal_options(&manifest);
         // The head begins where the manifest ends, which is known once the log has told its id.
         let slot: Arc<OnceLock<Arc<Core>>> = Arc::default();
         let hook_slot = Arc::clone(&slot);
@@ -232,10 +231,12 @@ impl Parts {
         let monotonic = self.clock.monotonic_nano();
         let believed_clock = Mutex::new(clock_of(&manifest, monotonic));
         let retention = self.retention()?;
+        let metrics = Arc::new(StoreMetrics::default());
         let from = LogPosition(manifest.covered_to(&log));
         let options = HeadOptions::new(&self.config.limits, self.config.max_block_duration);
         let views = BlockViews::default();
         views.start(blocks, chain.replaced());
+        let bucket = self.bucket(&metrics)?;
         let core = Arc::new(Core {
             config: self.config,
             format: self.format,
@@ -243,7 +244,10 @@ impl Parts {
             objects: self.objects,
             clock: self.clock,
             taps: self.taps,
-            metrics: Arc::default(),
+            bucket,
+            log: log.clone(),
+            is_open: AtomicBool::new(false),
+            metrics,
             head: Head::new(options, from),
             blocks: views,
             requests: Arc::default(),
@@ -254,11 +258,13 @@ impl Parts {
             stopping: AtomicBool::new(false),
             poisoned: Mutex::default(),
             writing: Mutex::default(),
+            busy: Mutex::default(),
             set_aside: Mutex::default(),
             expired: Mutex::default(),
             cut_wanted: Notify::new(),
             merge_wanted: Notify::new(),
             upkeep_wanted: Notify::new(),
+            bucket_wanted: Notify::new(),
         });
         // Nobody has submitted a record yet, so that none has missed its hook.
         drop(slot.set(Arc::clone(&core)));
@@ -286,12 +292,39 @@ impl Parts {
                 Err(error) => missing.push(Arc::new(MissingBlock {
                     entry: entry.clone(),
                     reason: error.to_string(),
+                    home: Home::Local,
                 })),
             }
         }
-        let blocks = Blocks::new(live, missing);
-        share_again(&blocks, now).await;
+        let mut blocks = Blocks::new(live, missing);
+        if self.config.bucket.is_some() {
+            blocks.unreachable = Some("it has not been read yet".to_owned());
+        } else {
+            share_again(&blocks, now).await;
+        }
         blocks
+    }
+
+    fn wal_options(&self, manifest: &Manifest) -> WalOptions {
+        let mut options = self.config.wal.clone();
+        options.durability = self.config.durability;
+        options.reserve_bytes = self.config.limits.disk_reserve_bytes;
+        let covered_max = manifest.covered.iter().map(|range| range.to).max();
+        options.next_at_least = LogPosition(covered_max.unwrap_or(0));
+        options
+    }
+
+    fn bucket(&self, metrics: &Arc<StoreMetrics>) -> StoreResult<Option<Bucket>> {
+        let open = |config: &BucketConfig| {
+            Bucket::open(
+                config.clone(),
+                Arc::clone(&self.disk),
+                self.config.limits.disk_reserve_bytes,
+                self.config.random,
+                Arc::clone(metrics),
+            )
+        };
+        self.config.bucket.as_ref().map(open).transpose()
     }
 
     /// Of an old block nothing stays in memory that only new spans ask for.
@@ -304,7 +337,11 @@ impl Parts {
         }
         let folder = self.config.block_folder(entry.id);
         let reader = self.format.open(&self.objects, folder, &entry).await?;
-        let block = LiveBlock { entry, reader };
+        let block = LiveBlock {
+            entry,
+            reader,
+            home: Home::Local,
+        };
         if !block.is_old(now) {
             block.reader.load_filters().await?;
         }
@@ -366,7 +403,7 @@ async fn names_below(folder: &Path, objects: &dyn ObjectStore) -> StoreResult<Ve
 
 /// A block stores the ids that it shares; the others learn them again from it. Old ones too, as a
 /// query joins what lies in two of them; their filters are in memory one block at a time.
-async fn share_again(blocks: &Blocks, now: u64) {
+pub(crate) async fn share_again(blocks: &Blocks, now: u64) {
     for learner in &blocks.live {
         let tellers = blocks.live.iter().filter(|teller| {
             let ids = teller.reader.shared().ids();
@@ -384,12 +421,7 @@ async fn share_again(blocks: &Blocks, now: u64) {
             tracing::warn!(%error, "what an old block shares is not known");
         }
         for teller in tellers {
-            match teller.reader.shared().ids().iter() {
-                Some(ids) => ids
-                    .filter(|id| learner.may_hold(*id))
-                    .for_each(|id| learner.reader.shared().insert(id)),
-                None => learner.reader.shared().set_all(),
-            }
+            learner.learn(teller);
         }
         if is_old {
             learner.reader.grow_old();

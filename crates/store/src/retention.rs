@@ -92,6 +92,7 @@ mod tests {
             log: None,
             made_from: Vec::new(),
             delete_set: None,
+            writer: None,
         }
     }
 

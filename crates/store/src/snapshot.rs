@@ -27,6 +27,8 @@ pub struct Blocks {
     pub live: Vec<Arc<LiveBlock>>,
     /// Those that cannot be read.
     pub missing: Vec<Arc<MissingBlock>>,
+    /// Why no block of the bucket is among them, where there is a bucket that was never read.
+    pub unreachable: Option<String>,
     recent: RecentTraces,
     /// Live blocks that `recent` does not speak for.
     others: Vec<Arc<LiveBlock>>,
@@ -37,6 +39,14 @@ pub struct Blocks {
 pub struct LiveBlock {
     pub entry: BlockEntry,
     pub reader: Arc<dyn BlockReader>,
+    pub home: Home,
+}
+
+/// Whose manifest lists a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    Local,
+    Bucket,
 }
 
 /// A block that the manifest lists and that could not be opened.
@@ -44,6 +54,7 @@ pub struct LiveBlock {
 pub struct MissingBlock {
     pub entry: BlockEntry,
     pub reason: String,
+    pub home: Home,
 }
 
 /// The current state, and what was replaced.
@@ -78,6 +89,7 @@ impl Blocks {
         let mut blocks = Self {
             live: Vec::new(),
             missing,
+            unreachable: None,
             recent: RecentTraces::default(),
             others: Vec::new(),
         };
@@ -85,9 +97,10 @@ impl Blocks {
         blocks
     }
 
-    /// Entries of the blocks that can be read.
-    pub fn entries(&self) -> Vec<BlockEntry> {
-        self.live.iter().map(|block| block.entry.clone()).collect()
+    /// Entries of the blocks of one home that can be read.
+    pub fn entries(&self, home: Home) -> Vec<BlockEntry> {
+        let at_home = self.live.iter().filter(|block| block.home == home);
+        at_home.map(|block| block.entry.clone()).collect()
     }
 
     pub fn get(&self, id: BlockId) -> Option<&Arc<LiveBlock>> {
@@ -136,6 +149,16 @@ impl LiveBlock {
         now.saturating_sub(self.entry.arrival.1) > TRACE_HORIZON_NANO
     }
 
+    /// What another block shares is shared by this one, if it holds traces of it.
+    pub fn learn(&self, from: &Self) {
+        match from.reader.shared().ids().iter() {
+            Some(ids) => ids
+                .filter(|id| self.may_hold(*id))
+                .for_each(|id| self.reader.shared().insert(id)),
+            None => self.reader.shared().set_all(),
+        }
+    }
+
     /// False only if no tenant's trace of this id lies in the block.
     pub fn may_hold(&self, id: TraceId) -> bool {
         match &self.entry.tenant {
@@ -156,11 +179,21 @@ impl BlockViews {
     /// Takes blocks out and puts blocks in, in one step. There is one caller at a time: who holds the
     /// ledger.
     pub fn replace(&self, remove: &[BlockId], add: Vec<Arc<LiveBlock>>) {
+        self.replace_with(remove, add, Vec::new());
+    }
+
+    /// The same, with blocks that cannot be read. The bucket has been read, if there is one.
+    pub fn replace_with(
+        &self,
+        remove: &[BlockId],
+        add: Vec<Arc<LiveBlock>>,
+        missing: Vec<Arc<MissingBlock>>,
+    ) {
         let mut next = Blocks::clone(&self.current.load());
         let mut retired = self.retired.lock();
         next.live.retain(|block| {
             let stays = !remove.contains(&block.entry.id);
-            if !stays {
+            if !stays && block.home == Home::Local {
                 retired.push(Retired {
                     id: block.entry.id,
                     bytes: block.entry.bytes,
@@ -171,7 +204,7 @@ impl BlockViews {
         });
         next.missing.retain(|block| {
             let stays = !remove.contains(&block.entry.id);
-            if !stays {
+            if !stays && block.home == Home::Local {
                 retired.push(Retired {
                     id: block.entry.id,
                     bytes: block.entry.bytes,
@@ -183,6 +216,14 @@ impl BlockViews {
         next.recent
             .merged(remove, add.iter().map(|block| block.entry.id));
         next.add(add);
+        next.missing.extend(missing);
+        self.current.store(Arc::new(next));
+    }
+
+    /// The bucket has been read for the first time.
+    pub fn reached(&self) {
+        let mut next = Blocks::clone(&self.current.load());
+        next.unreachable = None;
         self.current.store(Arc::new(next));
     }
 

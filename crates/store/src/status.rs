@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tracewell_model::{TenantId, limits};
 
+use crate::bucket::BucketStatus;
 use crate::disk::DiskSpace;
 use crate::manifest::BlockId;
 use crate::recovery::Recovery;
@@ -30,6 +31,8 @@ pub struct StoreStatus {
     /// By the text of the partition; first blocks have none.
     pub by_partition: BTreeMap<String, BlockSums>,
     pub blocks_missing: usize,
+    /// `None` where the local disk is all there is.
+    pub bucket: Option<BucketStatus>,
     /// Blocks that a merge could not read, each with the reason; queries read what can be read.
     pub blocks_set_aside: BTreeMap<BlockId, String>,
     /// Further blocks in which a query met damage, each with the first.
@@ -84,6 +87,16 @@ impl Store {
             .collect()
     }
 
+    /// Why the bucket fails at this moment, if there is one and it does.
+    pub fn bucket_failing(&self) -> Option<String> {
+        let bucket = self.core.bucket.as_ref()?;
+        let (reason, since) = bucket.contact().failing?;
+        let now = self.core.clock.monotonic_nano();
+        let seconds = now.saturating_sub(since) / 1_000_000_000;
+        let name = &bucket.config.objects;
+        Some(format!("{name} fails for {seconds} s: {reason}"))
+    }
+
     /// For what new spans are refused at this moment, by the names of [`limits::REFUSALS`].
     pub fn refusing(&self) -> Vec<&'static str> {
         let core = &self.core;
@@ -133,6 +146,7 @@ impl Store {
             blocks_by_tenant,
             by_partition,
             blocks_missing: blocks.missing.len(),
+            bucket: self.bucket_status(),
             blocks_set_aside: self.set_aside(),
             blocks_damaged: self.damaged(),
             filter_bytes: blocks

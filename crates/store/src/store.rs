@@ -27,6 +27,7 @@ use tracewell_model::sink::{
 use tracewell_model::source::{Snapshot, Snapshots, SpanSource};
 use tracewell_model::{Clock, Limits, SpanBatch};
 
+use crate::bucket::{Bucket, BucketConfig};
 use crate::clock::{Ages, BelievedClock};
 use crate::codec::{BlockFormat, BlockReader};
 use crate::dedup::{RequestKey, Requests, Ticket, Turn};
@@ -74,6 +75,8 @@ pub struct StoreConfig {
     /// Names that the process keeps beside the objects of the store, such as the folder of the log:
     /// they are not taken for somebody else's.
     pub beside: Vec<String>,
+    /// Where blocks go to stay; `None` where the local disk is all there is.
+    pub bucket: Option<BucketConfig>,
     /// A random number: block ids and the id of a new log come from it. No two starts may share it.
     pub random: u128,
 }
@@ -119,6 +122,13 @@ pub(crate) struct Core {
     pub(crate) poisoned: Mutex<Option<String>>,
     /// Blocks that are being written: no manifest names them yet, and the sweep leaves them alone.
     pub(crate) writing: Mutex<BTreeSet<BlockId>>,
+    /// Blocks that are merged or uploaded: neither takes what the other has.
+    pub(crate) busy: Mutex<BTreeSet<BlockId>>,
+    pub(crate) bucket: Option<Bucket>,
+    /// Name of the log in manifests.
+    pub(crate) log: String,
+    /// False until what was there at the start has been taken in.
+    pub(crate) is_open: AtomicBool,
     /// Blocks that a merge could not read, each with the reason.
     pub(crate) set_aside: Mutex<BTreeMap<BlockId, String>>,
     /// Blocks that retention dropped and whose files are there yet.
@@ -126,6 +136,7 @@ pub(crate) struct Core {
     pub(crate) cut_wanted: Notify,
     pub(crate) merge_wanted: Notify,
     pub(crate) upkeep_wanted: Notify,
+    pub(crate) bucket_wanted: Notify,
 }
 
 /// When the requests of generations arrived.
@@ -177,6 +188,7 @@ impl StoreConfig {
             limits,
             beside: vec!["wal".to_owned()],
             data_dir,
+            bucket: None,
             random,
         }
     }
@@ -345,11 +357,12 @@ impl Snapshots for Store {
             sources.push(reader);
         }
         let missing = blocks.missing.iter();
+        let missing = missing.map(|block| format!("block {}: {}", block.entry.id, block.reason));
+        let bucket = blocks.unreachable.iter();
+        let bucket = bucket.map(|reason| format!("all blocks of the bucket: {reason}"));
         Snapshot {
             sources,
-            missing: missing
-                .map(|block| format!("block {}: {}", block.entry.id, block.reason))
-                .collect(),
+            missing: missing.chain(bucket).collect(),
         }
     }
 }
@@ -431,10 +444,15 @@ impl Store {
         Ok(())
     }
 
-    /// Cuts everything that was acknowledged until now.
+    /// Cuts everything that was acknowledged until now, and uploads it where there is a bucket.
     pub async fn flush(&self) -> StoreResult<()> {
         self.core.freeze();
         while self.cut_next().await? {}
+        if self.core.bucket.is_some() {
+            // First blocks go first.
+            while self.core.n_waiting() > 0 && self.merge_next(true).await? {}
+            while self.tend_bucket(true).await? {}
+        }
         Ok(())
     }
 
@@ -588,6 +606,14 @@ impl Arrivals {
 
     fn forget(&mut self, generation: u64) {
         self.frozen.retain(|(sequence, _)| *sequence != generation);
+    }
+
+    /// The earliest arrival in the head.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let frozen = self.frozen.iter().map(|(_, bounds)| *bounds);
+        let all = frozen.chain([self.filling]);
+        let all = all.filter(|bounds| *bounds != Bounds::NONE);
+        all.map(|bounds| bounds.0).min()
     }
 
     pub(crate) fn of(&self, generation: u64) -> Bounds {

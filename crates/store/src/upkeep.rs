@@ -17,6 +17,7 @@ use crate::disk::DiskSpace;
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockId, Change};
 use crate::metrics::StoreMetrics;
+use crate::snapshot::Home;
 use crate::store::Store;
 
 /// Objects that nobody names are deleted when they are this old.
@@ -95,8 +96,16 @@ impl Store {
         let core = &self.core;
         let ages = self.ages();
         let blocks = core.blocks.load();
-        let live = blocks.live.iter().map(|block| &block.entry);
-        let all = live.chain(blocks.missing.iter().map(|block| &block.entry));
+        let busy = core.busy.lock().clone();
+        let live = blocks.live.iter().map(|block| (&block.entry, block.home));
+        let missing = blocks
+            .missing
+            .iter()
+            .map(|block| (&block.entry, block.home));
+        let here = live
+            .chain(missing)
+            .filter(|(entry, home)| *home == Home::Local && !busy.contains(&entry.id));
+        let all = here.map(|(entry, _)| entry);
         // The policy is about all that is kept, and the log keeps spans too.
         let mut retention = self.retention;
         let log_bytes = self.wal.stats().log_bytes;
@@ -105,6 +114,10 @@ impl Store {
             let block_bytes = all.clone().map(|entry| entry.bytes).sum();
             let room = self.room_beside_others(block_bytes);
             retention.bytes_max = retention.bytes_max.min(room);
+        }
+        if core.bucket.is_some() {
+            // What waits for the bucket goes there, and when the volume is full ingest waits too.
+            retention.bytes_max = u64::MAX;
         }
         let expired = retention.expired(all, &ages);
         if expired.is_empty() {

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::StoreResult;
+use crate::error::{StoreError, StoreResult};
 use crate::metrics::StoreMetrics;
 use crate::store::Store;
 
@@ -44,6 +44,7 @@ enum Work {
     Cut,
     Merge,
     Upkeep,
+    Bucket,
 }
 
 // === impl Workers ===
@@ -60,7 +61,11 @@ impl Workers {
             cancel: cancel.clone(),
             threads: Vec::new(),
         };
-        for work in [Work::Cut, Work::Merge, Work::Upkeep] {
+        let bucket = self.store.core.bucket.iter().map(|_| Work::Bucket);
+        for work in [Work::Cut, Work::Merge, Work::Upkeep]
+            .into_iter()
+            .chain(bucket)
+        {
             let (store, runtime) = (Arc::clone(&self.store), runtime.clone());
             let cancel = cancel.clone();
             let thread = std::thread::Builder::new()
@@ -110,6 +115,7 @@ impl Work {
             Self::Cut => "store-cut",
             Self::Merge => "store-merge",
             Self::Upkeep => "store-upkeep",
+            Self::Bucket => "store-bucket",
         }
     }
 
@@ -122,14 +128,28 @@ impl Work {
             }
             Self::Merge => store.merge_next(false).await,
             Self::Upkeep => store.upkeep().await.map(|()| false),
+            Self::Bucket => store.tend_bucket(false).await,
         }
     }
 
     /// Steps that others call too count their failures themselves.
     fn count_failure(self, metrics: &StoreMetrics) {
         match self {
-            Self::Cut | Self::Merge => {}
+            Self::Cut | Self::Merge | Self::Bucket => {}
             Self::Upkeep => StoreMetrics::add(&metrics.upkeeps_failed, 1),
+        }
+    }
+
+    /// That the bucket fails is told once, when it begins.
+    fn tell_failure(self, error: &StoreError) {
+        let worker = self.name();
+        match self {
+            Self::Bucket => {
+                tracing::debug!(worker, %error, "work of the store failed, trying again")
+            }
+            Self::Cut | Self::Merge | Self::Upkeep => {
+                tracing::error!(worker, %error, "work of the store failed, trying again");
+            }
         }
     }
 
@@ -138,6 +158,7 @@ impl Work {
             Self::Cut => &store.core.cut_wanted,
             Self::Merge => &store.core.merge_wanted,
             Self::Upkeep => &store.core.upkeep_wanted,
+            Self::Bucket => &store.core.bucket_wanted,
         };
         // Nobody wakes it for age alone.
         drop(tokio::time::timeout(REST, wanted.notified()).await);
@@ -158,7 +179,7 @@ async fn run(store: &Store, work: Work, cancel: &CancellationToken) {
             }
             Ok(Err(error)) => {
                 work.count_failure(&store.core.metrics);
-                tracing::error!(worker = work.name(), %error, "work of the store failed, trying again");
+                work.tell_failure(&error);
                 n_failed += 1;
                 Some(RETRY_MAX.min(REST * 2u32.saturating_pow(n_failed.min(5) - 1)))
             }

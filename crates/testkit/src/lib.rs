@@ -8,8 +8,10 @@ pub mod clock;
 pub mod oracle;
 pub mod random;
 pub mod recording_disk;
+pub mod unreliable_objects;
 
 pub use clock::FakeClock;
 pub use oracle::Oracle;
 pub use random::Random;
 pub use recording_disk::{RecordingDisk, Replay, UnsyncedDisk};
+pub use unreliable_objects::UnreliableObjects;

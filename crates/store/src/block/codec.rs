@@ -135,10 +135,12 @@ async fn check_files(
     entry: &BlockEntry,
 ) -> StoreResult<()> {
     for file in &entry.files {
-        let reason = match objects.head(&folder.clone().join(file.name.as_str())).await {
+        let path = folder.clone().join(file.name.as_str());
+        let reason = match objects.head(&path).await {
             Ok(meta) if meta.size == file.bytes => continue,
             Ok(meta) => format!("{} has {} bytes of {}", file.name, meta.size, file.bytes),
-            Err(error) => error.to_string(),
+            Err(error @ object_store::Error::NotFound { .. }) => error.to_string(),
+            Err(error) => return Err(StoreError::object("look at", &path, error)),
         };
         let id = entry.id;
         return Err(StoreError::Block { id, reason });
@@ -160,9 +162,20 @@ async fn ids_of(reader: &Reader) -> Result<Vec<u64>, BlockError> {
 }
 
 fn failed(id: BlockId) -> impl Fn(BlockError) -> StoreError {
-    move |error| StoreError::Block {
-        id,
-        reason: error.to_string(),
+    move |error| match error {
+        BlockError::Object {
+            action,
+            path,
+            source,
+        } if !matches!(source, object_store::Error::NotFound { .. }) => StoreError::Object {
+            action,
+            path,
+            source,
+        },
+        error => StoreError::Block {
+            id,
+            reason: error.to_string(),
+        },
     }
 }
 

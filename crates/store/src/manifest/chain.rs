@@ -17,6 +17,7 @@ use crate::error::{StoreError, StoreResult};
 /// Manifests that are kept. The two newest are what recovery needs; the others tell what was.
 pub const MANIFESTS_KEPT: usize = 8;
 
+pub(crate) const FOLDER: &str = "manifest";
 const EXTENSION: &str = ".manifest";
 const DIGITS: usize = 20;
 
@@ -64,7 +65,7 @@ impl ManifestChain {
     /// says must not be dropped by committing an older state on top of it. One that the object store
     /// does not give counts as damaged.
     pub async fn open(objects: Arc<dyn ObjectStore>, prefix: &Path) -> StoreResult<(Self, Opened)> {
-        let folder = prefix.clone().join("manifest");
+        let folder = prefix.clone().join(FOLDER);
         let listed: Vec<_> = objects
             .list(Some(&folder))
             .try_collect()
@@ -183,15 +184,16 @@ impl ManifestChain {
             .any(|blocks| blocks.contains(&id))
     }
 
-    /// Blocks that a kept manifest names and recovery does not need any more: replaced or expired.
+    /// Blocks that a kept manifest names and the newest does not: replaced or expired.
     pub fn replaced(&self) -> Vec<BlockId> {
+        let newest = self.kept.iter().rev().find_map(|kept| kept.blocks.as_ref());
         let mut ids: Vec<BlockId> = self
             .kept
             .iter()
             .filter_map(|kept| kept.blocks.as_ref())
             .flatten()
             .copied()
-            .filter(|id| !self.is_needed(*id))
+            .filter(|id| newest.is_some_and(|newest| !newest.contains(id)))
             .collect();
         ids.sort_unstable();
         ids.dedup();
@@ -207,10 +209,7 @@ impl ManifestChain {
     }
 
     fn path(&self, number: u64) -> Path {
-        self.prefix
-            .clone()
-            .join("manifest")
-            .join(format!("{number:0DIGITS$}{EXTENSION}"))
+        path_of(&self.prefix, number)
     }
 
     /// The outer error is the object store's, the inner one is about the bytes.
@@ -230,7 +229,12 @@ impl ManifestChain {
     }
 }
 
-fn number_of(path: &Path) -> Option<u64> {
+pub(crate) fn path_of(prefix: &Path, number: u64) -> Path {
+    let name = format!("{number:0DIGITS$}{EXTENSION}");
+    prefix.clone().join(FOLDER).join(name)
+}
+
+pub(crate) fn number_of(path: &Path) -> Option<u64> {
     let digits = path.filename()?.strip_suffix(EXTENSION)?;
     let all_digits = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()

@@ -80,7 +80,7 @@ impl Ledger {
         let covered = self.covered_to();
         self.manifest = self.chain.commit(next, unix).await?;
         self.forgettable_to = covered;
-        self.settled = change.remove.is_empty() && change.add.is_empty() && change.cover.is_empty();
+        self.settled = change.is_empty();
         self.committed_at = monotonic;
         Ok(())
     }

@@ -37,6 +37,7 @@ fn entry(n: u8, log: Option<(u64, u64)>) -> BlockEntry {
         }),
         made_from: Vec::new(),
         delete_set: None,
+        writer: None,
     }
 }
 
@@ -268,7 +269,12 @@ async fn a_replaced_block_is_needed_until_the_next_manifest_stands() {
         ..Change::default()
     };
     let two = writer.commit(one.with(&merge).unwrap(), 2).await.unwrap();
-    assert!(writer.is_needed(id(1)) && writer.replaced().is_empty());
+    assert!(writer.is_needed(id(1)));
+    assert_eq!(writer.replaced(), [id(1)]);
+    // A start at this moment must know that its files go once nobody needs them.
+    let (reader, _) = chain(&objects).await;
+    assert!(reader.is_needed(id(1)));
+    assert_eq!(reader.replaced(), [id(1)]);
     writer.commit(two, 3).await.unwrap();
     assert!(!writer.is_needed(id(1)) && writer.is_needed(id(2)));
     assert_eq!(writer.replaced(), [id(1)]);

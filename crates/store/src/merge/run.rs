@@ -26,7 +26,7 @@ use crate::error::{StoreError, StoreResult};
 use crate::manifest::{BlockEntry, BlockId, Change};
 use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, Partition};
-use crate::snapshot::{Blocks, LiveBlock, TRACE_HORIZON_NANO};
+use crate::snapshot::{Blocks, Home, LiveBlock, TRACE_HORIZON_NANO};
 use crate::store::Store;
 use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 
@@ -81,43 +81,10 @@ struct Counts {
 type Pieces = BTreeMap<TenantId, Vec<Piece>>;
 
 impl Store {
-    /// Does the next merge that is due. False if none is. With `hurry` nothing waits for company.
-    pub async fn merge_next(&self, hurry: bool) -> StoreResult<bool> {
-        let _one_at_a_time = self.merging.lock().await;
-        let core = &self.core;
-        let blocks = core.blocks.load();
-        let entries = {
-            let set_aside = core.set_aside.lock();
-            let mut entries = blocks.entries();
-            entries.retain(|entry| !set_aside.contains_key(&entry.id));
-            entries
-        };
-        let now = self.believed_now();
-        let Some(plan) = core.config.merge.next(&entries, now, hurry) else {
-            return Ok(false);
-        };
-        let mut new = Vec::new();
-        let result = self.merge(&plan, &blocks, &mut new).await;
-        for id in &new {
-            self.end_block(*id);
-        }
-        match result {
-            Ok(()) => Ok(true),
-            Err(failure) => {
-                StoreMetrics::add(&core.metrics.merges_failed, 1);
-                if failure.is_absent {
-                    for id in new {
-                        self.delete_block(id).await;
-                    }
-                }
-                Err(failure.error)
-            }
-        }
-    }
-
-    async fn merge(
+    pub(super) async fn merge(
         &self,
         plan: &MergePlan,
+        home: Home,
         blocks: &Arc<Blocks>,
         new: &mut Vec<BlockId>,
     ) -> Result<(), MergeFailure> {
@@ -166,13 +133,25 @@ impl Store {
             add: live.iter().map(|block| block.entry.clone()).collect(),
             ..Change::default()
         };
-        let publish = || self.publish_merge(plan, live, &inputs, &look);
-        self.commit(&change, publish)
-            .await
-            .map_err(|failure| MergeFailure {
-                is_absent: failure.is_absent,
-                error: failure.error,
-            })?;
+        let bucket = core.bucket.as_ref().filter(|_| home == Home::Bucket);
+        if let Some(bucket) = bucket {
+            let live = self.move_to_bucket(bucket, live).await?;
+            let _no_other = bucket.begin_swap().await;
+            self.commit_in_bucket(bucket, &change).await?;
+            self.publish_merge(plan, live, &inputs, &look);
+            // Nothing names the copies here.
+            for id in new {
+                self.delete_block(*id).await;
+            }
+        } else {
+            let publish = || self.publish_merge(plan, live, &inputs, &look);
+            self.commit(&change, publish)
+                .await
+                .map_err(|failure| MergeFailure {
+                    is_absent: failure.is_absent,
+                    error: failure.error,
+                })?;
+        }
         counts.report(&core.metrics, &inputs, plan);
         Ok(())
     }
@@ -401,11 +380,16 @@ impl Store {
             partition: Some(output.partition),
             class: inputs.class(),
             made_from: plan.inputs.clone(),
+            writer: inputs.writer(),
             ..entry_of(id, core.format.version(), arrival, &written)
         };
         let reader = core.format.open(&core.objects, folder, &entry).await?;
         reader.load_filters().await?;
-        Ok(LiveBlock { entry, reader })
+        Ok(LiveBlock {
+            entry,
+            reader,
+            home: Home::Local,
+        })
     }
 
     /// Writes all groups, by their last trace start. Returns how many spans.
@@ -558,7 +542,9 @@ impl Store {
         block: &LiveBlock,
         result: StoreResult<T>,
     ) -> StoreResult<T> {
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !(block.home == Home::Bucket && error.is_unreachable())
+        {
             self.core.set_aside(block.entry.id, error);
         }
         result
@@ -576,9 +562,10 @@ pub(super) struct SharedIdsOf {
 pub(super) type IdSet = HashSet<TraceId, RandomState>;
 
 #[derive(Debug)]
-struct MergeFailure {
-    is_absent: bool,
-    error: StoreError,
+pub(super) struct MergeFailure {
+    /// True if the new objects can be deleted.
+    pub(super) is_absent: bool,
+    pub(super) error: StoreError,
 }
 
 impl From<StoreError> for MergeFailure {
@@ -664,6 +651,15 @@ impl Inputs {
         self.blocks
             .first()
             .map_or_else(String::new, |block| block.entry.class.clone())
+    }
+
+    /// The log that the spans of all inputs came through, where it is one and the bucket says so.
+    fn writer(&self) -> Option<String> {
+        let mut writers = self.blocks.iter().map(|block| &block.entry.writer);
+        let first = writers.next()?;
+        writers
+            .all(|writer| writer == first)
+            .then(|| first.clone())?
     }
 
     fn readers(&self) -> Vec<Arc<dyn BlockReader>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod bucket;
 mod copy;
 mod damage;
 mod faults;

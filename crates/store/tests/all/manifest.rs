@@ -45,6 +45,7 @@ fn block(n: u8, level: u8) -> BlockEntry {
         log: None,
         made_from: Vec::new(),
         delete_set: None,
+        writer: None,
     }
 }
 
@@ -63,6 +64,7 @@ fn every_field() -> Manifest {
             went_back_ago_nano: Some(90_000_000_000_000),
         }),
         covered: vec![log(1, 0, 81_920), log(2, 0, 7), log(2, 9, u64::MAX)],
+        keeper: None,
         blocks: vec![
             BlockEntry {
                 log: Some(log(1, 73_728, 81_920)),

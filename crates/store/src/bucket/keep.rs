@@ -1,0 +1,164 @@
+//! What the keeper of a bucket does beside merging: retention, deleting, and the sweep.
+
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+
+use super::remote::bounded;
+use super::{Bucket, Rounds};
+use crate::error::StoreResult;
+use crate::manifest::{BlockId, Change, Manifest};
+use crate::metrics::StoreMetrics;
+use crate::retention::Retention;
+use crate::store::Store;
+use crate::upkeep::SWEEP_AGE_NANO;
+
+impl Store {
+    /// Drops the blocks of the bucket that have expired.
+    pub(super) async fn retain_in_bucket(&self, bucket: &Bucket) -> StoreResult<()> {
+        let ages = self.ages();
+        let Some(manifest) = self.to_keep(bucket).await else {
+            return Ok(());
+        };
+        let retention = Retention {
+            age_nano: u64::try_from(bucket.config.retention_age.as_nanos()).unwrap_or(u64::MAX),
+            bytes_max: u64::MAX,
+        };
+        // A merge that runs must not bring back what expires.
+        let busy = self.core.busy.lock().clone();
+        let entries = manifest
+            .blocks
+            .iter()
+            .filter(|entry| !busy.contains(&entry.id));
+        let expired = retention.expired(entries, &ages).by_age;
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let of_expired = manifest
+            .blocks
+            .iter()
+            .filter(|entry| expired.contains(&entry.id));
+        let n_spans: u64 = of_expired.map(|entry| entry.spans).sum();
+        let change = Change {
+            forget: expired,
+            ..Change::default()
+        };
+        self.commit_in_bucket(bucket, &change).await?;
+        tracing::info!(
+            blocks = change.forget.len(),
+            spans = n_spans,
+            "blocks of the bucket have expired"
+        );
+        let metrics = &self.core.metrics;
+        StoreMetrics::add(&metrics.blocks_expired_by_age, change.forget.len() as u64);
+        StoreMetrics::add(&metrics.spans_expired, n_spans);
+        self.follow_bucket(bucket).await
+    }
+
+    /// Deletes the files of blocks that no process has had reason to read for a while, and the manifests
+    /// that named them.
+    pub(super) async fn delete_in_bucket(
+        &self,
+        bucket: &Bucket,
+        rounds: &mut Rounds,
+    ) -> StoreResult<()> {
+        let now = self.ages().counted_now();
+        let age = u64::try_from(bucket.config.replaced_kept.as_nanos()).unwrap_or(u64::MAX);
+        if self.to_keep(bucket).await.is_none() {
+            if let Some(chain) = bucket.chain.lock().await.as_mut() {
+                chain.forget(now, age);
+            }
+            return Ok(());
+        }
+        let replaced = {
+            let slot = bucket.chain.lock().await;
+            let Some(chain) = slot.as_ref() else {
+                return Ok(());
+            };
+            chain.replaced(now, age)
+        };
+        let metrics = &self.core.metrics;
+        for id in replaced.difference(&rounds.deleted.clone()) {
+            for object in list(bucket, &bucket.blocks_folder().join(id.to_string())).await? {
+                delete(bucket, &object.location).await?;
+            }
+            rounds.deleted.insert(*id);
+            StoreMetrics::add(&metrics.blocks_deleted, 1);
+        }
+        let mut slot = bucket.chain.lock().await;
+        if let Some(chain) = slot.as_mut() {
+            chain.trim(now, age).await?;
+            rounds.deleted.retain(|id| chain.is_named(*id));
+        }
+        Ok(())
+    }
+
+    /// Deletes objects that no manifest has named for a day.
+    pub(super) async fn sweep_bucket(&self, bucket: &Bucket) -> StoreResult<()> {
+        let now = self.ages().counted_now();
+        if self.to_keep(bucket).await.is_none() {
+            return Ok(());
+        }
+        let folder = bucket.blocks_folder();
+        let mut n_swept = 0;
+        for object in list(bucket, &folder).await? {
+            let modified = object
+                .last_modified
+                .timestamp_nanos_opt()
+                .unwrap_or(i64::MAX);
+            let modified = u64::try_from(modified).unwrap_or(0);
+            let id = object
+                .location
+                .prefix_match(&folder)
+                .and_then(|mut parts| BlockId::parse(parts.next()?.as_ref()));
+            let Some(id) = id else { continue };
+            if now.saturating_sub(modified) < SWEEP_AGE_NANO {
+                continue;
+            }
+            let is_named = {
+                let slot = bucket.chain.lock().await;
+                slot.as_ref().is_none_or(|chain| chain.is_named(id))
+            };
+            if is_named || self.core.busy.lock().contains(&id) {
+                continue;
+            }
+            delete(bucket, &object.location).await?;
+            n_swept += 1;
+        }
+        StoreMetrics::add(&self.core.metrics.objects_swept, n_swept);
+        if let Some(chain) = bucket.chain.lock().await.as_ref() {
+            chain.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// The newest manifest, if this process is its keeper.
+    async fn to_keep(&self, bucket: &Bucket) -> Option<Manifest> {
+        let slot = bucket.chain.lock().await;
+        let manifest = slot.as_ref()?.newest();
+        let may_keep = bucket.may_keep(manifest, self.core.clock.now_unix_nano());
+        (may_keep && manifest.number > 0).then(|| manifest.clone())
+    }
+
+    /// Blocks of the bucket that this process may merge: as the keeper, whose time is renewed.
+    pub(crate) async fn mergeable_in_bucket(&self, bucket: &Bucket) -> BTreeSet<BlockId> {
+        match self.to_keep(bucket).await {
+            Some(manifest) => manifest.blocks.iter().map(|entry| entry.id).collect(),
+            None => BTreeSet::new(),
+        }
+    }
+}
+
+async fn list(bucket: &Bucket, folder: &Path) -> StoreResult<Vec<ObjectMeta>> {
+    let listed = bucket.config.objects.list(Some(folder));
+    bounded("list", folder, listed.try_collect()).await
+}
+
+async fn delete(bucket: &Bucket, path: &Path) -> StoreResult<()> {
+    match bounded("delete", path, bucket.config.objects.delete(path)).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,87 @@
+//! Calls to an object store that may be far away, slow or gone.
+
+use std::time::Duration;
+
+use object_store::path::Path;
+
+use crate::error::{StoreError, StoreResult};
+
+/// No single call may take longer, whatever the client of the store allows.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(60);
+
+/// Of a reason that an object store gives.
+const REASON_CHARS_MAX: usize = 300;
+/// A start waits no longer for the bucket.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// What a start does with the bucket.
+pub(super) async fn patiently<T>(first: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return first.await;
+    }
+    match tokio::time::timeout(START_MAX, first).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::object(
+            "read",
+            &Path::default(),
+            silent(START_MAX),
+        )),
+    }
+}
+
+fn silent(time: Duration) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "bucket",
+        source: format!("no answer within {} s", time.as_secs()).into(),
+    }
+}
+
+/// Gives up a call after [`CALL_MAX`], where there is a runtime to tell the time.
+pub(super) async fn bounded<T>(
+    action: &'static str,
+    path: &Path,
+    call: impl Future<Output = object_store::Result<T>>,
+) -> StoreResult<T> {
+    within(CALL_MAX, call)
+        .await
+        .map_err(|source| StoreError::object(action, path, shortened(source)))
+}
+
+/// Object stores answer with pages of XML. Its code and message are what a person can use.
+fn shortened(error: object_store::Error) -> object_store::Error {
+    let object_store::Error::Generic { store, source } = error else {
+        return error;
+    };
+    let text = source.to_string();
+    let head = text.lines().next().unwrap_or_default();
+    let head = head.split("<?xml").next().unwrap_or_default().trim();
+    let mut short: String = head.chars().take(REASON_CHARS_MAX).collect();
+    for name in ["Code", "Message"] {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let found = text
+            .split_once(&open)
+            .and_then(|(_, rest)| rest.split_once(&close));
+        if let Some((value, _)) = found {
+            let value: String = value.chars().take(REASON_CHARS_MAX).collect();
+            short = format!("{short} {value}");
+        }
+    }
+    object_store::Error::Generic {
+        store,
+        source: short.into(),
+    }
+}
+
+/// The same with an error of the object store.
+pub(super) async fn within<T>(
+    time: Duration,
+    call: impl Future<Output = object_store::Result<T>>,
+) -> object_store::Result<T> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return call.await;
+    }
+    match tokio::time::timeout(time, call).await {
+        Ok(result) => result,
+        Err(_) => Err(silent(time)),
+    }
+}
