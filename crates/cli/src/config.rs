@@ -20,7 +20,7 @@ use std::time::Duration;
 use tracewell_model::Limits;
 
 use raw::{Findings, Raw};
-use values::{DiskShare, Endpoint};
+use values::{DiskShare, Endpoint, Secret};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) http: Http,
     pub(crate) storage: Storage,
+    pub(crate) bucket: Bucket,
     pub(crate) retention: Retention,
     pub(crate) query: Query,
     pub(crate) log: Log,
@@ -68,6 +69,45 @@ pub(crate) enum Durability {
     Os,
 }
 
+/// An object store, if one is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bucket {
+    pub(crate) kind: BucketKind,
+    pub(crate) name: String,
+    /// A path within the bucket; Tracewell's own folder lies below it.
+    pub(crate) prefix: String,
+    /// Empty: that of the provider.
+    pub(crate) endpoint: String,
+    pub(crate) insecure: bool,
+    pub(crate) region: String,
+    pub(crate) lookup: BucketLookup,
+    /// Empty: what the surroundings of the process say.
+    pub(crate) access_key: String,
+    pub(crate) secret_key: Secret,
+    pub(crate) session_token: Secret,
+    pub(crate) ca_path: Option<PathBuf>,
+    pub(crate) upload_after: Duration,
+    pub(crate) replaced_kept: Duration,
+    pub(crate) cache: DiskShare,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BucketKind {
+    None,
+    S3,
+    Gcs,
+    Azure,
+}
+
+/// How a bucket is named in a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BucketLookup {
+    /// By host at Amazon, by path elsewhere.
+    Auto,
+    Dns,
+    Path,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Retention {
     pub(crate) age: Duration,
@@ -101,6 +141,12 @@ const BLOCK_DURATION: std::ops::RangeInclusive<Duration> =
 /// Whole-block retention works in steps of about an hour.
 const RETENTION_AGE_MIN: Duration = Duration::from_secs(3_600);
 
+/// What is uploaded every second is mostly requests; what waits for an hour is lost with the disk.
+const UPLOAD_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// Longer than any query, and than a process looks for the first time after a while.
+const REPLACED_KEPT_MIN: Duration = Duration::from_secs(300);
+
 // === impl Config ===
 
 impl Default for Config {
@@ -121,6 +167,22 @@ impl Default for Config {
                 blocks_path: None,
                 durability: Durability::Sync,
                 max_block_duration: Duration::from_secs(120),
+            },
+            bucket: Bucket {
+                kind: BucketKind::None,
+                name: String::new(),
+                prefix: String::new(),
+                endpoint: String::new(),
+                insecure: false,
+                region: String::new(),
+                lookup: BucketLookup::Auto,
+                access_key: String::new(),
+                secret_key: Secret::default(),
+                session_token: Secret::default(),
+                ca_path: None,
+                upload_after: Duration::from_secs(300),
+                replaced_kept: Duration::from_secs(3_600),
+                cache: DiskShare::Percent(40),
             },
             retention: Retention {
                 age: Duration::from_secs(14 * 86_400),
@@ -197,6 +259,27 @@ impl Config {
             self.retention.age >= RETENTION_AGE_MIN,
             "retention.age",
             "at least 1h".to_owned(),
+        );
+        require(
+            self.bucket.kind == BucketKind::None || !self.bucket.name.is_empty(),
+            "bucket.name",
+            "the name of the bucket, or of Azure's container, is missing".to_owned(),
+        );
+        require(
+            self.bucket.access_key.is_empty() == self.bucket.secret_key.is_empty()
+                || self.bucket.kind == BucketKind::Azure,
+            "bucket.access_key",
+            "bucket.access_key and bucket.secret_key go together".to_owned(),
+        );
+        require(
+            UPLOAD_AFTER.contains(&self.bucket.upload_after),
+            "bucket.upload_after",
+            "from 1s to 1h".to_owned(),
+        );
+        require(
+            self.bucket.replaced_kept >= REPLACED_KEPT_MIN,
+            "bucket.replaced_kept",
+            "at least 5m: other processes may read what is replaced".to_owned(),
         );
         require(
             self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),

@@ -5,6 +5,7 @@
 //! most likely wrong: configuration, ports, data, then everything runs. The order of a stop is that
 //! of the data: receivers, log, workers.
 
+mod bucket;
 mod health;
 mod host;
 mod logging;

@@ -125,6 +125,17 @@ metrics! {
     CacheMisses = "block_cache_misses", Counter, "Reads of blocks not found in memory", [];
     CacheBytes = "block_cache_bytes", Gauge, "Bytes of blocks in memory", [];
     CacheBytesMax = "block_cache_bytes_max", Gauge, "Bytes of blocks that may be in memory", [];
+    // The bucket.
+    BucketFailing = "bucket_failing", Gauge, "1 while the bucket fails, 0 while it answers", [];
+    BucketKeeper = "bucket_keeper", Gauge, "1 if this process merges and retires in the bucket", [];
+    BucketManifest = "bucket_manifest", Gauge, "Number of the newest manifest seen in the bucket", [];
+    BucketWaitingBlocks = "bucket_waiting_blocks", Gauge, "Blocks that wait to be uploaded", [];
+    BucketWaitingBytes = "bucket_waiting_bytes", Gauge, "Bytes of blocks that wait to be uploaded", [];
+    BucketOldestWaiting = "bucket_oldest_waiting_seconds", Gauge,
+        "Age of the oldest span that lies on this machine alone", [];
+    BucketCacheBytes = "bucket_cache_bytes", Gauge, "Bytes of the bucket's blocks on the local disk", [];
+    BucketCacheBytesMax = "bucket_cache_bytes_max", Gauge,
+        "Bytes of the bucket's blocks that may be on the local disk", [];
     // Blocks.
     Blocks = "blocks", Gauge, "Live blocks, by level", [];
     BlocklistLength = "blocklist_length", Gauge, "Live blocks, by tenant",

@@ -2,7 +2,7 @@
 
 use super::values::{self, show_bytes, show_duration};
 use super::yaml::{Node, Value};
-use super::{Config, Durability, LogFormat};
+use super::{BucketKind, BucketLookup, Config, Durability, LogFormat};
 
 /// One key.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(crate) enum Unit {
     Endpoint,
     Path,
     Text,
+    Secret,
     Size,
     Count,
     Duration,
@@ -36,6 +37,10 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ),
     ("http", "The query API."),
     ("storage", "Where traces lie and when they are safe."),
+    (
+        "bucket",
+        "An object store that blocks go to: S3 and what speaks it, Google Cloud Storage, Azure. Everything is written to the local disk first, and goes on while the bucket is away.",
+    ),
     (
         "retention",
         "How long traces are kept. Whole blocks go, the oldest first, by whichever limit bites first.",
@@ -168,6 +173,134 @@ pub(crate) const KEYS: &[KeySpec] = &[
             )
         },
         show: |config| show_duration(config.storage.max_block_duration),
+    },
+    KeySpec {
+        name: "bucket.kind",
+        unit: Unit::Choice(&["none", "s3", "gcs", "azure"]),
+        doc: "The kind of object store that blocks go to. `none`: the local disk is all there is.",
+        apply: |config, node| {
+            config.bucket.kind = match choice(node, &["none", "s3", "gcs", "azure"])? {
+                "s3" => BucketKind::S3,
+                "gcs" => BucketKind::Gcs,
+                "azure" => BucketKind::Azure,
+                _ => BucketKind::None,
+            };
+            Ok(())
+        },
+        show: |config| {
+            let kind = match config.bucket.kind {
+                BucketKind::None => "none",
+                BucketKind::S3 => "s3",
+                BucketKind::Gcs => "gcs",
+                BucketKind::Azure => "azure",
+            };
+            kind.to_owned()
+        },
+    },
+    KeySpec {
+        name: "bucket.name",
+        unit: Unit::Text,
+        doc: "The bucket; Azure's container. It must exist.",
+        apply: |config, node| store(&mut config.bucket.name, values::text(node)),
+        show: |config| config.bucket.name.clone(),
+    },
+    KeySpec {
+        name: "bucket.prefix",
+        unit: Unit::Text,
+        doc: "A path within the bucket. Tracewell keeps to the folder `tracewell` below it and leaves everything else alone.",
+        apply: |config, node| store(&mut config.bucket.prefix, values::text_or_none(node)),
+        show: |config| config.bucket.prefix.clone(),
+    },
+    KeySpec {
+        name: "bucket.endpoint",
+        unit: Unit::Text,
+        doc: "Host and port, or URL, of an object store that is not the provider's own. Without a scheme it is `https`, unless `bucket.insecure`.",
+        apply: |config, node| store(&mut config.bucket.endpoint, values::text_or_none(node)),
+        show: |config| config.bucket.endpoint.clone(),
+    },
+    KeySpec {
+        name: "bucket.insecure",
+        unit: Unit::Switch,
+        doc: "An endpoint without a scheme is `http`: keys and traces go over the network as they are.",
+        apply: |config, node| store(&mut config.bucket.insecure, values::switch(node)),
+        show: |config| config.bucket.insecure.to_string(),
+    },
+    KeySpec {
+        name: "bucket.region",
+        unit: Unit::Text,
+        doc: "Of an S3 bucket. By default what the endpoint says, else `AWS_REGION`, else us-east-1.",
+        apply: |config, node| store(&mut config.bucket.region, values::text_or_none(node)),
+        show: |config| config.bucket.region.clone(),
+    },
+    KeySpec {
+        name: "bucket.lookup",
+        unit: Unit::Choice(&["auto", "dns", "path"]),
+        doc: "How an S3 bucket is named in a URL: in the host, as Amazon wants it (`dns`), or in the path, as most others do. `auto` goes by the endpoint.",
+        apply: |config, node| {
+            config.bucket.lookup = match choice(node, &["auto", "dns", "path"])? {
+                "dns" => BucketLookup::Dns,
+                "path" => BucketLookup::Path,
+                _ => BucketLookup::Auto,
+            };
+            Ok(())
+        },
+        show: |config| {
+            let lookup = match config.bucket.lookup {
+                BucketLookup::Auto => "auto",
+                BucketLookup::Dns => "dns",
+                BucketLookup::Path => "path",
+            };
+            lookup.to_owned()
+        },
+    },
+    KeySpec {
+        name: "bucket.access_key",
+        unit: Unit::Text,
+        doc: "Access key of S3, or storage account of Azure. Without keys the usual chain holds: environment, web identity, container and instance metadata; of Google what `GOOGLE_APPLICATION_CREDENTIALS` names.",
+        apply: |config, node| store(&mut config.bucket.access_key, values::text_or_none(node)),
+        show: |config| config.bucket.access_key.clone(),
+    },
+    KeySpec {
+        name: "bucket.secret_key",
+        unit: Unit::Secret,
+        doc: "Secret key of S3, or access key of Azure's account. Never printed; `--expand-env` takes it from the environment.",
+        apply: |config, node| store(&mut config.bucket.secret_key, values::secret(node)),
+        show: |config| config.bucket.secret_key.to_string(),
+    },
+    KeySpec {
+        name: "bucket.session_token",
+        unit: Unit::Secret,
+        doc: "Session token that belongs to temporary keys of S3.",
+        apply: |config, node| store(&mut config.bucket.session_token, values::secret(node)),
+        show: |config| config.bucket.session_token.to_string(),
+    },
+    KeySpec {
+        name: "bucket.ca_path",
+        unit: Unit::Path,
+        doc: "A file of PEM certificates that are trusted beside the usual ones.",
+        apply: |config, node| store(&mut config.bucket.ca_path, path(node).map(Some)),
+        show: |config| show_path(config.bucket.ca_path.as_deref()),
+    },
+    KeySpec {
+        name: "bucket.upload_after",
+        unit: Unit::Duration,
+        doc: "Spans lie in the bucket that long after their ack; until then a lost disk loses them.",
+        apply: |config, node| store(&mut config.bucket.upload_after, values::duration(node)),
+        show: |config| show_duration(config.bucket.upload_after),
+    },
+    KeySpec {
+        name: "bucket.replaced_kept",
+        unit: Unit::Duration,
+        doc: "How long the objects of merged and expired blocks stay: another process may read them.",
+        apply: |config, node| store(&mut config.bucket.replaced_kept, values::duration(node)),
+        show: |config| show_duration(config.bucket.replaced_kept),
+    },
+    KeySpec {
+        name: "bucket.cache",
+        unit: Unit::DiskShare,
+        doc: "What pieces of the bucket's blocks may use of the local disk: a size, or a share of the volume. They make room when the volume is full.",
+        apply: |config, node| store(&mut config.bucket.cache, values::disk_share(node)),
+        show: |config| config.bucket.cache.to_string(),
     },
     KeySpec {
         name: "retention.age",
@@ -418,6 +551,7 @@ impl Unit {
             Self::Endpoint => "endpoint".to_owned(),
             Self::Path => "path".to_owned(),
             Self::Text => "text".to_owned(),
+            Self::Secret => "secret".to_owned(),
             Self::Size => "size".to_owned(),
             Self::Count => "number".to_owned(),
             Self::Duration => "duration".to_owned(),

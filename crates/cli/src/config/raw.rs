@@ -82,7 +82,7 @@ impl Raw {
         let unit = super::keys::find(key).map(|key| key.unit);
         let node = match unit {
             // A folder may be called 2026, and a host 10.
-            Some(Unit::Text | Unit::Path) => Node {
+            Some(Unit::Text | Unit::Secret | Unit::Path) => Node {
                 line: 0,
                 value: Value::Text(value.to_owned()),
             },

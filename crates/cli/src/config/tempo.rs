@@ -5,6 +5,7 @@
 //! in and cannot be honoured (the start is refused). Receivers are read by [`receivers`]. Keys that
 //! are in neither are warnings, unless they look as if they protected something.
 
+mod bucket;
 mod environment;
 mod receivers;
 
@@ -83,8 +84,6 @@ const TUNING: &str = "Tracewell sizes this by itself, see limits.memory_bytes";
 const ONE_PROCESS: &str = "Tracewell is one process and has no ring";
 const SLO: &str = "tracewell_queries_within_slo_total counts queries within five seconds; another bound cannot be \
                    set";
-const OBJECT_STORES: &str =
-    "object storage is not built yet; traces would lie elsewhere than this file says";
 const SIGN_ON: &str =
     "it protects, and it is not built yet; put a proxy that does it in front, and take the key out";
 const PER_TENANT: &str = "overrides per tenant are not built yet, and what the file says of single tenants would not \
@@ -178,6 +177,10 @@ const KEYS: &[(&str, Action)] = &[
         Action::Convert("retention.age", block_retention),
     ),
     (
+        "compactor.compaction.compacted_block_retention",
+        Action::Convert("bucket.replaced_kept", replaced_kept),
+    ),
+    (
         "compactor.disabled",
         Action::Only(&["false"], "merging cannot be switched off"),
     ),
@@ -186,25 +189,13 @@ const KEYS: &[(&str, Action)] = &[
     ("backend_scheduler.*", Action::NoEffect(TUNING)),
     (
         "storage.trace.backend",
-        Action::Only(&["local"], OBJECT_STORES),
+        Action::Convert("bucket.kind", bucket_kind),
     ),
     ("storage.trace.local.path", Action::Elsewhere),
-    (
-        "storage.trace.wal.path",
-        Action::Convert("storage.wal_path", own_folder),
-    ),
-    (
-        "storage.trace.s3.*",
-        Action::NoEffect("storage.trace.backend is local"),
-    ),
-    (
-        "storage.trace.gcs.*",
-        Action::NoEffect("storage.trace.backend is local"),
-    ),
-    (
-        "storage.trace.azure.*",
-        Action::NoEffect("storage.trace.backend is local"),
-    ),
+    ("storage.trace.wal.path", Action::Elsewhere),
+    ("storage.trace.s3.*", Action::Elsewhere),
+    ("storage.trace.gcs.*", Action::Elsewhere),
+    ("storage.trace.azure.*", Action::Elsewhere),
     ("storage.trace.*", Action::NoEffect(TUNING)),
     ("query_frontend.search.duration_slo", Action::NoEffect(SLO)),
     (
@@ -300,6 +291,7 @@ pub(crate) fn translate(
     translation.interfaces(&root);
     translation.listen(&root);
     translation.blocks(&root);
+    bucket::translate(&mut translation, &root);
     receivers::translate(&mut translation, &root);
     translation.walk("", &root);
     (translation.raw, translation.findings)
@@ -404,23 +396,42 @@ impl Translation<'_> {
 
     /// Blocks lie in a folder of their own beside those of Tempo's, which stay as they are.
     fn blocks(&mut self, root: &Node) {
-        let path = root
-            .get("storage")
-            .and_then(|node| node.get("trace"))
-            .and_then(|node| node.get("local"))
-            .and_then(|node| node.get("path"));
-        let Some(node) = path else {
-            return;
-        };
-        let place = self.place("storage.trace.local.path", node.line);
+        let trace = root.get("storage").and_then(|node| node.get("trace"));
+        let path_of = |section: &str| trace?.get(section)?.get("path");
+        let (local, wal) = (path_of("local"), path_of("wal"));
+        // With its blocks in a bucket a Tempo has one folder, that of its log: there young blocks and
+        // pieces of the bucket's lie too.
+        let is_in_bucket = trace
+            .and_then(|trace| trace.get("backend"))
+            .is_some_and(|node| node.value != Value::Text("local".to_owned()));
+        let blocks = ["storage.path", "storage.blocks_path"];
+        match (local, wal) {
+            (None, Some(wal)) if is_in_bucket => self.folder("wal", wal, &blocks),
+            _ => {
+                let both = [
+                    (local, "local", &blocks[..]),
+                    (wal, "wal", &["storage.wal_path"]),
+                ];
+                for (node, section, keys) in both {
+                    if let Some(node) = node {
+                        self.folder(section, node, keys);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keys of ours take Tracewell's own folder below a path.
+    fn folder(&mut self, section: &str, node: &Node, keys: &[&str]) {
+        let name = format!("storage.trace.{section}.path");
+        let place = self.place(&name, node.line);
         match own_folder(node) {
             Ok(folder) => {
-                self.set("storage.path", folder.clone(), place.clone());
-                self.set("storage.blocks_path", folder, place);
+                for key in keys {
+                    self.set(key, folder.clone(), place.clone());
+                }
             }
-            Err(message) => self
-                .findings
-                .error(&place, format!("storage.trace.local.path: {message}")),
+            Err(message) => self.findings.error(&place, format!("{name}: {message}")),
         }
     }
 
@@ -512,6 +523,18 @@ fn action(name: &str) -> Option<Action> {
         .map(|(_, action)| *action)
 }
 
+fn bucket_kind(node: &Node) -> Result<Node, String> {
+    let kind = match &node.value {
+        Value::Text(text) if text == "local" => "none",
+        Value::Text(text) if ["s3", "gcs", "azure"].contains(&text.as_str()) => text,
+        other => return Err(format!("expected local, s3, gcs or azure, found {other}")),
+    };
+    Ok(Node {
+        line: node.line,
+        value: Value::Text(kind.to_owned()),
+    })
+}
+
 fn log_format(node: &Node) -> Result<Node, String> {
     let ours = match &node.value {
         Value::Text(text) if text == "logfmt" => "text",
@@ -543,6 +566,16 @@ fn block_retention(node: &Node) -> Result<Node, String> {
             true => Value::Null,
             false => node.value.clone(),
         },
+    })
+}
+
+/// Several processes look at a bucket every few seconds here; less than this would hurry them.
+fn replaced_kept(node: &Node) -> Result<Node, String> {
+    let duration = super::values::duration(node)?;
+    let duration = duration.max(super::REPLACED_KEPT_MIN);
+    Ok(Node {
+        line: node.line,
+        value: Value::Text(super::values::show_duration(duration)),
     })
 }
 

@@ -27,6 +27,10 @@ pub(crate) enum DiskShare {
     Percent(u8),
 }
 
+/// What is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -183,6 +187,24 @@ pub(crate) fn text(node: &Node) -> Result<String, String> {
     }
 }
 
+/// A text, or nothing where nothing is written.
+pub(crate) fn text_or_none(node: &Node) -> Result<String, String> {
+    match &node.value {
+        Value::Text(text) => Ok(text.trim().to_owned()),
+        Value::Int(number) => Ok(number.to_string()),
+        _ => Err(expected("text", node)),
+    }
+}
+
+/// A text that no message repeats.
+pub(crate) fn secret(node: &Node) -> Result<Secret, String> {
+    match &node.value {
+        Value::Text(text) => Ok(Secret(text.clone())),
+        Value::Int(number) => Ok(Secret(number.to_string())),
+        _ => Err("expected text; put it in quotes".to_owned()),
+    }
+}
+
 pub(crate) fn endpoint(node: &Node) -> Result<Endpoint, String> {
     let parsed = match &node.value {
         Value::Bool(false) => Some(Endpoint::Off),
@@ -271,6 +293,34 @@ impl fmt::Display for DiskShare {
             Self::Bytes(bytes) => f.write_str(&show_bytes(*bytes)),
             Self::Percent(percent) => write!(f, "{percent}%"),
         }
+    }
+}
+
+// === impl Secret ===
+
+impl Secret {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The secret itself, for whoever it is meant for.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_empty() {
+            true => Ok(()),
+            false => f.write_str("********"),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({self})")
     }
 }
 

@@ -15,6 +15,12 @@ const NAMED_MAX: usize = 10;
 pub(super) fn warnings(store: &Store, config: &Config) -> Vec<String> {
     let mut warnings = of_missing(&store.blocks_missing(), config);
     warnings.extend(of_start(&store.recovery(), config));
+    warnings.extend(store.bucket_failing().map(|reason| {
+        format!(
+            "the bucket {reason}; blocks wait on the local disk, and answers that miss what lies only in the \
+             bucket say that they are partial"
+        )
+    }));
     let set_aside = store.set_aside();
     let lines = set_aside
         .iter()

@@ -9,6 +9,7 @@ use tracewell_server::metrics::{Metric, Samples};
 use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, ServiceState};
 use tracewell_store::Store;
 use tracewell_store::block::BlockCache;
+use tracewell_store::bucket::BucketStatus;
 use tracewell_store::status::StoreStatus;
 
 use super::ports::Addresses;
@@ -143,17 +144,14 @@ impl Host for Process {
     fn facts(&self) -> Vec<(String, String)> {
         let mut facts = Vec::new();
         let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
-        let off = || "off".to_owned();
         fact("up", format!("{} s", self.started.elapsed().as_secs()));
-        fact("http", self.addresses.http.clone().unwrap_or_else(off));
-        fact(
-            "otlp grpc",
-            self.addresses.otlp_grpc.clone().unwrap_or_else(off),
-        );
-        fact(
-            "otlp http",
-            self.addresses.otlp_http.clone().unwrap_or_else(off),
-        );
+        for (name, address) in [
+            ("http", &self.addresses.http),
+            ("otlp grpc", &self.addresses.otlp_grpc),
+            ("otlp http", &self.addresses.otlp_http),
+        ] {
+            fact(name, address.clone().unwrap_or_else(|| "off".to_owned()));
+        }
         fact(
             "data",
             self.loaded.config.storage.path.display().to_string(),
@@ -168,6 +166,11 @@ impl Host for Process {
             "blocks waiting for a merge",
             status.blocks_waiting.to_string(),
         );
+        if let Some(bucket) = &status.bucket {
+            for (name, value) in of_bucket(bucket) {
+                fact(name, value);
+            }
+        }
         for (level, sums) in &status.by_level {
             let text = format!(
                 "{} blocks, {} spans, {} traces, {} bytes",
@@ -226,4 +229,34 @@ impl Host for Process {
             measure::state(samples, &status);
         }
     }
+}
+
+fn of_bucket(bucket: &BucketStatus) -> Vec<(&'static str, String)> {
+    let contact = &bucket.contact;
+    let state = match (&contact.failing, contact.manifest) {
+        (Some((reason, _)), _) => format!("fails: {reason}"),
+        (None, Some(number)) => format!("manifest {number}"),
+        (None, None) => "not read yet".to_owned(),
+    };
+    let keeper = match &contact.keeper {
+        _ if contact.is_keeper => "this process".to_owned(),
+        Some(keeper) => format!("process {}", keeper.process),
+        None => "nobody yet".to_owned(),
+    };
+    let (n, bytes) = bucket.waiting;
+    let age = bucket.oldest_waiting_nano.unwrap_or(0) / 1_000_000_000;
+    let cache = &bucket.cache;
+    vec![
+        ("bucket", format!("{}: {state}", bucket.name)),
+        ("keeper of the bucket", keeper),
+        (
+            "waiting to be uploaded",
+            format!("{n} blocks, {bytes} bytes"),
+        ),
+        ("oldest span not uploaded", format!("{age} s")),
+        (
+            "bytes of the bucket's blocks on this disk",
+            format!("{} of {}", cache.bytes, cache.bytes_max),
+        ),
+    ]
 }

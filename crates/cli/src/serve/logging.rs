@@ -15,6 +15,11 @@ pub(super) fn start(log: &Log) -> Result<()> {
             log.level
         )
     })?;
+    // Its client tells at info of each request that it tries again.
+    let filter = match log.level.contains("object_store") {
+        true => filter,
+        false => filter.add_directive("object_store=warn".parse()?),
+    };
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => builder

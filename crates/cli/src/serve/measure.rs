@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracewell_model::TenantId;
 use tracewell_server::metrics::{Metric, Samples};
+use tracewell_store::bucket::BucketStatus;
 use tracewell_store::metrics::StoreMetrics;
 use tracewell_store::status::StoreStatus;
 
@@ -91,12 +92,32 @@ pub(super) fn state(samples: &mut Samples, status: &StoreStatus) {
     if let Ok(space) = &status.space {
         samples.add(Metric::DiskFreeBytes, Vec::new(), space.free);
     }
+    if let Some(bucket) = &status.bucket {
+        of_bucket(samples, bucket);
+    }
     for (level, sums) in &status.by_level {
         let labels = || vec![("level", level.to_string())];
         samples.add(Metric::Blocks, labels(), sums.blocks);
         samples.add(Metric::BlockBytes, labels(), sums.bytes);
         samples.add(Metric::BlockSpans, labels(), sums.spans);
     }
+}
+
+fn of_bucket(samples: &mut Samples, bucket: &BucketStatus) {
+    let contact = &bucket.contact;
+    for (metric, value) in [
+        (Metric::BucketFailing, u64::from(contact.failing.is_some())),
+        (Metric::BucketKeeper, u64::from(contact.is_keeper)),
+        (Metric::BucketManifest, contact.manifest.unwrap_or(0)),
+        (Metric::BucketWaitingBlocks, bucket.waiting.0),
+        (Metric::BucketWaitingBytes, bucket.waiting.1),
+        (Metric::BucketCacheBytes, bucket.cache.bytes),
+        (Metric::BucketCacheBytesMax, bucket.cache.bytes_max),
+    ] {
+        samples.add(metric, Vec::new(), value);
+    }
+    let age = Duration::from_nanos(bucket.oldest_waiting_nano.unwrap_or(0)).as_secs();
+    samples.add(Metric::BucketOldestWaiting, Vec::new(), age);
 }
 
 /// The process, as Linux sees it; nothing elsewhere.

@@ -16,6 +16,7 @@ use tracewell_store::objects::DiskObjects;
 use tracewell_store::wal::Durability;
 use tracewell_store::{Store, StoreConfig, Workers};
 
+use super::bucket;
 use crate::config::values::DiskShare;
 use crate::config::{self, Config};
 
@@ -79,7 +80,12 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
         })?;
         store.fit(volume);
     }
-    store.beside = vec![LOCK.to_owned()];
+    store.beside = vec![LOCK.to_owned(), bucket::CACHE.to_owned()];
+    store.bucket = bucket::open(config, &*disk)?;
+    let store_bucket = store
+        .bucket
+        .as_ref()
+        .map(|bucket| bucket.objects.to_string());
     // A log elsewhere leaves no name of its own beside the blocks.
     if wal.parent() == Some(&blocks) {
         let name = wal.file_name().map(|name| name.to_string_lossy());
@@ -87,7 +93,10 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     }
     store.wal.dir = wal;
     let opened = Store::open(store, format, disk, objects, clock, Vec::new()).await;
-    let (store, workers) = opened?;
+    let (store, workers) = opened.map_err(|error| match store_bucket {
+        Some(name) => bucket::explain(error, &name),
+        None => error.into(),
+    })?;
     Ok(Opened {
         store,
         workers,
@@ -96,7 +105,7 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     })
 }
 
-fn share(share: DiskShare, disk: &dyn Disk, folder: &Path) -> Result<u64> {
+pub(super) fn share(share: DiskShare, disk: &dyn Disk, folder: &Path) -> Result<u64> {
     match share {
         DiskShare::Bytes(bytes) => Ok(bytes),
         DiskShare::Percent(percent) => {

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::Config;
 use crate::config::values::Endpoint;
 use crate::config::yaml;
+use crate::config::{BucketKind, BucketLookup, Config};
 
 /// The same keys as the file that the how-to shows.
 const HOW_TO: &str = include_str!("../../../../../tests/fixtures/tempo-2.yaml");
@@ -77,8 +77,12 @@ fn what_protects_is_never_ignored() {
         ),
         ("server:\n  some_new_auth_thing: 1\n", "some_new_auth_thing"),
         (
-            "storage:\n  trace:\n    backend: s3\n",
-            "storage.trace.backend",
+            "storage:\n  trace:\n    backend: s3\n    s3:\n      bucket: b\n      sse:\n        type: SSE-S3\n",
+            "storage.trace.s3.sse",
+        ),
+        (
+            "storage:\n  trace:\n    backend: s3\n    s3:\n      bucket: b\n      tls_cert_path: /x\n",
+            "storage.trace.s3.tls_cert_path",
         ),
         ("target: querier\n", "target"),
     ] {
@@ -91,6 +95,63 @@ fn what_protects_is_never_ignored() {
     }
     let (_, findings) = load("multitenancy_enabled: false\ntarget: all\n", &[]);
     assert_eq!(texts(&findings.errors), Vec::<String>::new());
+}
+
+/// A Tempo whose blocks lie in S3.
+const S3: &str = include_str!("../../../../../tests/fixtures/tempo-2-s3.yaml");
+
+#[test]
+fn a_tempo_over_s3_keeps_its_bucket() {
+    let expanded = expand(S3, &|name| match name {
+        "S3_KEY" => Some("AKIA".to_owned()),
+        "S3_SECRET" => Some("very secret".to_owned()),
+        _ => None,
+    });
+    let (config, findings) = load(&expanded.unwrap(), &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    let bucket = &config.bucket;
+    assert_eq!(bucket.kind, BucketKind::S3);
+    assert_eq!((&*bucket.name, &*bucket.prefix), ("team-traces", "tempo"));
+    assert_eq!(bucket.endpoint, "s3.amazonaws.com");
+    assert_eq!((&*bucket.region, bucket.insecure), ("eu-central-1", false));
+    assert_eq!(bucket.lookup, BucketLookup::Path);
+    assert_eq!(bucket.access_key, "AKIA");
+    assert_eq!(bucket.secret_key.reveal(), "very secret");
+    assert_eq!(bucket.replaced_kept, Duration::from_secs(600));
+    assert_eq!(config.retention.age, Duration::from_secs(72 * 3_600));
+    // The one folder that the file names holds everything else.
+    assert_eq!(config.storage.path, Path::new("/tmp/tempo/wal/tracewell"));
+    assert_eq!(config.blocks_path(), config.storage.path);
+    assert_eq!(config.wal_path(), Path::new("/tmp/tempo/wal/tracewell/wal"));
+    let warnings = texts(&findings.warnings).join("\n");
+    assert!(warnings.contains("storage.trace.s3.hedge_requests_at has no effect"));
+    let printed = crate::config::reference::print(&config, &super::super::raw::Raw::default());
+    assert!(printed.contains("********") && !printed.contains("very secret"));
+}
+
+#[test]
+fn sections_of_other_stores_have_no_effect_and_typing_errors_are_named() {
+    let (config, findings) = load(
+        "storage:\n  trace:\n    backend: gcs\n    gcs:\n      bucket_name: b\n      prefx: x\n    s3:\n      bucket: c\n",
+        &[],
+    );
+    assert_eq!(
+        (config.bucket.kind, &*config.bucket.name),
+        (BucketKind::Gcs, "b")
+    );
+    let errors = texts(&findings.errors).join("\n");
+    assert!(
+        errors.contains("unknown key storage.trace.gcs.prefx; did you mean prefix?"),
+        "{errors}"
+    );
+    let warnings = texts(&findings.warnings).join("\n");
+    assert!(warnings.contains("storage.trace.s3 has no effect: storage.trace.backend is gcs"));
+    let (_, findings) = load("storage:\n  trace:\n    backend: s3\n", &[]);
+    let errors = texts(&findings.errors).join("\n");
+    assert!(
+        errors.contains("bucket.name") && errors.contains("missing"),
+        "{errors}"
+    );
 }
 
 #[test]

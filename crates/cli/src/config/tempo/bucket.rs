@@ -1,0 +1,235 @@
+//! `storage.trace.{s3,gcs,azure}`: the bucket that a Tempo keeps its blocks in. Tracewell's own lie beside
+//! them, below a folder of its own.
+
+use super::Translation;
+use crate::config::yaml::{Node, Value};
+
+/// What becomes of a key of a section.
+#[derive(Clone, Copy)]
+enum Action {
+    Same(&'static str),
+    Convert(&'static str, fn(&Node) -> Result<Node, String>),
+    Silent,
+    NoEffect(&'static str),
+    Only(&'static str, &'static str),
+    /// It protects, or puts objects elsewhere, and cannot be honoured.
+    Refuse(&'static str),
+}
+
+const TUNING: &str = "the client of the object store sizes and repeats requests by itself";
+const LIFECYCLE: &str = "Tracewell's objects have no tags, metadata or storage class; a rule of the bucket's can set \
+                         the class by their prefix";
+const SSE: &str = "encryption is not asked for request by request; let the bucket encrypt by default and take the \
+                   key out";
+const CLIENT_TLS: &str = "client certificates for an object store are not built yet";
+
+const S3: &[(&str, Action)] = &[
+    ("bucket", Action::Same("bucket.name")),
+    ("prefix", Action::Same("bucket.prefix")),
+    ("endpoint", Action::Same("bucket.endpoint")),
+    ("region", Action::Same("bucket.region")),
+    ("access_key", Action::Same("bucket.access_key")),
+    ("secret_key", Action::Same("bucket.secret_key")),
+    ("session_token", Action::Same("bucket.session_token")),
+    ("insecure", Action::Same("bucket.insecure")),
+    (
+        "forcepathstyle",
+        Action::Convert("bucket.lookup", path_style),
+    ),
+    (
+        "bucket_lookup_type",
+        Action::Convert("bucket.lookup", lookup),
+    ),
+    ("native_aws_auth_enabled", Action::Silent),
+    ("tls_ca_path", Action::Same("bucket.ca_path")),
+    (
+        "tls_insecure_skip_verify",
+        Action::Only(
+            "false",
+            "certificates are verified; name the one to trust in tls_ca_path",
+        ),
+    ),
+    (
+        "tls_min_version",
+        Action::Only("VersionTLS12", "TLS 1.2 and 1.3 are spoken"),
+    ),
+    (
+        "tls_server_name",
+        Action::Refuse("the name in the certificate must be that of the endpoint"),
+    ),
+    ("tls_cert_path", Action::Refuse(CLIENT_TLS)),
+    ("tls_key_path", Action::Refuse(CLIENT_TLS)),
+    (
+        "signature_v2",
+        Action::Only("false", "requests are signed as version 4"),
+    ),
+    ("sse", Action::Refuse(SSE)),
+    ("tags", Action::NoEffect(LIFECYCLE)),
+    ("metadata", Action::NoEffect(LIFECYCLE)),
+    ("storage_class", Action::NoEffect(LIFECYCLE)),
+    ("part_size", Action::NoEffect(TUNING)),
+    ("hedge_requests_at", Action::NoEffect(TUNING)),
+    ("hedge_requests_up_to", Action::NoEffect(TUNING)),
+    ("retry_max_attempts", Action::NoEffect(TUNING)),
+    ("retry_backoff_initial", Action::NoEffect(TUNING)),
+    ("retry_backoff_max", Action::NoEffect(TUNING)),
+    ("list_blocks_concurrency", Action::NoEffect(TUNING)),
+    (
+        "enable_dual_stack",
+        Action::NoEffect("write the dual-stack endpoint as the endpoint"),
+    ),
+    (
+        "checksum_type",
+        Action::NoEffect("every put carries a SHA-256"),
+    ),
+];
+
+const GCS: &[(&str, Action)] = &[
+    ("bucket_name", Action::Same("bucket.name")),
+    ("prefix", Action::Same("bucket.prefix")),
+    ("endpoint", Action::Same("bucket.endpoint")),
+    ("insecure", Action::Same("bucket.insecure")),
+    ("chunk_buffer_size", Action::NoEffect(TUNING)),
+    ("hedge_requests_at", Action::NoEffect(TUNING)),
+    ("hedge_requests_up_to", Action::NoEffect(TUNING)),
+    ("list_blocks_concurrency", Action::NoEffect(TUNING)),
+    ("max_retries", Action::NoEffect(TUNING)),
+    ("object_cache_control", Action::NoEffect(LIFECYCLE)),
+    ("object_metadata", Action::NoEffect(LIFECYCLE)),
+];
+
+const AZURE: &[(&str, Action)] = &[
+    ("container_name", Action::Same("bucket.name")),
+    ("prefix", Action::Same("bucket.prefix")),
+    ("storage_account_name", Action::Same("bucket.access_key")),
+    ("storage_account_key", Action::Same("bucket.secret_key")),
+    (
+        "endpoint_suffix",
+        Action::Only(
+            "blob.core.windows.net",
+            "write the whole URL as bucket.endpoint",
+        ),
+    ),
+    ("use_managed_identity", Action::Silent),
+    ("use_federated_token", Action::Silent),
+    (
+        "user_assigned_id",
+        Action::Refuse("set AZURE_CLIENT_ID in the environment"),
+    ),
+    ("max_buffers", Action::NoEffect(TUNING)),
+    ("buffer_size", Action::NoEffect(TUNING)),
+    ("hedge_requests_at", Action::NoEffect(TUNING)),
+    ("hedge_requests_up_to", Action::NoEffect(TUNING)),
+];
+
+/// Every section with its keys.
+const SECTIONS: &[(&str, &[(&str, Action)])] = &[("s3", S3), ("gcs", GCS), ("azure", AZURE)];
+
+pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
+    let trace = root.get("storage").and_then(|node| node.get("trace"));
+    let Some(trace) = trace else {
+        return;
+    };
+    let backend = match trace.get("backend").map(|node| &node.value) {
+        Some(Value::Text(backend)) => backend.as_str(),
+        _ => "local",
+    };
+    for (section, keys) in SECTIONS {
+        let Some(node) = trace.get(section) else {
+            continue;
+        };
+        if *section == backend {
+            translate_section(translation, section, keys, node);
+        } else if let Value::Map(_) = node.value {
+            let name = format!("storage.trace.{section}");
+            let place = translation.place(&name, node.line);
+            let message = format!("{name} has no effect: storage.trace.backend is {backend}");
+            translation.findings.warning(&place, message);
+        }
+    }
+}
+
+fn translate_section(
+    translation: &mut Translation<'_>,
+    section: &str,
+    keys: &[(&str, Action)],
+    node: &Node,
+) {
+    let Value::Map(entries) = &node.value else {
+        return;
+    };
+    for (key, child) in entries {
+        let name = format!("storage.trace.{section}.{}", key.name);
+        let place = translation.place(&name, key.line);
+        let known = keys.iter().find(|(known, _)| *known == key.name);
+        let Some((_, action)) = known else {
+            let near =
+                crate::config::keys::nearest(&key.name, keys.iter().map(|(known, _)| *known));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            let message = format!("unknown key {name}{hint}");
+            translation.findings.error(&place, message);
+            continue;
+        };
+        // Nothing written is the default.
+        if matches!(&child.value, Value::Null) || child.value == Value::Text(String::new()) {
+            continue;
+        }
+        match action {
+            Action::Silent => {}
+            Action::Same(ours) => translation.set(ours, child.clone(), place),
+            Action::Convert(ours, convert) => match convert(child) {
+                Ok(node) => translation.set(ours, node, place),
+                Err(message) => translation
+                    .findings
+                    .error(&place, format!("{name}: {message}")),
+            },
+            Action::Only(value, why) => {
+                let written = match &child.value {
+                    Value::Text(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                if written != *value {
+                    let message = format!("{name}: {written} cannot be honoured: {why}");
+                    translation.findings.error(&place, message);
+                }
+            }
+            Action::NoEffect(why) => translation
+                .findings
+                .warning(&place, format!("{name} has no effect: {why}")),
+            Action::Refuse(why) => translation
+                .findings
+                .error(&place, format!("{name} cannot be honoured: {why}")),
+        }
+    }
+}
+
+fn path_style(node: &Node) -> Result<Node, String> {
+    let lookup = match crate::config::values::switch(node)? {
+        true => "path",
+        false => "auto",
+    };
+    Ok(Node {
+        line: node.line,
+        value: Value::Text(lookup.to_owned()),
+    })
+}
+
+/// Tempo numbers them, or names them as minio-go does.
+fn lookup(node: &Node) -> Result<Node, String> {
+    let lookup = match &node.value {
+        Value::Int(0) => "auto",
+        Value::Int(1) => "dns",
+        Value::Int(2) => "path",
+        Value::Text(text) => match text.to_ascii_lowercase().as_str() {
+            "auto" => "auto",
+            "dns" | "virtual-hosted" => "dns",
+            "path" => "path",
+            _ => return Err(format!("expected auto, dns or path, found {text:?}")),
+        },
+        other => return Err(format!("expected auto, dns or path, found {other}")),
+    };
+    Ok(Node {
+        line: node.line,
+        value: Value::Text(lookup.to_owned()),
+    })
+}
