@@ -88,6 +88,8 @@ const STEPS: &[Step] = &[
             "python::",
             "--skip",
             "node::",
+            "--skip",
+            "buckets::",
         ]),
     },
     Step {
@@ -139,6 +141,12 @@ const STEPS: &[Step] = &[
         action: Action::Own(|root| suite(root, "crashes::")),
     },
     Step {
+        name: "buckets",
+        what: "the real binary over S3 servers",
+        check: false,
+        action: Action::Own(|root| suite(root, "buckets::")),
+    },
+    Step {
         name: "python",
         what: "official exporters, instrumentation and readers of Python",
         check: false,
@@ -162,6 +170,7 @@ const STEPS: &[Step] = &[
 pub(crate) const SUITES: &[(&str, &[&str])] = &[
     ("e2e::", &[]),
     ("crashes::", &["strace", "unshare", "nsenter"]),
+    ("buckets::", &["python3", "go"]),
     ("python::", &["python3"]),
     ("node::", &["node", "npm"]),
 ];

@@ -31,6 +31,10 @@ const TOOLS: &[Tool] = &[
     Tool::new("npm", "npm"),
     Tool::new("unshare", "util-linux"),
     Tool::new("nsenter", "util-linux"),
+    Tool {
+        probe: &["version"],
+        ..Tool::new("go", "golang-go")
+    },
 ];
 
 // === impl Tool ===

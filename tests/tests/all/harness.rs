@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod packages;
 pub(crate) mod process;
+pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod volume;
 

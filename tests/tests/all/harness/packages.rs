@@ -49,10 +49,28 @@ pub(crate) fn node() -> PathBuf {
     folder
 }
 
+/// A program that is built from a module of Go, at one version.
+pub(crate) fn go(module: &str, version: &str) -> PathBuf {
+    let name = module.rsplit('/').next().unwrap();
+    let folder = target().join("test-packages").join("go").join(name);
+    let list = format!("{module}@{version}");
+    install_listed(&folder, list.as_bytes(), |folder| {
+        run(Command::new("go")
+            .args(["install", "-ldflags", "-s -w", &list])
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-buildvcs=false -p=2")
+            .env("GOBIN", std::path::absolute(folder).unwrap()));
+    });
+    folder.join(name)
+}
+
 /// Runs `steps` unless they ran through before with the same list of packages.
 fn install(folder: &Path, list: &Path, steps: impl FnOnce(&Path)) {
+    install_listed(folder, &std::fs::read(list).unwrap(), steps);
+}
+
+fn install_listed(folder: &Path, wanted: &[u8], steps: impl FnOnce(&Path)) {
     let guard = INSTALLING.lock();
-    let wanted = std::fs::read(list).unwrap();
     let stamp = folder.join(".installed");
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return;

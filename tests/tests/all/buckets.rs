@@ -1,0 +1,258 @@
+//! The real binary with its blocks in the bucket of a real S3 server.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tracewell_model::TraceId;
+
+use crate::harness::s3::{BUCKET, Kind, S3};
+use crate::harness::server::{Server, Site};
+use crate::harness::{binary, eventually, eventually_within, http, metrics};
+use crate::load;
+
+/// What a test sends: ids, each of a trace of [`load::N_SPANS`] spans.
+type Sent = Vec<TraceId>;
+
+fn start(site: &Site, s3: &S3, more: &[&str]) -> Server {
+    site.start(&strs(&settings(s3, more)))
+}
+
+fn settings(s3: &S3, more: &[&str]) -> Vec<String> {
+    let mut settings = s3.settings();
+    settings.extend(more.iter().map(|it| (*it).to_owned()));
+    settings
+}
+
+fn strs(settings: &[String]) -> Vec<&str> {
+    settings.iter().map(String::as_str).collect()
+}
+
+fn send(site: &Site, round: u64, n: u64, sent: &mut Sent) {
+    for number in 0..n {
+        let (id, body) = load::request(round, 0, number);
+        let answer = http::post(
+            site.otlp_http,
+            "/v1/traces",
+            "application/x-protobuf",
+            &body,
+        );
+        assert_eq!(answer.unwrap().status, 200);
+        sent.push(id);
+    }
+}
+
+/// Spans of a trace that a server has, or what it answers.
+fn n_spans(server: &Server, id: TraceId) -> Result<usize, String> {
+    let answer = server.get(&format!("/api/v2/traces/{id}"));
+    if answer.status != 200 {
+        return Err(answer.text());
+    }
+    let answer = answer.json();
+    let spans = &answer["trace"]["resourceSpans"];
+    match spans.is_array() {
+        true => Ok(load::n_spans(spans)),
+        false => Err(answer.to_string()),
+    }
+}
+
+/// Everything that was sent is there, whole, by id and by search.
+fn check(server: &Server, sent: &Sent, what: &str) {
+    for id in sent {
+        assert_eq!(n_spans(server, *id), Ok(load::N_SPANS), "{what}: {id}");
+    }
+    let query = format!("{{ span.marker = \"{}\" }}", load::marker(sent[0]));
+    let found = server.search(&query, 10);
+    assert_eq!(found["traces"].as_array().unwrap().len(), 1, "{what}");
+}
+
+fn flush(server: &Server) {
+    let answer = server.get("/flush");
+    assert!([200, 204].contains(&answer.status), "{}", answer.text());
+}
+
+fn keeps_its_blocks(kind: Kind) {
+    let s3 = S3::start(kind);
+    s3.client(&["put", "team/tempo/single-tenant/0b1e/meta.json", "{}"])
+        .unwrap();
+    let site = Site::new();
+    let mut sent = Sent::new();
+    let server = start(&site, &s3, &[]);
+    for round in 0..3 {
+        send(&site, round, 20, &mut sent);
+        flush(&server);
+    }
+    check(&server, &sent, "uploaded");
+    the_numbers_are_right(&server);
+    let keys = s3.keys();
+    let (ours, others): (Vec<_>, Vec<_>) = keys
+        .iter()
+        .partition(|key| key.starts_with("team/tempo/tracewell/"));
+    assert_eq!(others.len(), 2, "{others:?}");
+    for part in ["/manifest/", "/blocks/"] {
+        assert!(ours.iter().any(|key| key.contains(part)), "{keys:?}");
+    }
+    let n_objects = ours.len();
+
+    // Others read the same bucket.
+    let readers = [Site::new(), Site::new()];
+    let reading = [start(&readers[0], &s3, &[]), start(&readers[1], &s3, &[])];
+    for reader in &reading {
+        check(reader, &sent, "a reader");
+    }
+    send(&site, 3, 20, &mut sent);
+    flush(&server);
+    for reader in &reading {
+        eventually("a reader sees what was uploaded", || {
+            n_spans(reader, sent[sent.len() - 1])
+        });
+        check(reader, &sent, "a reader, later");
+    }
+
+    // A crash, with spans that are in no block yet.
+    send(&site, 4, 20, &mut sent);
+    server.kill();
+    let server = start(&site, &s3, &[]);
+    check(&server, &sent, "after a kill");
+
+    // Merged there, and read by all.
+    flush(&server);
+    check(&server, &sent, "flushed again");
+    drop(reading);
+    assert!(
+        s3.keys().len() >= n_objects,
+        "nothing is deleted within an hour"
+    );
+
+    // A machine that lost its disk.
+    assert!(server.stop().success());
+    let other = Site::new();
+    let server = start(&other, &s3, &[]);
+    check(&server, &sent, "another disk");
+    drop(server);
+}
+
+/// What the operator sees once everything is uploaded.
+fn the_numbers_are_right(server: &Server) {
+    let seen = metrics::scrape(server);
+    for (name, least, most) in [
+        ("tracewell_bucket_failing", 0.0, 0.0),
+        ("tracewell_bucket_keeper", 1.0, 1.0),
+        ("tracewell_bucket_manifest", 3.0, 100.0),
+        ("tracewell_bucket_waiting_blocks", 0.0, 0.0),
+        ("tracewell_bucket_waiting_bytes", 0.0, 0.0),
+        ("tracewell_bucket_oldest_waiting_seconds", 0.0, 0.0),
+        ("tracewell_bucket_cache_bytes", 1.0, 1e9),
+        ("tracewell_bucket_cache_bytes_max", 1.0, 1e15),
+        ("tracewell_store_blocks_uploaded_total", 3.0, 100.0),
+        ("tracewell_store_bytes_uploaded_total", 1.0, 1e9),
+    ] {
+        let values: Vec<f64> = metrics::of(&seen, name).collect();
+        let [value] = values[..] else {
+            panic!("{name}: {values:?}");
+        };
+        assert!((least..=most).contains(&value), "{name} is {value}");
+    }
+    let status = server.get("/status").text();
+    assert!(status.contains("this process"), "{status}");
+}
+
+/// While the bucket is away what is cached is served, what is sent is taken, and all of it arrives in the
+/// end.
+fn does_without_it(kind: Kind) {
+    let mut s3 = S3::start(kind);
+    let site = Site::new();
+    let mut sent = Sent::new();
+    let server = start(&site, &s3, &["bucket.upload_after=2s"]);
+    send(&site, 0, 40, &mut sent);
+    flush(&server);
+    check(&server, &sent, "cached");
+    s3.kill();
+    send(&site, 5, 20, &mut sent);
+    check(&server, &sent, "while the bucket is away");
+    let ready = server.get("/ready");
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    eventually("the bucket's absence is told", || {
+        let text = server.get("/ready?verbose").text();
+        let told = text.contains("bucket");
+        told.then_some(()).ok_or(text)
+    });
+    eventually("the bucket's failing is measured", || {
+        let seen = metrics::scrape(&server);
+        let failing: Vec<f64> = metrics::of(&seen, "tracewell_bucket_failing").collect();
+        (failing == [1.0])
+            .then_some(())
+            .ok_or(format!("{failing:?}"))
+    });
+    server.kill();
+    // A start without the bucket serves what is here, and says what it misses.
+    let server = start(&site, &s3, &["bucket.upload_after=2s"]);
+    let (id, body) = load::request(6, 0, 0);
+    let answer = http::post(
+        site.otlp_http,
+        "/v1/traces",
+        "application/x-protobuf",
+        &body,
+    );
+    assert_eq!(answer.unwrap().status, 200);
+    sent.push(id);
+    check(&server, &vec![id], "sent without the bucket");
+    let answer = server.get(&format!("/api/v2/traces/{}", sent[0]));
+    let text = answer.text();
+    assert!(
+        text.contains("PARTIAL") && text.contains("bucket"),
+        "{text}"
+    );
+    s3.resume();
+    eventually_within(Duration::from_secs(120), "the bucket is read again", || {
+        n_spans(&server, sent[0])
+    });
+    check(&server, &sent, "the bucket is back");
+    flush(&server);
+    assert!(server.stop().success());
+    let last = Site::new();
+    check(&start(&last, &s3, &[]), &sent, "another disk, later");
+}
+
+#[test]
+fn seaweedfs_keeps_its_blocks() {
+    keeps_its_blocks(Kind::SeaweedFs);
+}
+
+#[test]
+fn versitygw_keeps_its_blocks() {
+    keeps_its_blocks(Kind::Versity);
+}
+
+#[test]
+fn a_server_does_without_seaweedfs() {
+    does_without_it(Kind::SeaweedFs);
+}
+
+#[test]
+fn a_server_does_without_versitygw() {
+    does_without_it(Kind::Versity);
+}
+
+/// What a bucket refuses is told at the start, with what to do.
+#[test]
+fn a_bucket_that_refuses_is_told_at_the_start() {
+    let s3 = S3::start(Kind::Versity);
+    for (setting, words) in [
+        ("bucket.secret_key=wrong", "bucket.secret_key"),
+        ("bucket.name=nothing-there", "bucket.name"),
+    ] {
+        let site = Site::new();
+        let settings = settings(&s3, &[setting]);
+        let output = Command::new(binary())
+            .args(site.arguments(&strs(&settings)))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains(words) && text.contains(BUCKET) || setting.contains("name"),
+            "{text}"
+        );
+        assert!(!text.contains("tracewell-secret"), "{text}");
+    }
+}
