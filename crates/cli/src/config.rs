@@ -144,8 +144,8 @@ const RETENTION_AGE_MIN: Duration = Duration::from_secs(3_600);
 /// What is uploaded every second is mostly requests; what waits for an hour is lost with the disk.
 const UPLOAD_AFTER: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// Longer than any query, and than a process looks for the first time after a while.
-const REPLACED_KEPT_MIN: Duration = Duration::from_secs(300);
+/// Far longer than any query, and than a process is silent before it looks at the bucket again.
+const REPLACED_KEPT_MIN: Duration = Duration::from_secs(3_600);
 
 // === impl Config ===
 
@@ -279,7 +279,7 @@ impl Config {
         require(
             self.bucket.replaced_kept >= REPLACED_KEPT_MIN,
             "bucket.replaced_kept",
-            "at least 5m: other processes may read what is replaced".to_owned(),
+            "at least 1h: other processes may read what is replaced".to_owned(),
         );
         require(
             self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),

@@ -177,7 +177,10 @@ impl Store {
             let arrivals = ledger.manifest().blocks.iter().map(|entry| entry.arrival.1);
             arrivals.max()
         };
-        if newest.is_none_or(|newest| now.saturating_sub(newest) >= REQUEST_KEPT_NANO) {
+        // With a bucket the newest blocks may lie there.
+        let is_all_here = self.core.bucket.is_none();
+        let is_old = newest.is_none_or(|newest| now.saturating_sub(newest) >= REQUEST_KEPT_NANO);
+        if is_all_here && is_old {
             return;
         }
         // What was forgotten is named as lost here; it lies in blocks.

@@ -121,9 +121,10 @@ impl Blocks {
             .collect();
     }
 
-    /// Tells every block that may hold a trace that it is shared. True if there is one.
+    /// Tells every block that may hold a trace that it is shared. True if there is one, or may be one in a
+    /// bucket that was never read: what is shared must be known when both have been written.
     pub fn share(&self, tenant: &TenantId, id: TraceId, arrival: Bounds) -> bool {
-        let mut shared = false;
+        let mut shared = self.unreachable.is_some();
         let blocks = if self.recent.may_contain(id) {
             &self.live
         } else {
@@ -189,8 +190,9 @@ impl BlockViews {
         add: Vec<Arc<LiveBlock>>,
         missing: Vec<Arc<MissingBlock>>,
     ) {
-        let mut next = Blocks::clone(&self.current.load());
+        // Who holds it is the only one that swaps.
         let mut retired = self.retired.lock();
+        let mut next = Blocks::clone(&self.current.load());
         next.live.retain(|block| {
             let stays = !remove.contains(&block.entry.id);
             if !stays && block.home == Home::Local {
@@ -222,6 +224,7 @@ impl BlockViews {
 
     /// The bucket has been read for the first time.
     pub fn reached(&self) {
+        let _alone = self.retired.lock();
         let mut next = Blocks::clone(&self.current.load());
         next.unreachable = None;
         self.current.store(Arc::new(next));

@@ -94,7 +94,10 @@ impl Host for Process {
 
     fn flush(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
-            let flushed = self.store.flush().await;
+            // Who asked may leave; what was begun is ended all the same.
+            let store = self.store();
+            let flushed = tokio::spawn(async move { store.flush().await });
+            let flushed = flushed.await.map_err(|error| error.to_string())?;
             // Who asked looks next at what became of it.
             self.refresh().await;
             flushed.map_err(|error| error.to_string())

@@ -25,8 +25,9 @@ use crate::manifest::{BlockEntry, BlockId, Change, MANIFEST_BYTES_MAX, Manifest,
 
 /// How often a commit that others overtake is applied again before it is left for the next round.
 const ATTEMPTS_MAX: usize = 16;
-/// Not a look at the newest number for so long: others may have deleted what we know.
-const LIST_AGAIN_NANO: u64 = 600 * 1_000_000_000;
+/// No look at the newest number for so long: others may delete what we know before long. Far less than
+/// manifests are kept.
+const LIST_AGAIN_NANO: u64 = 60 * 1_000_000_000;
 /// The number that is never deleted.
 const ANCHOR: u64 = 1;
 
@@ -73,14 +74,20 @@ impl SharedChain {
         chain.read(ANCHOR).await?;
         chain.list().await?;
         chain.follow().await?;
-        let older: Vec<u64> = std::mem::take(&mut chain.unread).into_iter().collect();
-        for number in older {
-            // Another process may delete it at this moment.
-            if let Some((manifest, _)) = chain.read(number).await? {
-                chain.remember(&manifest);
-            }
-        }
+        chain.read_up().await?;
         Ok(chain)
+    }
+
+    /// Reads what a listing has shown beside the newest: what they name was committed once.
+    async fn read_up(&mut self) -> StoreResult<()> {
+        while let Some(number) = self.unread.first().copied() {
+            // Another process may delete it at this moment.
+            if let Some((manifest, _)) = self.read(number).await? {
+                self.remember(&manifest);
+            }
+            self.unread.remove(&number);
+        }
+        Ok(())
     }
 
     pub fn newest(&self) -> &Manifest {
@@ -104,7 +111,7 @@ impl SharedChain {
         let before = self.newest.number;
         if monotonic.saturating_sub(self.looked_at) > LIST_AGAIN_NANO {
             self.list().await?;
-            self.unread.clear();
+            self.read_up().await?;
         }
         self.follow().await?;
         self.looked_at = monotonic;

@@ -49,10 +49,29 @@ pub(super) async fn bounded<T>(
 
 /// Object stores answer with pages of XML. Its code and message are what a person can use.
 fn shortened(error: object_store::Error) -> object_store::Error {
-    let object_store::Error::Generic { store, source } = error else {
-        return error;
-    };
-    let text = source.to_string();
+    use object_store::Error;
+    match error {
+        Error::Generic { store, source } => {
+            let source = in_short(&source.to_string()).into();
+            Error::Generic { store, source }
+        }
+        Error::PermissionDenied { path, source } => {
+            let source = in_short(&source.to_string()).into();
+            Error::PermissionDenied { path, source }
+        }
+        Error::Unauthenticated { path, source } => {
+            let source = in_short(&source.to_string()).into();
+            Error::Unauthenticated { path, source }
+        }
+        Error::NotFound { path, source } => {
+            let source = in_short(&source.to_string()).into();
+            Error::NotFound { path, source }
+        }
+        error => error,
+    }
+}
+
+fn in_short(text: &str) -> String {
     let head = text.lines().next().unwrap_or_default();
     let head = head.split("<?xml").next().unwrap_or_default().trim();
     let mut short: String = head.chars().take(REASON_CHARS_MAX).collect();
@@ -66,10 +85,7 @@ fn shortened(error: object_store::Error) -> object_store::Error {
             short = format!("{short} {value}");
         }
     }
-    object_store::Error::Generic {
-        store,
-        source: short.into(),
-    }
+    short
 }
 
 /// The same with an error of the object store.

@@ -4,6 +4,8 @@
 //! more: one that arrives late changes nothing. What was copied is committed in the bucket first and
 //! leaves the local manifest then; a crash in between is mended by the next look.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -34,11 +36,13 @@ impl Store {
         };
         let blocks = core.blocks.load();
         let mut due: Vec<BlockEntry> = {
+            let set_aside = core.set_aside.lock();
             let mut busy = core.busy.lock();
             let due = blocks.live.iter().filter(|block| {
                 let arrived = block.entry.arrival.0;
                 block.home == Home::Local
                     && block.entry.level > 0
+                    && !set_aside.contains_key(&block.entry.id)
                     && !busy.contains(&block.entry.id)
                     // A clock that went back leaves arrivals in the future; they do not wait for it.
                     && (arrived > now || now - arrived >= wait)
@@ -62,17 +66,28 @@ impl Store {
     }
 
     async fn upload(&self, bucket: &Bucket, entries: &mut [BlockEntry]) -> StoreResult<()> {
+        let mut copied = Vec::with_capacity(entries.len());
         for entry in entries.iter_mut() {
-            self.copy_to_bucket(bucket, entry).await?;
-            entry.writer = Some(self.core.log.clone());
+            match self.copy_to_bucket(bucket, entry).await {
+                Ok(()) => {
+                    entry.writer = Some(self.core.log.clone());
+                    copied.push(entry.clone());
+                }
+                // One that cannot be read here must not keep the others from the bucket.
+                Err(error @ StoreError::Block { .. }) => self.core.set_aside(entry.id, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        if copied.is_empty() {
+            return Ok(());
         }
         let change = Change {
-            add: entries.to_vec(),
+            add: copied,
             ..Change::default()
         };
         self.commit_in_bucket(bucket, &change).await?;
         let metrics = &self.core.metrics;
-        for entry in entries.iter() {
+        for entry in &change.add {
             StoreMetrics::add(&metrics.blocks_uploaded, 1);
             StoreMetrics::add(&metrics.bytes_uploaded, entry.bytes);
         }
@@ -91,7 +106,7 @@ impl Store {
             let name = file.name.as_str();
             let (from, to) = (from.clone().join(name), to.clone().join(name));
             if file.bytes <= PART_BYTES {
-                let bytes = self.read_here(&from, 0, file.bytes).await?;
+                let bytes = self.read_here(entry, &from, 0..file.bytes).await?;
                 let put = bucket.config.objects.put(&to, bytes.clone().into());
                 bounded("put", &to, put).await?;
                 bucket.cached.keep(&to, 0, bytes, file.bytes).await;
@@ -102,7 +117,7 @@ impl Store {
             let mut put_all = async || -> StoreResult<()> {
                 for offset in (0..file.bytes).step_by(PART_BYTES as usize) {
                     let end = file.bytes.min(offset + PART_BYTES);
-                    let bytes = self.read_here(&from, offset, end - offset).await?;
+                    let bytes = self.read_here(entry, &from, offset..end).await?;
                     bounded("put a part of", &to, upload.put_part(bytes.clone().into())).await?;
                     bucket.cached.keep(&to, offset, bytes, file.bytes).await;
                 }
@@ -145,18 +160,21 @@ impl Store {
         self.commit_in_bucket(bucket, &Change::default()).await
     }
 
-    async fn read_here(&self, path: &Path, offset: u64, bytes: u64) -> StoreResult<Bytes> {
-        let read = self
-            .core
-            .objects
-            .get_range(path, offset..offset + bytes)
-            .await;
-        let read = read.map_err(|error| StoreError::object("read", path, error))?;
-        match read.len() as u64 == bytes {
+    async fn read_here(
+        &self,
+        entry: &BlockEntry,
+        path: &Path,
+        range: Range<u64>,
+    ) -> StoreResult<Bytes> {
+        let failed = |reason: String| StoreError::Block {
+            id: entry.id,
+            reason: format!("{path} cannot be read for its upload: {reason}"),
+        };
+        let read = self.core.objects.get_range(path, range.clone()).await;
+        let read = read.map_err(|error| failed(error.to_string()))?;
+        match read.len() as u64 == range.end - range.start {
             true => Ok(read),
-            false => Err(StoreError::Log {
-                reason: format!("{path} is shorter than it was"),
-            }),
+            false => Err(failed("it is shorter than it was".to_owned())),
         }
     }
 

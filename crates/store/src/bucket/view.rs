@@ -54,8 +54,17 @@ impl Store {
             }
             return Ok(());
         }
-        let Difference { new, gone, arrived } = difference;
-        let (live, missing) = self.open_all(bucket, new).await?;
+        let Difference {
+            new,
+            gone,
+            mut arrived,
+        } = difference;
+        let (live, mut missing) = self.open_all(bucket, new).await?;
+        // A copy here that can be read is not given up for one there that cannot.
+        arrived.retain(|id| !missing.iter().any(|block| block.entry.id == *id));
+        let blocks = self.core.blocks.load();
+        missing.retain(|block| blocks.get(block.entry.id).is_none());
+        drop(blocks);
         let remove: Vec<BlockId> = gone.iter().chain(&arrived).copied().collect();
         let n_new = live.len();
         let publish = || self.publish_bucket(&remove, live, missing);

@@ -44,9 +44,11 @@ impl Store {
                 continue;
             };
             for id in ids {
-                let elsewhere = inputs
-                    .outside(plan, &blocks)
-                    .any(|block| block.may_hold(id))
+                // What cannot be asked may hold it.
+                let elsewhere = blocks.unreachable.is_some()
+                    || inputs
+                        .outside(plan, &blocks)
+                        .any(|block| block.may_hold(id))
                     || generations.iter().any(|generation| holds(generation, id));
                 if elsewhere {
                     joined.ids.insert(id);

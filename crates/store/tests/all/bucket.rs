@@ -297,7 +297,7 @@ fn traces_of_several_writers_are_joined() {
 /// now and then, beside another one that merges.
 #[test]
 fn whatever_the_bucket_does_nothing_is_lost() {
-    let n_seeds = if is_full() { 60 } else { 12 };
+    let n_seeds = if is_full() { 40 } else { 12 };
     for_seeds(0..n_seeds, |seed| run_here(one_life(seed)));
 }
 
@@ -480,7 +480,7 @@ impl ObjectStore for Moments {
 /// the bucket is as it was at that moment.
 #[test]
 fn power_cuts_beside_a_bucket_lose_nothing() {
-    let n_seeds = if is_full() { 12 } else { 2 };
+    let n_seeds = if is_full() { 6 } else { 2 };
     let n_cuts = AtomicUsize::new(0);
     for_seeds(0..n_seeds, |seed| {
         let n = run_here(life_with_power_cuts(seed));

@@ -117,7 +117,7 @@ fn a_tempo_over_s3_keeps_its_bucket() {
     assert_eq!(bucket.lookup, BucketLookup::Path);
     assert_eq!(bucket.access_key, "AKIA");
     assert_eq!(bucket.secret_key.reveal(), "very secret");
-    assert_eq!(bucket.replaced_kept, Duration::from_secs(600));
+    assert_eq!(bucket.replaced_kept, Duration::from_secs(3_600));
     assert_eq!(config.retention.age, Duration::from_secs(72 * 3_600));
     // The one folder that the file names holds everything else.
     assert_eq!(config.storage.path, Path::new("/tmp/tempo/wal/tracewell"));
