@@ -457,15 +457,26 @@ impl Translation<'_> {
         let place = self.place(name, line);
         let guarded = PROTECTIVE.iter().any(|word| name.contains(word));
         match action(name) {
-            Some(Action::Silent | Action::Elsewhere) => {}
             // Nothing written is the default.
             Some(_) if node.value == Value::Null => {}
-            Some(Action::Same(key)) => self.set(key, node.clone(), place),
-            Some(Action::Convert(key, convert)) => match convert(node) {
+            Some(Action::NoEffect(_)) | None if guarded => self
+                .findings
+                .error(&place, format!("{name} cannot be honoured: {SIGN_ON}")),
+            None => self.unknown(name, &place),
+            Some(action) => self.apply(action, name, node, place),
+        }
+    }
+
+    /// Does with a value what its key asks for.
+    fn apply(&mut self, action: Action, name: &str, node: &Node, place: Place) {
+        match action {
+            Action::Silent | Action::Elsewhere => {}
+            Action::Same(key) => self.set(key, node.clone(), place),
+            Action::Convert(key, convert) => match convert(node) {
                 Ok(node) => self.set(key, node, place),
                 Err(message) => self.findings.error(&place, format!("{name}: {message}")),
             },
-            Some(Action::Only(values, why)) => {
+            Action::Only(values, why) => {
                 let written = match &node.value {
                     Value::Text(text) => text.clone(),
                     other => other.to_string(),
@@ -477,18 +488,14 @@ impl Translation<'_> {
                     );
                 }
             }
-            Some(Action::NoEffect(why)) if !guarded => {
+            Action::NoEffect(why) => {
                 self.findings
                     .warning(&place, format!("{name} has no effect: {why}"));
             }
-            Some(Action::Refuse(why)) => {
+            Action::Refuse(why) => {
                 self.findings
                     .error(&place, format!("{name} cannot be honoured: {why}"));
             }
-            _ if guarded => self
-                .findings
-                .error(&place, format!("{name} cannot be honoured: {SIGN_ON}")),
-            _ => self.unknown(name, &place),
         }
     }
 

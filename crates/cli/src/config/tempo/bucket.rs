@@ -1,20 +1,8 @@
 //! `storage.trace.{s3,gcs,azure}`: the bucket that a Tempo keeps its blocks in. Tracewell's own lie beside
 //! them, below a folder of its own.
 
-use super::Translation;
+use super::{Action, Translation};
 use crate::config::yaml::{Node, Value};
-
-/// What becomes of a key of a section.
-#[derive(Clone, Copy)]
-enum Action {
-    Same(&'static str),
-    Convert(&'static str, fn(&Node) -> Result<Node, String>),
-    Silent,
-    NoEffect(&'static str),
-    Only(&'static str, &'static str),
-    /// It protects, or puts objects elsewhere, and cannot be honoured.
-    Refuse(&'static str),
-}
 
 const TUNING: &str = "the client of the object store sizes and repeats requests by itself";
 const LIFECYCLE: &str = "Tracewell's objects have no tags, metadata or storage class; a rule of the bucket's can set \
@@ -45,13 +33,13 @@ const S3: &[(&str, Action)] = &[
     (
         "tls_insecure_skip_verify",
         Action::Only(
-            "false",
+            &["false"],
             "certificates are verified; name the one to trust in tls_ca_path",
         ),
     ),
     (
         "tls_min_version",
-        Action::Only("VersionTLS12", "TLS 1.2 and 1.3 are spoken"),
+        Action::Only(&["VersionTLS12"], "TLS 1.2 and 1.3 are spoken"),
     ),
     (
         "tls_server_name",
@@ -61,7 +49,7 @@ const S3: &[(&str, Action)] = &[
     ("tls_key_path", Action::Refuse(CLIENT_TLS)),
     (
         "signature_v2",
-        Action::Only("false", "requests are signed as version 4"),
+        Action::Only(&["false"], "requests are signed as version 4"),
     ),
     ("sse", Action::Refuse(SSE)),
     ("tags", Action::NoEffect(LIFECYCLE)),
@@ -106,7 +94,7 @@ const AZURE: &[(&str, Action)] = &[
     (
         "endpoint_suffix",
         Action::Only(
-            "blob.core.windows.net",
+            &["blob.core.windows.net"],
             "write the whole URL as bucket.endpoint",
         ),
     ),
@@ -174,32 +162,7 @@ fn translate_section(
         if matches!(&child.value, Value::Null) || child.value == Value::Text(String::new()) {
             continue;
         }
-        match action {
-            Action::Silent => {}
-            Action::Same(ours) => translation.set(ours, child.clone(), place),
-            Action::Convert(ours, convert) => match convert(child) {
-                Ok(node) => translation.set(ours, node, place),
-                Err(message) => translation
-                    .findings
-                    .error(&place, format!("{name}: {message}")),
-            },
-            Action::Only(value, why) => {
-                let written = match &child.value {
-                    Value::Text(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                if written != *value {
-                    let message = format!("{name}: {written} cannot be honoured: {why}");
-                    translation.findings.error(&place, message);
-                }
-            }
-            Action::NoEffect(why) => translation
-                .findings
-                .warning(&place, format!("{name} has no effect: {why}")),
-            Action::Refuse(why) => translation
-                .findings
-                .error(&place, format!("{name} cannot be honoured: {why}")),
-        }
+        translation.apply(*action, &name, child, place);
     }
 }
 
