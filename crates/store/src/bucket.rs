@@ -154,24 +154,21 @@ impl Bucket {
     }
 
     /// Reads the newest manifest, or the first time opens the chain.
-    pub(crate) async fn look(&self, monotonic: u64) -> StoreResult<Manifest> {
+    pub(crate) async fn look(&self, monotonic: u64) -> StoreResult<()> {
         let mut slot = self.chain.lock().await;
-        let chain = match slot.take() {
-            Some(mut chain) => {
-                let refreshed = chain.refresh(monotonic).await;
-                let chain = slot.insert(chain);
-                refreshed?;
+        let chain = match &mut *slot {
+            Some(chain) => {
+                chain.refresh(monotonic).await?;
                 chain
             }
-            None => {
+            empty @ None => {
                 let objects = Arc::clone(&self.config.objects);
                 let opened = SharedChain::open(objects, &self.config.prefix, monotonic).await?;
-                slot.insert(opened)
+                empty.insert(opened)
             }
         };
-        let manifest = chain.newest().clone();
-        self.met(&manifest);
-        Ok(manifest)
+        self.met(chain.newest());
+        Ok(())
     }
 
     fn met(&self, manifest: &Manifest) {

@@ -14,14 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
-use super::remote::bounded;
+use super::remote::{bounded, delete, list};
 use crate::error::{StoreError, StoreResult};
 use crate::manifest::chain::{FOLDER, MANIFESTS_KEPT, number_of, path_of};
-use crate::manifest::{BlockEntry, BlockId, Change, MANIFEST_BYTES_MAX, Manifest, ManifestError};
+use crate::manifest::{BlockId, Change, MANIFEST_BYTES_MAX, Manifest, ManifestError};
 
 /// How often a commit that others overtake is applied again before it is left for the next round.
 const ATTEMPTS_MAX: usize = 16;
@@ -42,8 +41,6 @@ pub struct SharedChain {
     history: BTreeMap<u64, Named>,
     /// Monotonic time of the last look.
     looked_at: u64,
-    /// Numbers that a listing has shown and that have not been read here.
-    unread: BTreeSet<u64>,
 }
 
 /// What a manifest names, and when it was made.
@@ -68,26 +65,12 @@ impl SharedChain {
             newest: Manifest::default(),
             history: BTreeMap::new(),
             looked_at: monotonic,
-            unread: BTreeSet::new(),
         };
         // What is wrong with keys is told by a get; to a listing it is an error as any other.
         chain.read(ANCHOR).await?;
         chain.list().await?;
         chain.follow().await?;
-        chain.read_up().await?;
         Ok(chain)
-    }
-
-    /// Reads what a listing has shown beside the newest: what they name was committed once.
-    async fn read_up(&mut self) -> StoreResult<()> {
-        while let Some(number) = self.unread.first().copied() {
-            // Another process may delete it at this moment.
-            if let Some((manifest, _)) = self.read(number).await? {
-                self.remember(&manifest);
-            }
-            self.unread.remove(&number);
-        }
-        Ok(())
     }
 
     pub fn newest(&self) -> &Manifest {
@@ -96,9 +79,7 @@ impl SharedChain {
 
     /// True if any manifest that is known names the block: it was committed once.
     pub fn has_named(&self, id: BlockId) -> bool {
-        self.history
-            .values()
-            .any(|named| named.blocks.contains(&id))
+        self.is_named(id)
             || self
                 .newest
                 .blocks
@@ -106,16 +87,14 @@ impl SharedChain {
                 .any(|entry| entry.made_from.contains(&id))
     }
 
-    /// Looks for newer manifests. True if there are some.
-    pub async fn refresh(&mut self, monotonic: u64) -> StoreResult<bool> {
-        let before = self.newest.number;
+    /// Looks for newer manifests.
+    pub async fn refresh(&mut self, monotonic: u64) -> StoreResult<()> {
         if monotonic.saturating_sub(self.looked_at) > LIST_AGAIN_NANO {
             self.list().await?;
-            self.read_up().await?;
         }
         self.follow().await?;
         self.looked_at = monotonic;
-        Ok(self.newest.number > before)
+        Ok(())
     }
 
     /// Applies a change to the newest manifest there is. When this returns an error other than
@@ -149,7 +128,7 @@ impl SharedChain {
     pub async fn trim(&mut self, unix: u64, age_nano: u64) -> StoreResult<()> {
         for number in self.old(unix, age_nano) {
             if number != ANCHOR {
-                self.delete(number).await?;
+                delete(&*self.objects, &path_of(&self.prefix, number)).await?;
             }
             self.history.remove(&number);
         }
@@ -171,7 +150,7 @@ impl SharedChain {
             .await?
             .range(ANCHOR + 1..oldest.max(ANCHOR + 1))
         {
-            self.delete(*number).await?;
+            delete(&*self.objects, &path_of(&self.prefix, *number)).await?;
         }
         Ok(())
     }
@@ -182,14 +161,6 @@ impl SharedChain {
         let old = self.history.iter().take(n_old);
         let old = old.filter(|(_, named)| unix.saturating_sub(named.created_unix_nano) >= age_nano);
         old.map(|(number, _)| *number).collect()
-    }
-
-    async fn delete(&self, number: u64) -> StoreResult<()> {
-        let path = path_of(&self.prefix, number);
-        match bounded("delete", &path, self.objects.delete(&path)).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Blocks that a kept manifest names and none that was the newest within `age`: no process that
@@ -219,10 +190,8 @@ impl SharedChain {
 
     /// The newest manifest after a change; what of it is so already is left out.
     fn rebased(&self, change: &Change) -> StoreResult<Manifest> {
-        let is_listed =
-            |entry: &BlockEntry| self.newest.block(entry.id).is_some() || self.has_named(entry.id);
         let mut rest = change.clone();
-        rest.add.retain(|entry| !is_listed(entry));
+        rest.add.retain(|entry| !self.has_named(entry.id));
         let is_done = rest.add.is_empty() && !change.add.is_empty();
         // A merge that is committed has taken out its inputs.
         if is_done {
@@ -259,7 +228,8 @@ impl SharedChain {
         }
     }
 
-    /// Finds the newest number that a listing shows, if it is newer than what is known.
+    /// Reads what a listing shows and is not known: the newest, and the others, for what they name was
+    /// committed once.
     async fn list(&mut self) -> StoreResult<()> {
         let numbers = self.listed().await?;
         let newest = numbers.last().copied().unwrap_or(0);
@@ -271,16 +241,19 @@ impl SharedChain {
         } else if newest == 0 && self.newest.number == 0 && self.read(ANCHOR).await?.is_some() {
             return Err(self.lossy(ANCHOR));
         }
-        self.unread = numbers;
-        self.unread
-            .retain(|number| !self.history.contains_key(number));
+        for number in numbers {
+            // Another process may delete it at this moment.
+            if !self.history.contains_key(&number)
+                && let Some((manifest, _)) = self.read(number).await?
+            {
+                self.remember(&manifest);
+            }
+        }
         Ok(())
     }
 
     async fn listed(&self) -> StoreResult<BTreeSet<u64>> {
-        let folder = self.prefix.clone().join(FOLDER);
-        let listed = self.objects.list(Some(&folder));
-        let listed: Vec<_> = bounded("list", &folder, listed.try_collect::<Vec<_>>()).await?;
+        let listed = list(&*self.objects, &self.prefix.clone().join(FOLDER)).await?;
         let numbers = listed.iter();
         Ok(numbers
             .filter_map(|meta| number_of(&meta.location))

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use futures::TryStreamExt;
-use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
-
-use super::remote::bounded;
+use super::remote::{delete, list};
 use super::{Bucket, Rounds};
 use crate::error::StoreResult;
 use crate::manifest::{BlockId, Change, Manifest};
@@ -19,7 +15,7 @@ impl Store {
     /// Drops the blocks of the bucket that have expired.
     pub(super) async fn retain_in_bucket(&self, bucket: &Bucket) -> StoreResult<()> {
         let ages = self.ages();
-        let Some(manifest) = self.to_keep(bucket).await else {
+        let Some(manifest) = self.as_keeper(bucket, Manifest::clone).await else {
             return Ok(());
         };
         let retention = Retention {
@@ -66,7 +62,7 @@ impl Store {
     ) -> StoreResult<()> {
         let now = self.ages().counted_now();
         let age = u64::try_from(bucket.config.replaced_kept.as_nanos()).unwrap_or(u64::MAX);
-        if self.to_keep(bucket).await.is_none() {
+        if !self.keeps(bucket).await {
             if let Some(chain) = bucket.chain.lock().await.as_mut() {
                 chain.forget(now, age);
             }
@@ -81,8 +77,13 @@ impl Store {
         };
         let metrics = &self.core.metrics;
         for id in replaced.difference(&rounds.deleted.clone()) {
-            for object in list(bucket, &bucket.blocks_folder().join(id.to_string())).await? {
-                delete(bucket, &object.location).await?;
+            for object in list(
+                &*bucket.config.objects,
+                &bucket.blocks_folder().join(id.to_string()),
+            )
+            .await?
+            {
+                delete(&*bucket.config.objects, &object.location).await?;
             }
             rounds.deleted.insert(*id);
             StoreMetrics::add(&metrics.blocks_deleted, 1);
@@ -98,12 +99,12 @@ impl Store {
     /// Deletes objects that no manifest has named for a day.
     pub(super) async fn sweep_bucket(&self, bucket: &Bucket) -> StoreResult<()> {
         let now = self.ages().counted_now();
-        if self.to_keep(bucket).await.is_none() {
+        if !self.keeps(bucket).await {
             return Ok(());
         }
         let folder = bucket.blocks_folder();
         let mut n_swept = 0;
-        for object in list(bucket, &folder).await? {
+        for object in list(&*bucket.config.objects, &folder).await? {
             let modified = object
                 .last_modified
                 .timestamp_nanos_opt()
@@ -124,7 +125,7 @@ impl Store {
             if is_named || self.core.busy.lock().contains(&id) {
                 continue;
             }
-            delete(bucket, &object.location).await?;
+            delete(&*bucket.config.objects, &object.location).await?;
             n_swept += 1;
         }
         StoreMetrics::add(&self.core.metrics.objects_swept, n_swept);
@@ -134,31 +135,21 @@ impl Store {
         Ok(())
     }
 
-    /// The newest manifest, if this process is its keeper.
-    async fn to_keep(&self, bucket: &Bucket) -> Option<Manifest> {
+    /// What `of` makes of the newest manifest, if this process may merge and retire in the bucket.
+    async fn as_keeper<T>(&self, bucket: &Bucket, of: impl FnOnce(&Manifest) -> T) -> Option<T> {
         let slot = bucket.chain.lock().await;
         let manifest = slot.as_ref()?.newest();
         let may_keep = bucket.may_keep(manifest, self.core.clock.now_unix_nano());
-        (may_keep && manifest.number > 0).then(|| manifest.clone())
+        (may_keep && manifest.number > 0).then(|| of(manifest))
     }
 
-    /// Blocks of the bucket that this process may merge: as the keeper, whose time is renewed.
+    async fn keeps(&self, bucket: &Bucket) -> bool {
+        self.as_keeper(bucket, |_| ()).await.is_some()
+    }
+
+    /// Blocks of the bucket that this process may merge.
     pub(crate) async fn mergeable_in_bucket(&self, bucket: &Bucket) -> BTreeSet<BlockId> {
-        match self.to_keep(bucket).await {
-            Some(manifest) => manifest.blocks.iter().map(|entry| entry.id).collect(),
-            None => BTreeSet::new(),
-        }
-    }
-}
-
-async fn list(bucket: &Bucket, folder: &Path) -> StoreResult<Vec<ObjectMeta>> {
-    let listed = bucket.config.objects.list(Some(folder));
-    bounded("list", folder, listed.try_collect()).await
-}
-
-async fn delete(bucket: &Bucket, path: &Path) -> StoreResult<()> {
-    match bounded("delete", path, bucket.config.objects.delete(path)).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
+        let ids = |manifest: &Manifest| manifest.blocks.iter().map(|entry| entry.id).collect();
+        self.as_keeper(bucket, ids).await.unwrap_or_default()
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{StoreError, StoreResult};
 
@@ -99,5 +101,18 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(time, call).await {
         Ok(result) => result,
         Err(_) => Err(silent(time)),
+    }
+}
+
+/// What lies below a folder.
+pub(super) async fn list(objects: &dyn ObjectStore, folder: &Path) -> StoreResult<Vec<ObjectMeta>> {
+    bounded("list", folder, objects.list(Some(folder)).try_collect()).await
+}
+
+/// Deletes an object, if it is there.
+pub(super) async fn delete(objects: &dyn ObjectStore, path: &Path) -> StoreResult<()> {
+    match bounded("delete", path, objects.delete(path)).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }

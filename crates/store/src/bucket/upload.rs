@@ -35,7 +35,7 @@ impl Store {
             false => bucket.config.upload_after.as_nanos() as u64 / 2,
         };
         let blocks = core.blocks.load();
-        let mut due: Vec<BlockEntry> = {
+        let due: Vec<BlockEntry> = {
             let set_aside = core.set_aside.lock();
             let mut busy = core.busy.lock();
             let due = blocks.live.iter().filter(|block| {
@@ -56,7 +56,7 @@ impl Store {
         if due.is_empty() {
             return Ok(false);
         }
-        let uploaded = self.upload(bucket, &mut due).await;
+        let uploaded = self.upload(bucket, &due).await;
         let busy = due.iter().map(|entry| entry.id);
         let mut all_busy = core.busy.lock();
         busy.for_each(|id| {
@@ -65,14 +65,14 @@ impl Store {
         uploaded.map(|()| true)
     }
 
-    async fn upload(&self, bucket: &Bucket, entries: &mut [BlockEntry]) -> StoreResult<()> {
+    async fn upload(&self, bucket: &Bucket, entries: &[BlockEntry]) -> StoreResult<()> {
         let mut copied = Vec::with_capacity(entries.len());
-        for entry in entries.iter_mut() {
+        for entry in entries {
             match self.copy_to_bucket(bucket, entry).await {
-                Ok(()) => {
-                    entry.writer = Some(self.core.log.clone());
-                    copied.push(entry.clone());
-                }
+                Ok(()) => copied.push(BlockEntry {
+                    writer: Some(self.core.log.clone()),
+                    ..entry.clone()
+                }),
                 // One that cannot be read here must not keep the others from the bucket.
                 Err(error @ StoreError::Block { .. }) => self.core.set_aside(entry.id, &error),
                 Err(error) => return Err(error),
