@@ -17,8 +17,8 @@ pub struct QueryMemory {
     bytes_max: u64,
 }
 
-/// Memory that an answer takes until this is dropped, which may be long after its query has ended: a
-/// client may read slowly. A copy takes as much again.
+/// Memory that a query or its answer takes until this is dropped, which may be long after the query has
+/// ended: a client may read slowly. A copy takes as much again.
 #[derive(Debug, Default)]
 pub struct HeldMemory {
     /// `None` where nothing is counted.
@@ -175,6 +175,14 @@ impl QueryContext {
     pub fn hold_bytes(&self, n: u64) {
         self.0.held_bytes.fetch_add(n, Ordering::Relaxed);
         self.0.memory.held_bytes.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts memory among that of queries until what is returned is dropped.
+    pub fn hold_while(&self, n_bytes: u64) -> HeldMemory {
+        let memory = Some(Arc::clone(&self.0.memory));
+        let mut held = HeldMemory { memory, n_bytes: 0 };
+        held.resize(n_bytes);
+        held
     }
 
     /// True once queries hold as much as they may: what is left is to be left out. The last span that

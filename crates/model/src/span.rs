@@ -141,7 +141,7 @@ impl Span {
     }
 }
 
-fn attribute_bytes(attributes: &[KeyValue]) -> usize {
+pub fn attribute_bytes(attributes: &[KeyValue]) -> usize {
     let of_one = |attribute: &KeyValue| {
         size_of::<KeyValue>() + attribute.key.len() + value_bytes(&attribute.value)
     };

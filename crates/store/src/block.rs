@@ -17,6 +17,7 @@ mod columns;
 mod copy;
 mod decode;
 mod encode;
+mod entities;
 pub mod error;
 mod file;
 mod hybrid;

@@ -94,6 +94,8 @@ pub struct Written {
     pub trace_start: Bounds,
     pub span_start: Bounds,
     pub files: Vec<BlockFile>,
+    /// What its distinct resources and scopes take in memory.
+    pub entity_bytes: u64,
 }
 
 /// An open block, for queries and for merging.

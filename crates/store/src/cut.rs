@@ -184,5 +184,6 @@ pub(crate) fn entry_of(id: BlockId, format: u16, arrival: Bounds, written: &Writ
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
+        entity_bytes: written.entity_bytes,
     }
 }

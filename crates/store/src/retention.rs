@@ -93,6 +93,7 @@ mod tests {
             made_from: Vec::new(),
             delete_set: None,
             writer: None,
+            entity_bytes: 0,
         }
     }
 

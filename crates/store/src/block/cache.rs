@@ -1,7 +1,7 @@
 //! What reads of blocks keep in memory, bounded by bytes.
 //!
 //! Files of blocks never change, so an entry is right for as long as it is kept. Kept is what is
-//! small and asked for again: footers, checksums and the small tables, without which nothing of a
+//! small and asked for again: footers, checksums, resources and scopes, without which nothing of a
 //! block can be read, then dictionaries, filters, the trace rows of a group, single pages. Whole
 //! columns are not: a scan of all blocks would push everything else out.
 //!
@@ -44,8 +44,10 @@ pub(super) enum Part {
     Traces,
     Footer,
     Checksums,
-    /// The distinct resources, scopes or shapes of a block.
+    /// The distinct resources or scopes of a block.
     Entries,
+    /// The shapes of a group.
+    Shapes,
 }
 
 /// Something that is kept; who put it knows the type.
@@ -92,7 +94,7 @@ impl Part {
     /// while there is room for it at all.
     fn share_max(self) -> u64 {
         match self {
-            Self::Bytes | Self::Dictionary | Self::Traces => 16,
+            Self::Bytes | Self::Dictionary | Self::Traces | Self::Shapes => 16,
             Self::Footer | Self::Checksums | Self::Entries => 2,
         }
     }

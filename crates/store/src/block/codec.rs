@@ -282,6 +282,7 @@ impl BlockWriter for OneBlock {
                 trace_start: Bounds(meta.trace_start_min, meta.trace_start_max),
                 span_start: Bounds(meta.span_start_min, meta.span_start_max),
                 files: written.files,
+                entity_bytes: written.entity_bytes,
             })
         };
         finished.boxed()

@@ -142,11 +142,11 @@ impl<'a> Collector<'a> {
             };
             let key = number as u32;
             self.tokens.push(key << 4 | u32::from(value_type.code()));
-            if *value_type == AttributeType::Empty {
-                continue;
-            }
             if let Some(counts) = self.counts.get_mut(number) {
                 counts.add(owner, *value_type, first);
+            }
+            if *value_type == AttributeType::Empty {
+                continue;
             }
             let column = self
                 .columns_of

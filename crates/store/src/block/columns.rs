@@ -30,15 +30,18 @@ use tracewell_model::{
 
 use super::arrays::{Texts, named};
 use super::decode::hashes_of;
+use super::entities::Entities;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
+use super::keys::FirstTypes;
 use super::meta::GroupMeta;
 use super::page::CodeTable;
 use super::prune::{page_bounds, text_test};
-use super::read::{BlockReader, GroupTraces, Shapes, id8, id16};
+use super::read::{BlockReader, GroupTraces, id8, id16};
 use super::rest::read_rest_rows;
 use super::rows::consecutive;
 use super::schema::{Owner, PromotedKey, Table};
+use super::shape::Shapes;
 use crate::scan::{Ask, Columns, LevelRows, Piece, Selection, Values};
 use crate::table::{DictionaryBuilder, ResourceEntry, ScopeEntry, SpanTable};
 
@@ -50,14 +53,13 @@ pub(super) struct GroupColumns<'a> {
     group: usize,
     n_spans: usize,
     traces: OnceCell<Arc<GroupTraces>>,
-    shapes: Arc<Shapes>,
-    resources: Arc<Vec<Arc<ResourceEntry>>>,
-    scopes: Arc<Vec<Arc<ScopeEntry>>>,
+    resources: OnceCell<Arc<Entities<ResourceEntry>>>,
+    scopes: OnceCell<Arc<Entities<ScopeEntry>>>,
     ctx: &'a QueryContext,
 }
 
 impl<'a> GroupColumns<'a> {
-    pub(super) async fn open(
+    pub(super) fn open(
         reader: &'a BlockReader,
         group: usize,
         ctx: &'a QueryContext,
@@ -67,9 +69,8 @@ impl<'a> GroupColumns<'a> {
             group,
             n_spans: reader.group(group)?.spans as usize,
             traces: OnceCell::new(),
-            shapes: reader.shapes(ctx).await?,
-            resources: reader.resources(ctx).await?,
-            scopes: reader.scopes(ctx).await?,
+            resources: OnceCell::new(),
+            scopes: OnceCell::new(),
             ctx,
         })
     }
@@ -86,12 +87,24 @@ impl<'a> GroupColumns<'a> {
         self.reader.group(self.group)
     }
 
-    pub(super) fn resources(&self) -> &[Arc<ResourceEntry>] {
-        &self.resources
+    /// The resources that the group names, read when they are first asked for.
+    pub(super) async fn resources(&self) -> BlockResult<&[Arc<ResourceEntry>]> {
+        let read = || self.reader.entities(self.group, self.ctx);
+        Ok(&self.resources.get_or_try_init(read).await?.entries)
     }
 
-    pub(super) fn scopes(&self) -> &[Arc<ScopeEntry>] {
-        &self.scopes
+    /// The same of scopes.
+    pub(super) async fn scopes(&self) -> BlockResult<&[Arc<ScopeEntry>]> {
+        let read = || self.reader.entities(self.group, self.ctx);
+        Ok(&self.scopes.get_or_try_init(read).await?.entries)
+    }
+
+    /// The shapes of the group that have one of some hashes, and perhaps others.
+    pub(super) async fn shapes(
+        &self,
+        wanted: impl IntoIterator<Item = ContentHash>,
+    ) -> BlockResult<Arc<Shapes>> {
+        self.reader.shapes(self.group, wanted, self.ctx).await
     }
 
     /// The trace rows, read when they are first asked for.
@@ -219,12 +232,14 @@ impl<'a> GroupColumns<'a> {
                 AttributeScope::Event => self.attribute(Owner::Event, key, &ask).await,
                 AttributeScope::Link => self.attribute(Owner::Link, key, &ask).await,
                 AttributeScope::Resource => Ok(owned(
-                    self.resources
+                    self.resources()
+                        .await?
                         .iter()
                         .map(|entry| first_owned(&entry.resource.attributes, key)),
                 )),
                 AttributeScope::Instrumentation => Ok(owned(
-                    self.scopes
+                    self.scopes()
+                        .await?
                         .iter()
                         .map(|entry| first_owned(&entry.scope.attributes, key)),
                 )),
@@ -293,10 +308,12 @@ impl<'a> GroupColumns<'a> {
             Intrinsic::LinkTraceId => dense(self.array(Table::Links, "trace_id").await?),
             Intrinsic::LinkSpanId => dense(self.array(Table::Links, "span_id").await?),
             Intrinsic::InstrumentationName => {
-                owned(self.scopes.iter().map(|entry| text(&entry.scope.name)))
+                let scopes = self.scopes().await?.iter();
+                owned(scopes.map(|entry| text(&entry.scope.name)))
             }
             Intrinsic::InstrumentationVersion => {
-                owned(self.scopes.iter().map(|entry| text(&entry.scope.version)))
+                let scopes = self.scopes().await?.iter();
+                owned(scopes.map(|entry| text(&entry.scope.version)))
             }
         })
     }
@@ -373,23 +390,6 @@ impl<'a> GroupColumns<'a> {
         Ok(promoted.filter(|(name, _)| *name.key == *key).collect())
     }
 
-    /// The types of first occurrences of a key in the block, and whether it is ever repeated.
-    pub(super) fn types_of(&self, owner: Owner, key: &str) -> (Vec<AttributeType>, bool) {
-        let mut types = Vec::new();
-        let mut repeats = false;
-        for (_, shape, _) in self.shapes.of.iter().filter(|(level, ..)| *level == owner) {
-            for entry in shape.entries.iter().filter(|entry| *entry.key == *key) {
-                match entry.first {
-                    true => types.push(entry.value_type),
-                    false => repeats = true,
-                }
-            }
-        }
-        types.sort_unstable();
-        types.dedup();
-        (types, repeats)
-    }
-
     /// The first occurrences of a key: its columns, then what the attribute table holds of them.
     async fn attribute(
         &self,
@@ -398,12 +398,12 @@ impl<'a> GroupColumns<'a> {
         ask: &Ask<'_>,
     ) -> BlockResult<Vec<Piece>> {
         let columns = self.columns_of(owner, key)?;
-        let (types, repeats) = self.types_of(owner, key);
+        let types = FirstTypes::of(self.reader.meta(), owner, key);
         let predicate = ask.predicate.filter(|_| !ask.presence);
         let mut pieces = Vec::new();
         for (_, column) in columns
             .iter()
-            .filter(|(name, _)| types.contains(&name.value_type))
+            .filter(|(name, _)| types.may_be(name.value_type))
         {
             if let Some(predicate) = predicate
                 && !self
@@ -431,16 +431,12 @@ impl<'a> GroupColumns<'a> {
             };
             pieces.extend(piece);
         }
-        let held = |value_type: &AttributeType| {
-            columns
-                .iter()
-                .any(|(name, _)| name.value_type == *value_type)
+        let held = |value_type| {
+            let mut columns = columns.iter();
+            columns.any(|(name, _)| name.value_type == value_type)
         };
-        if types
-            .iter()
-            .any(|value_type| *value_type != AttributeType::Empty && !held(value_type))
-        {
-            pieces.extend(self.rest(owner, key, repeats, &held).await?);
+        if types.may_be_beside(held) {
+            pieces.extend(self.rest(owner, key, types.repeats, &held).await?);
         }
         Ok(pieces)
     }
@@ -451,7 +447,7 @@ impl<'a> GroupColumns<'a> {
         owner: Owner,
         key: &Arc<str>,
         repeats: bool,
-        held: &(dyn Fn(&AttributeType) -> bool + Sync),
+        held: &(dyn Fn(AttributeType) -> bool + Sync),
     ) -> BlockResult<Option<Piece>> {
         let group = self.reader.group(self.group)?;
         let Some(row_group) = group.row_group(Table::Attributes) else {
@@ -479,31 +475,27 @@ impl<'a> GroupColumns<'a> {
             self.ctx,
         )
         .await?;
+        if rest.rows.is_empty() {
+            return Ok(None);
+        }
         // Where lists repeat the key, the first of an owner's rows here may be a later occurrence.
-        let shapes = match repeats {
-            true => match self.read(owner.table(), &["shape"]).await? {
-                Some(batch) => Some(hashes_of(&batch)?),
-                None => None,
-            },
+        let first = match repeats {
+            true => Some(self.first_types(owner, key, &rest.rows).await?),
             false => None,
         };
-        let is_first = |row: u32| match &shapes {
+        let is_first = |at: usize| match &first {
             None => true,
-            Some(shapes) => {
-                let hash = shapes.get(row as usize).copied().flatten();
-                let shape = hash.and_then(|hash| self.shapes.by_hash.get(&hash));
-                let entry =
-                    shape.and_then(|shape| shape.entries.iter().find(|entry| entry.key == *key));
-                entry.is_some_and(|entry| {
-                    entry.value_type != AttributeType::Empty && !held(&entry.value_type)
-                })
+            Some(first) => {
+                let first = first.get(at).copied().flatten();
+                first.is_some_and(|first| first != AttributeType::Empty && !held(first))
             }
         };
         let dictionary = dictionary.dictionary();
         let mut one = SpanTable::default();
         let (mut rows, mut values) = (Vec::new(), Vec::new());
-        for ((row, value_type), value) in rest.rows.iter().zip(&rest.types).zip(&rest.values) {
-            if rows.last() == Some(row) || !is_first(*row) {
+        let values_of = rest.rows.iter().zip(&rest.types).zip(&rest.values);
+        for (at, ((row, value_type), value)) in values_of.enumerate() {
+            if rows.last() == Some(row) || !is_first(at) {
                 continue;
             }
             one.attributes
@@ -515,6 +507,28 @@ impl<'a> GroupColumns<'a> {
             rows.push(*row);
         }
         Ok(Some(Piece::sparse(rows, Values::Owned(values))))
+    }
+
+    /// The type of the first occurrence of a key in the lists of some owners.
+    async fn first_types(
+        &self,
+        owner: Owner,
+        key: &Arc<str>,
+        rows: &[u32],
+    ) -> BlockResult<Vec<Option<AttributeType>>> {
+        let Some(batch) = self.read(owner.table(), &["shape"]).await? else {
+            return Ok(Vec::new());
+        };
+        let hashes = hashes_of(&batch)?;
+        let hashes = rows.iter().map(|row| hashes.get(*row as usize).copied()?);
+        let hashes: Vec<Option<ContentHash>> = hashes.collect();
+        let shapes = self.shapes(hashes.iter().copied().flatten()).await?;
+        let first = |hash: Option<ContentHash>| {
+            let mut entries = shapes.by_hash.get(&hash?)?.entries.iter();
+            let entry = entries.find(|entry| entry.key == *key)?;
+            Some(entry.value_type)
+        };
+        Ok(hashes.into_iter().map(first).collect())
     }
 
     async fn level_rows(&self, level: ColumnLevel) -> BlockResult<LevelRows> {
@@ -532,11 +546,11 @@ impl<'a> GroupColumns<'a> {
                 }
             }
             ColumnLevel::Resource => {
-                let numbers = self.resources.iter().map(|entry| entry.hash);
+                let numbers = self.resources().await?.iter().map(|entry| entry.hash);
                 self.numbered("resource", numbers).await?
             }
             ColumnLevel::Instrumentation => {
-                let numbers = self.scopes.iter().map(|entry| entry.hash);
+                let numbers = self.scopes().await?.iter().map(|entry| entry.hash);
                 self.numbered("scope", numbers).await?
             }
             ColumnLevel::Event => LevelRows::Owned {

@@ -21,15 +21,14 @@ use arrow_array::cast::AsArray;
 use super::arrays::named;
 use super::chunk::{Cells, Chunk, Values};
 use super::coder::some;
-use super::decode::hashes_of;
 use super::encode::Encoder;
+use super::entities::Entity;
 use super::error::{BlockError, BlockResult};
 use super::file::{Keep, TableReader};
 use super::keys::Promotion;
 use super::meta::GroupMeta;
 use super::read::{BlockReader, id16};
 use super::schema::{Kind, Owner, PROMOTED_COLUMNS_MAX, PromotedKey, Table};
-use super::shape::Shape;
 use super::write::{Schemas, TableSchema};
 use crate::table::{ResourceEntry, ScopeEntry};
 
@@ -54,8 +53,6 @@ pub(super) struct ColumnUnion {
 pub struct GroupCopy {
     pub(super) meta: GroupMeta,
     pub(super) tables: Vec<TableCopy>,
-    /// Distinct shapes with their level and how many owners have them.
-    pub(super) shapes: Vec<(Owner, Arc<Shape>, u64)>,
     pub(super) resources: Vec<Arc<ResourceEntry>>,
     pub(super) scopes: Vec<Arc<ScopeEntry>>,
     pub(super) end_max: u64,
@@ -137,12 +134,11 @@ impl BlockReader {
         let mut copy = GroupCopy {
             meta: self.group(group)?.clone(),
             tables,
-            shapes: self.shape_counts(group, &ctx).await?,
             resources: Vec::new(),
             scopes: Vec::new(),
             end_max: ends.iter().copied().max().unwrap_or(0),
         };
-        self.entities(group, &mut copy, &ctx).await?;
+        self.copy_entities(group, &mut copy, &ctx).await?;
         Ok(copy)
     }
 
@@ -199,32 +195,8 @@ impl BlockReader {
         Ok(Some(layouts))
     }
 
-    /// The distinct shapes of a group and how many owners of each level have them.
-    async fn shape_counts(
-        &self,
-        group: usize,
-        ctx: &QueryContext,
-    ) -> BlockResult<Vec<(Owner, Arc<Shape>, u64)>> {
-        let shapes = self.shapes(ctx).await?;
-        let mut found = Vec::new();
-        for owner in Owner::ALL {
-            let batch = self.columns(group, owner.table(), &["shape"], None, ctx);
-            let Some(batch) = batch.await? else { continue };
-            // In an order that the content decides alone.
-            let mut counts = HashMap::<ContentHash, u64, FixedState>::default();
-            for hash in hashes_of(&batch)?.into_iter().flatten() {
-                *counts.entry(hash).or_default() += 1;
-            }
-            for (hash, n) in counts {
-                let shape = shapes.by_hash.get(&hash).ok_or_else(|| unlisted("shape"))?;
-                found.push((owner, Arc::clone(shape), n));
-            }
-        }
-        Ok(found)
-    }
-
     /// The resources and scopes that the spans of a group name.
-    async fn entities(
+    async fn copy_entities(
         &self,
         group: usize,
         copy: &mut GroupCopy,
@@ -242,31 +214,30 @@ impl BlockReader {
                 .collect())
         };
         let hashes = named_by("resource")?;
-        let entries = self.resources(ctx).await?;
-        copy.resources = entries
-            .iter()
-            .filter(|entry| hashes.contains(&entry.hash))
-            .cloned()
-            .collect();
-        if copy.resources.len() != hashes.len() {
-            return Err(unlisted("resource"));
-        }
+        copy.resources = self.named(group, &hashes, ctx).await?;
         let hashes = named_by("scope")?;
-        let entries = self.scopes(ctx).await?;
-        copy.scopes = entries
-            .iter()
-            .filter(|entry| hashes.contains(&entry.hash))
-            .cloned()
-            .collect();
-        if copy.scopes.len() != hashes.len() {
-            return Err(unlisted("scope"));
-        }
+        copy.scopes = self.named(group, &hashes, ctx).await?;
         Ok(())
     }
-}
 
-fn unlisted(name: &str) -> BlockError {
-    BlockError::malformed(name, "is named and not listed")
+    /// The entries of some hashes, all of which must be listed.
+    async fn named<T: Entity>(
+        &self,
+        group: usize,
+        hashes: &HashSet<ContentHash, FixedState>,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<Arc<T>>> {
+        let listed = self.entities::<T>(group, ctx).await?;
+        let listed = listed.entries.iter();
+        let named: Vec<Arc<T>> = listed
+            .filter(|entry| hashes.contains(&entry.hash()))
+            .cloned()
+            .collect();
+        match named.len() == hashes.len() {
+            true => Ok(named),
+            false => Err(BlockError::malformed(T::HASH, "is named and not listed")),
+        }
+    }
 }
 
 /// The columns of a row group in the order of a schema; `None` if one is not as the schema says.

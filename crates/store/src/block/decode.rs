@@ -55,11 +55,10 @@ impl BlockReader {
         ctx: &QueryContext,
     ) -> BlockResult<SpanTable> {
         let traces = self.traces_of(group, ctx).await?;
-        let shapes = self.shapes(ctx).await?;
-        for entry in self.resources(ctx).await?.iter() {
+        for entry in &self.entities(group, ctx).await?.entries {
             dictionary.resource(entry);
         }
-        for entry in self.scopes(ctx).await?.iter() {
+        for entry in &self.entities(group, ctx).await?.entries {
             dictionary.scope(entry);
         }
         let wanted: Vec<usize> = match only {
@@ -111,6 +110,8 @@ impl BlockReader {
             link_columns(&items.batch, dictionary, &mut table)?;
             levels.push(items.level);
         }
+        let hashes = levels.iter().flat_map(|level| &level.shapes.distinct);
+        let shapes = self.shapes(group, hashes.copied(), ctx).await?;
         let mut lists = Lists::new(self, group, &shapes, ctx);
         lists.read_rest(&levels, dictionary).await?;
         for level in &levels {

@@ -14,6 +14,7 @@ use super::error::{BlockError, BlockResult};
 use super::keys::{KeyCounts, Promotion};
 use super::schema::{Kind, Owner, Table, promoted_kind};
 use super::shape::Shape;
+use super::side::shape_cells;
 use super::traces::{TraceRun, trace_cells, trace_runs};
 use super::write::Schemas;
 use crate::table::{Dictionary, STATUS_ABSENT, SpanTable, StringCode};
@@ -23,8 +24,6 @@ use crate::table::{Dictionary, STATUS_ABSENT, SpanTable, StringCode};
 pub(super) struct EncodedGroup {
     pub(super) id: [u8; 16],
     pub(super) tables: Vec<(Table, usize, Vec<Chunk>)>,
-    /// Distinct shapes with their level and how many owners have them.
-    pub(super) shapes: Vec<(Owner, Shape, u64)>,
     /// Indexes of the resources and scopes that its spans name.
     pub(super) resources: Vec<u32>,
     pub(super) scopes: Vec<u32>,
@@ -80,6 +79,12 @@ impl Encoder<'_> {
         let side = Side::collect(table, rows, &mut collector);
         let runs = trace_runs(table, rows);
         let shapes = collector.shapes();
+        let counted = counted(&shapes, &collector);
+        let n_entries = counted
+            .iter()
+            .map(|(_, shape, _)| shape.entries.len())
+            .sum();
+        let listed = shape_cells(&counted);
         let hashes: Vec<&[u8]> = shapes.iter().map(|shape| shape.hash.0.as_slice()).collect();
         let coder = &mut Coder::new(strings);
         let group = Group {
@@ -118,31 +123,17 @@ impl Encoder<'_> {
                 collector.rest.len(),
                 group.attributes(&mut collector, coder)?,
             ),
+            (
+                Table::Shapes,
+                n_entries,
+                self.chunks(Table::Shapes, listed)?,
+            ),
         ];
-        let counted =
-            Owner::ALL
-                .into_iter()
-                .zip(&collector.shape_cells)
-                .flat_map(|(owner, cells)| {
-                    let mut counts = vec![0u64; shapes.len()];
-                    for code in &cells.codes {
-                        if let Some(count) = counts.get_mut(*code as usize) {
-                            *count += 1;
-                        }
-                    }
-                    let shapes = shapes.iter().cloned().zip(counts);
-                    shapes
-                        .filter(|(_, n)| *n > 0)
-                        .map(move |(shape, n)| (owner, shape, n))
-                        .collect::<Vec<_>>()
-                });
-        let counted = counted.collect();
         let starts = pick(&table.spans.start_unix_nano, rows);
         let trace_starts = runs.iter().map(|run| run.start_unix_nano);
         Ok(EncodedGroup {
             id,
             tables,
-            shapes: counted,
             resources: distinct_of(pick(&table.spans.resource, rows)),
             scopes: distinct_of(pick(&table.spans.scope, rows)),
             tenants: distinct_of(pick(&table.spans.tenant, rows))
@@ -161,6 +152,23 @@ impl Encoder<'_> {
             counts: collector.counts(),
         })
     }
+}
+
+/// The shapes of each level by hash, and how many owners have them.
+fn counted<'s>(shapes: &'s [Shape], collector: &Collector<'_>) -> Vec<(Owner, &'s Shape, u64)> {
+    let mut counted = Vec::new();
+    for (owner, cells) in Owner::ALL.into_iter().zip(&collector.shape_cells) {
+        let mut counts = vec![0u64; shapes.len()];
+        for code in &cells.codes {
+            if let Some(count) = counts.get_mut(*code as usize) {
+                *count += 1;
+            }
+        }
+        let used = shapes.iter().zip(counts).filter(|(_, n)| *n > 0);
+        counted.extend(used.map(|(shape, n)| (owner, shape, n)));
+    }
+    counted.sort_unstable_by_key(|(owner, shape, _)| (*owner, shape.hash));
+    counted
 }
 
 /// The events and links of the rows, in order: where each lies and the span's row in the group.

@@ -15,6 +15,8 @@ use crate::table::{Runs, SpanTable, StringCode, Strings};
 
 /// Rows that the columns of a first block are chosen by.
 const ROWS_SAMPLED: usize = 8_192;
+/// Keys counted while a block is written.
+const KEYS_COUNTED_MAX: usize = 4 * KEYS_LISTED_MAX;
 
 /// Occurrences of one key with values of one type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +37,15 @@ pub struct KeyCounts {
     pub owners: [u64; 3],
     /// True if keys are missing: those that a meta did not list.
     pub truncated: bool,
+}
+
+/// What is known without reading of the first occurrences of a key in the lists of a block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct FirstTypes {
+    /// `None` if it is not known: the block has more keys than its meta lists.
+    types: Option<Vec<AttributeType>>,
+    /// Whether a list may have the key more than once.
+    pub(super) repeats: bool,
 }
 
 /// The promoted columns of a block, in the order of its schemas.
@@ -76,17 +87,13 @@ impl KeyCounts {
         };
         for (text, counts) in texts.iter().zip(counts) {
             let key: Arc<str> = Arc::from(*text);
-            for (owner, counts) in Owner::ALL.into_iter().zip(&counts.0) {
-                for (value_type, count) in AttributeType::ALL.into_iter().zip(counts) {
-                    if count.count > 0 {
-                        let name = PromotedKey {
-                            owner,
-                            key: Arc::clone(&key),
-                            value_type,
-                        };
-                        sums.keys.insert(name, *count);
-                    }
-                }
+            for (owner, value_type, count) in counts.all() {
+                let name = PromotedKey {
+                    owner,
+                    key: Arc::clone(&key),
+                    value_type,
+                };
+                sums.keys.insert(name, count);
             }
         }
         sums
@@ -130,6 +137,22 @@ impl KeyCounts {
             sum.bytes += count.bytes;
         }
         self.truncated |= other.truncated;
+    }
+
+    /// Forgets the rarest where there are far more than a meta lists, as where every span has a key of
+    /// its own.
+    pub(super) fn bound(&mut self) {
+        if self.keys.len() <= KEYS_COUNTED_MAX {
+            return;
+        }
+        let mut keys: Vec<(PromotedKey, KeyCount)> = self.keys.drain().collect();
+        keys.select_nth_unstable_by(KEYS_LISTED_MAX, |a, b| {
+            b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(&b.0))
+        });
+        keys.truncate(KEYS_LISTED_MAX);
+        self.keys.extend(keys);
+        self.keys.shrink_to_fit();
+        self.truncated = true;
     }
 
     /// Takes away what was counted of a part. Of distinct values no part is known.
@@ -199,6 +222,42 @@ impl KeyCounts {
     }
 }
 
+// === impl FirstTypes ===
+
+impl FirstTypes {
+    pub(super) fn of(meta: &BlockMeta, owner: Owner, key: &str) -> Self {
+        if meta.keys_truncated {
+            return Self {
+                types: None,
+                repeats: true,
+            };
+        }
+        let named = |known: &&KeyMeta| known.key == key && known.level == owner.name();
+        let (mut types, mut repeats) = (Vec::new(), false);
+        for known in meta.keys.iter().filter(named) {
+            repeats |= known.count > known.first;
+            if known.first > 0 {
+                let mut all = AttributeType::ALL.into_iter();
+                types.extend(all.find(|value_type| value_type.name() == known.value_type));
+            }
+        }
+        let types = Some(types);
+        Self { types, repeats }
+    }
+
+    pub(super) fn may_be(&self, value_type: AttributeType) -> bool {
+        let types = self.types.as_ref();
+        types.is_none_or(|types| types.contains(&value_type))
+    }
+
+    /// Whether there may be one that has a value and none of these types.
+    pub(super) fn may_be_beside(&self, held: impl Fn(AttributeType) -> bool) -> bool {
+        let lies_outside = |of: &AttributeType| *of != AttributeType::Empty && !held(*of);
+        let types = self.types.as_ref();
+        types.is_none_or(|types| types.iter().any(lies_outside))
+    }
+}
+
 impl From<&KeyMeta> for KeyCount {
     fn from(meta: &KeyMeta) -> Self {
         Self {
@@ -218,11 +277,14 @@ impl Promotion {
     }
 }
 
-/// Counts of one key by level and type.
+/// Counts of one key by level and type. There may be a key of its own for every span, and most are met
+/// on one level with one type.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CountsOfKey([[KeyCount; TYPES]; 3]);
+pub(super) struct CountsOfKey {
+    usual: Option<(Owner, AttributeType, KeyCount)>,
+    others: Vec<(Owner, AttributeType, KeyCount)>,
+}
 
-const TYPES: usize = AttributeType::ALL.len();
 const UNSEEN: u32 = u32::MAX;
 
 /// Keys as small numbers, found by string code without hashing.
@@ -329,15 +391,14 @@ impl<'a> Counter<'a> {
 impl CountsOfKey {
     /// Counts one value, and its bytes unless it is a text.
     pub(super) fn add(&mut self, owner: Owner, value_type: AttributeType, first: bool) {
-        if let Some(count) = self.of(owner, value_type) {
-            count.count += 1;
-            count.first += u64::from(first);
-            count.bytes += match value_type {
-                AttributeType::Bool => 1,
-                AttributeType::Int | AttributeType::Double => 8,
-                _ => 0,
-            };
-        }
+        let count = self.of(owner, value_type);
+        count.count += 1;
+        count.first += u64::from(first);
+        count.bytes += match value_type {
+            AttributeType::Bool => 1,
+            AttributeType::Int | AttributeType::Double => 8,
+            _ => 0,
+        };
     }
 
     /// Adds the bytes of a value whose text lies among the strings.
@@ -352,16 +413,27 @@ impl CountsOfKey {
             value_type,
             AttributeType::Empty | AttributeType::Bool | AttributeType::Int | AttributeType::Double
         );
-        if let Some(count) = self.of(owner, value_type)
-            && is_text
-        {
-            count.bytes += strings.get(StringCode(value as u32)).len() as u64;
+        if is_text {
+            let n_bytes = strings.get(StringCode(value as u32)).len() as u64;
+            self.of(owner, value_type).bytes += n_bytes;
         }
     }
 
-    fn of(&mut self, owner: Owner, value_type: AttributeType) -> Option<&mut KeyCount> {
-        self.0
-            .get_mut(owner.index())
-            .and_then(|counts| counts.get_mut(usize::from(value_type.code())))
+    fn all(&self) -> impl Iterator<Item = (Owner, AttributeType, KeyCount)> {
+        self.usual.iter().chain(&self.others).copied()
+    }
+
+    fn of(&mut self, owner: Owner, value_type: AttributeType) -> &mut KeyCount {
+        let is_it = |of: &(Owner, AttributeType, KeyCount)| (of.0, of.1) == (owner, value_type);
+        let new = (owner, value_type, KeyCount::default());
+        let usual = self.usual.get_or_insert(new);
+        if is_it(usual) {
+            return &mut usual.2;
+        }
+        if !self.others.iter().any(is_it) {
+            self.others.push(new);
+        }
+        let found = self.others.iter_mut().find(|of| is_it(of));
+        found.map_or(&mut usual.2, |of| &mut of.2)
     }
 }

@@ -44,8 +44,7 @@ impl GroupScan<'_> {
     pub(super) async fn run(&self, next: Option<u64>) -> SourceResult<LeafBatch> {
         self.ctx.check()?;
         let fail = |error| self.reader.source_error(error);
-        let unit = GroupColumns::open(self.reader, self.group, self.ctx);
-        let unit = unit.await.map_err(fail)?;
+        let unit = GroupColumns::open(self.reader, self.group, self.ctx).map_err(fail)?;
         let bits = self.bits(&unit).await?;
         self.matches(&unit, bits, next).await.map_err(fail)
     }

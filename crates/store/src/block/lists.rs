@@ -19,9 +19,10 @@ use tracewell_model::value::AttributeType;
 
 use super::arrays::{Texts, named};
 use super::error::{BlockError, BlockResult};
-use super::read::{BlockReader, Shapes, id16};
+use super::read::{BlockReader, id16};
 use super::rest::{Cursor, Rest, read_rest_rows};
 use super::schema::Owner;
+use super::shape::Shapes;
 use super::value::message_of_strings;
 use crate::table::{AttributeRows, DictionaryBuilder, Interner, Runs, StringCode};
 
@@ -39,7 +40,7 @@ pub(super) struct Level {
 
 /// The shape of each owner.
 pub(super) struct OwnerShapes {
-    distinct: Vec<ContentHash>,
+    pub(super) distinct: Vec<ContentHash>,
     /// Index in `distinct`, [`NO_SHAPE`] where there are no attributes.
     of: Vec<u32>,
 }

@@ -90,6 +90,8 @@ pub struct RowGroups {
     pub events: Option<u32>,
     pub links: Option<u32>,
     pub attributes: Option<u32>,
+    #[serde(default)]
+    pub shapes: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,7 +221,8 @@ impl GroupMeta {
             Table::Events => self.row_groups.events,
             Table::Links => self.row_groups.links,
             Table::Attributes => self.row_groups.attributes,
-            Table::Resources | Table::Scopes | Table::Shapes => None,
+            Table::Shapes => self.row_groups.shapes,
+            Table::Resources | Table::Scopes => None,
         };
         number.map(|number| number as usize)
     }
@@ -231,7 +234,8 @@ impl GroupMeta {
             Table::Events => &mut self.row_groups.events,
             Table::Links => &mut self.row_groups.links,
             Table::Attributes => &mut self.row_groups.attributes,
-            Table::Resources | Table::Scopes | Table::Shapes => return,
+            Table::Shapes => &mut self.row_groups.shapes,
+            Table::Resources | Table::Scopes => return,
         };
         *place = Some(number);
     }

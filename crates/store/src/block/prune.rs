@@ -1,7 +1,7 @@
 //! What a group of a block cannot hold, said without reading its rows; and conditions on what many
 //! spans share.
 //!
-//! Shapes say which keys occur, bounds, dictionaries and Bloom filters which values may, and the page
+//! The meta says which keys occur, bounds, dictionaries and Bloom filters which values may, and the page
 //! index of the attribute table whether a rare key occurs in the group. "May" is always a right answer.
 
 use arrow_array::FixedSizeBinaryArray;
@@ -13,19 +13,21 @@ use futures::future::BoxFuture;
 use hashbrown::HashMap;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
-use tracewell_model::column::Intrinsic;
+use tracewell_model::column::{ColumnLevel, Intrinsic};
 use tracewell_model::predicate::{ArrayKind, Bounds};
-use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeScope, Column, ContentHash, Filter, Leaf, Predicate, Value};
 
 use super::bits::FlatChunk;
 use super::columns::{GroupColumns, first_value};
+use super::entities::Entity;
 use super::error::{BlockError, BlockResult};
+use super::keys::FirstTypes;
 use super::page::CodeTable;
 use super::read::id16;
 use super::rows::page_has_text;
-use super::schema::{Owner, Table};
+use super::schema::{Owner, PromotedKey, Table};
 use crate::scan::Selection;
+use crate::table::{ResourceEntry, ScopeEntry};
 
 impl GroupColumns<'_> {
     /// False only if the filter is false for every span of the group.
@@ -87,7 +89,7 @@ impl GroupColumns<'_> {
     }
 
     async fn may_hold_entity(&self, leaf: &Leaf) -> BlockResult<bool> {
-        let Some((name, hits)) = self.entity_hits(leaf) else {
+        let Some((name, hits)) = self.entity_hits(leaf).await? else {
             return Ok(true);
         };
         if !hits.values().any(|hit| *hit) {
@@ -105,28 +107,23 @@ impl GroupColumns<'_> {
         key: &str,
         predicate: &Predicate,
     ) -> BlockResult<bool> {
-        let (types, _) = self.types_of(owner, key);
+        let types = FirstTypes::of(self.reader().meta(), owner, key);
         let columns = self.columns_of(owner, key)?;
-        let mut lies_in_rest = false;
-        for value_type in types {
-            let column = columns
-                .iter()
-                .find(|(name, _)| name.value_type == value_type);
-            match column {
-                _ if value_type == AttributeType::Empty => {}
-                Some((_, column)) => {
-                    let table = owner.table();
-                    if self
-                        .may_match(table, column, predicate, ArrayKind::Plain)
-                        .await?
-                    {
-                        return Ok(true);
-                    }
-                }
-                None => lies_in_rest = true,
+        let may_be = |(name, _): &&(PromotedKey, String)| types.may_be(name.value_type);
+        for (_, column) in columns.iter().filter(may_be) {
+            let table = owner.table();
+            if self
+                .may_match(table, column, predicate, ArrayKind::Plain)
+                .await?
+            {
+                return Ok(true);
             }
         }
-        if !lies_in_rest {
+        let held = |value_type| {
+            let mut columns = columns.iter();
+            columns.any(|(name, _)| name.value_type == value_type)
+        };
+        if !types.may_be_beside(held) {
             return Ok(false);
         }
         let Some(row_group) = self.group()?.row_group(Table::Attributes) else {
@@ -179,7 +176,7 @@ impl GroupColumns<'_> {
         leaf: &Leaf,
         within: &Selection,
     ) -> BlockResult<Option<BooleanBuffer>> {
-        let Some((name, hits)) = self.entity_hits(leaf) else {
+        let Some((name, hits)) = self.entity_hits(leaf).await? else {
             return Ok(None);
         };
         let n_spans = within.n_rows();
@@ -199,38 +196,38 @@ impl GroupColumns<'_> {
     }
 
     /// Whether each resource (or scope) satisfies a condition on it, and the column that names them.
-    fn entity_hits(
+    async fn entity_hits(
         &self,
         leaf: &Leaf,
-    ) -> Option<(&'static str, HashMap<ContentHash, bool, FixedState>)> {
-        let resources = |test: &dyn Fn(&tracewell_model::Resource) -> bool| {
-            let entries = self.resources().iter();
-            let hits = entries.map(|entry| (entry.hash, test(&entry.resource)));
-            Some(("resource", hits.collect()))
+    ) -> BlockResult<Option<(&'static str, HashMap<ContentHash, bool, FixedState>)>> {
+        let of_resource = |entry: &ResourceEntry| match &leaf.column {
+            Column::Attribute { key, .. } => {
+                leaf.matches(first_value(&entry.resource.attributes, key))
+            }
+            Column::Intrinsic(_) => false,
         };
-        let scopes = |test: &dyn Fn(&tracewell_model::Scope) -> bool| {
-            let entries = self.scopes().iter();
-            let hits = entries.map(|entry| (entry.hash, test(&entry.scope)));
-            Some(("scope", hits.collect()))
-        };
-        match &leaf.column {
-            Column::Attribute { scope, key } => match scope {
-                AttributeScope::Resource => {
-                    resources(&|resource| leaf.matches(first_value(&resource.attributes, key)))
-                }
-                AttributeScope::Instrumentation => {
-                    scopes(&|scope| leaf.matches(first_value(&scope.attributes, key)))
-                }
-                _ => None,
-            },
+        let of_scope = |entry: &ScopeEntry| match &leaf.column {
+            Column::Attribute { key, .. } => {
+                leaf.matches(first_value(&entry.scope.attributes, key))
+            }
             Column::Intrinsic(Intrinsic::InstrumentationName) => {
-                scopes(&|scope| leaf.matches(Value::String(&scope.name)))
+                leaf.matches(Value::String(&entry.scope.name))
             }
-            Column::Intrinsic(Intrinsic::InstrumentationVersion) => {
-                scopes(&|scope| leaf.matches(Value::String(&scope.version)))
+            Column::Intrinsic(_) => leaf.matches(Value::String(&entry.scope.version)),
+        };
+        Ok(match leaf.column.level() {
+            ColumnLevel::Resource => {
+                let entries = self.resources().await?.iter();
+                let hits = entries.map(|entry| (entry.hash, of_resource(entry)));
+                Some((ResourceEntry::HASH, hits.collect()))
             }
-            Column::Intrinsic(_) => None,
-        }
+            ColumnLevel::Instrumentation => {
+                let entries = self.scopes().await?.iter();
+                let hits = entries.map(|entry| (entry.hash, of_scope(entry)));
+                Some((ScopeEntry::HASH, hits.collect()))
+            }
+            _ => None,
+        })
     }
 
     /// The distinct hashes in a column of the spans, in the order of its codes.

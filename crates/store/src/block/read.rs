@@ -1,12 +1,11 @@
-//! A block opened for reading: its meta, its files, and its small tables once they are asked for.
+//! A block opened for reading: its meta, its files, and the trace rows of its groups.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -15,8 +14,7 @@ use parquet::arrow::arrow_reader::RowSelection;
 use parquet::bloom_filter::Sbbf;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::QueryContext;
-use tracewell_model::value::AttributeType;
-use tracewell_model::{ContentHash, TenantId, TraceId};
+use tracewell_model::{TenantId, TraceId};
 
 use super::arrays::{Texts, named};
 use super::cache::{BlockCache, Part};
@@ -24,12 +22,10 @@ use super::checksum::{Segments, decode_shared};
 use super::error::{BlockError, BlockResult};
 use super::file::TableReader;
 use super::meta::{BlockMeta, GroupMeta};
-use super::schema::{META_FILE, Owner, SHARED_FILE, Table};
-use super::shape::Shape;
+use super::schema::{META_FILE, SHARED_FILE, Table};
 use super::small::{SumsFile, check, read};
 use super::traces::TraceRun;
 use crate::manifest::BlockId;
-use crate::table::{ResourceEntry, ScopeEntry};
 
 #[derive(Debug)]
 pub struct BlockReader {
@@ -41,17 +37,6 @@ pub struct BlockReader {
     cache: Arc<BlockCache>,
     /// The first damage that a query met.
     damage: OnceLock<String>,
-}
-
-/// What an entry of the small tables takes beside its bytes: an estimate.
-const ENTRY_BYTES: u64 = 256;
-
-/// The distinct shapes of a block.
-#[derive(Debug, Default)]
-pub(super) struct Shapes {
-    pub(super) by_hash: HashMap<ContentHash, Arc<Shape>, FixedState>,
-    /// With how many owners of a level have it.
-    pub(super) of: Vec<(Owner, Arc<Shape>, u64)>,
 }
 
 /// The trace rows of one group as far as a scan needs them: 40 bytes a trace.
@@ -177,121 +162,6 @@ impl BlockReader {
             }
             None => Ok(None),
         }
-    }
-
-    async fn small(
-        &self,
-        table: Table,
-        names: &[&str],
-        ctx: &QueryContext,
-    ) -> BlockResult<Option<RecordBatch>> {
-        let reader = self.table(table);
-        match reader.meta.rows {
-            0 => Ok(None),
-            _ => reader.columns(0, names, None, ctx).await.map(Some),
-        }
-    }
-
-    pub(super) async fn resources(
-        &self,
-        ctx: &QueryContext,
-    ) -> BlockResult<Arc<Vec<Arc<ResourceEntry>>>> {
-        let decode = |hash, canonical: &[u8]| {
-            let resource = tracewell_wire::otlp::decode_resource(canonical)
-                .map_err(|error| BlockError::malformed("resources", error.to_string()))?;
-            let resource = Arc::new(resource);
-            Ok(ResourceEntry { hash, resource })
-        };
-        self.entries(Table::Resources, "resource", decode, ctx)
-            .await
-    }
-
-    pub(super) async fn scopes(
-        &self,
-        ctx: &QueryContext,
-    ) -> BlockResult<Arc<Vec<Arc<ScopeEntry>>>> {
-        let decode = |hash, canonical: &[u8]| {
-            let scope = tracewell_wire::otlp::decode_scope(canonical)
-                .map_err(|error| BlockError::malformed("scopes", error.to_string()))?;
-            let scope = Arc::new(scope);
-            Ok(ScopeEntry { hash, scope })
-        };
-        self.entries(Table::Scopes, "scope", decode, ctx).await
-    }
-
-    /// The entries of a small table whose rows are hash and canonical encoding.
-    async fn entries<T: Send + Sync + 'static>(
-        &self,
-        table: Table,
-        hash: &'static str,
-        decode: impl Fn(ContentHash, &[u8]) -> BlockResult<T>,
-        ctx: &QueryContext,
-    ) -> BlockResult<Arc<Vec<Arc<T>>>> {
-        let read = async {
-            let (mut entries, mut bytes) = (Vec::new(), 0);
-            if let Some(batch) = self.small(table, &[hash, "canonical"], ctx).await? {
-                for (hash, canonical) in canonical_rows(&batch, hash)? {
-                    bytes += ENTRY_BYTES + 2 * canonical.len() as u64;
-                    entries.push(Arc::new(decode(hash, &canonical)?));
-                }
-            }
-            Ok((entries, bytes))
-        };
-        self.table(table).kept_or(Part::Entries, 0, read).await
-    }
-
-    pub(super) async fn shapes(&self, ctx: &QueryContext) -> BlockResult<Arc<Shapes>> {
-        let read = async {
-            let shapes = self.read_shapes(ctx).await?;
-            let bytes = shapes.n_bytes();
-            Ok((shapes, bytes))
-        };
-        let table = self.table(Table::Shapes);
-        table.kept_or(Part::Entries, 0, read).await
-    }
-
-    async fn read_shapes(&self, ctx: &QueryContext) -> BlockResult<Shapes> {
-        let names = ["shape", "level", "position", "key", "type", "owners"];
-        let mut shapes = Shapes::default();
-        let Some(batch) = self.small(Table::Shapes, &names, ctx).await? else {
-            return Ok(shapes);
-        };
-        let hashes = named(&batch, "shape")?.as_fixed_size_binary();
-        let (levels, keys, types) = (
-            Texts::of(&batch, "level")?,
-            Texts::of(&batch, "key")?,
-            Texts::of(&batch, "type")?,
-        );
-        let owners = named(&batch, "owners")?.as_primitive::<arrow_array::types::Int64Type>();
-        let malformed = |reason: &str| BlockError::malformed("shapes", reason);
-        let mut row = 0;
-        while row < batch.num_rows() {
-            let (hash, level) = (hashes.value(row), levels.get(row));
-            let mut entries = Vec::new();
-            let first = row;
-            while row < batch.num_rows() && hashes.value(row) == hash && levels.get(row) == level {
-                let name = types.get(row).unwrap_or_default();
-                let value_type = AttributeType::ALL
-                    .into_iter()
-                    .find(|value_type| value_type.name() == name);
-                let value_type =
-                    value_type.ok_or_else(|| malformed("type of a value is unknown"))?;
-                entries.push((Arc::from(keys.get(row).unwrap_or_default()), value_type));
-                row += 1;
-            }
-            let owner = level
-                .and_then(Owner::from_name)
-                .ok_or_else(|| malformed("level is unknown"))?;
-            let shape = Arc::new(Shape::new(entries));
-            if shape.hash.0 != hash {
-                return Err(malformed("hash is not that of the content"));
-            }
-            shapes.by_hash.insert(shape.hash, Arc::clone(&shape));
-            shapes
-                .of
-                .push((owner, shape, owners.value(first).unsigned_abs()));
-        }
-        Ok(shapes)
     }
 
     /// False only if the group holds no trace of the id.
@@ -433,16 +303,6 @@ fn passes(filter: Option<&Sbbf>, id: TraceId) -> bool {
     filter.is_none_or(|filter| filter.check::<[u8]>(&id.0))
 }
 
-// === impl Shapes ===
-
-impl Shapes {
-    fn n_bytes(&self) -> u64 {
-        let keys = self.of.iter().flat_map(|(_, shape, _)| &shape.entries);
-        let keys: u64 = keys.map(|entry| 64 + entry.key.len() as u64).sum();
-        keys + self.of.len() as u64 * ENTRY_BYTES
-    }
-}
-
 // === impl GroupTraces ===
 
 impl GroupTraces {
@@ -495,29 +355,4 @@ pub(super) fn id16(bytes: &[u8]) -> [u8; 16] {
 
 pub(super) fn id8(bytes: &[u8]) -> [u8; 8] {
     bytes.try_into().unwrap_or_default()
-}
-
-/// Hash and canonical bytes of each row, checked against each other.
-fn canonical_rows(
-    batch: &RecordBatch,
-    hash: &'static str,
-) -> BlockResult<Vec<(ContentHash, Vec<u8>)>> {
-    let hashes = named(batch, hash)?.as_fixed_size_binary();
-    let canonical: &ArrayRef = named(batch, "canonical")?;
-    let canonical = canonical.as_binary::<i32>();
-    let rows = (0..batch.num_rows()).map(|row| {
-        let (hash, bytes) = (
-            ContentHash(id16(hashes.value(row))),
-            canonical.value(row).to_vec(),
-        );
-        if ContentHash::of(&bytes) != hash {
-            return Err(BlockError::malformed(
-                "resources or scopes",
-                "hash is not that of the content",
-            ));
-        }
-        Ok((hash, bytes))
-    });
-    debug_assert_eq!(canonical.null_count(), 0);
-    rows.collect()
 }

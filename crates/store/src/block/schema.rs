@@ -100,12 +100,13 @@ impl Table {
         Self::Shapes,
     ];
     /// The tables whose row groups answer to the groups one to one.
-    pub const GROUPED: [Self; 5] = [
+    pub const GROUPED: [Self; 6] = [
         Self::Spans,
         Self::Traces,
         Self::Events,
         Self::Links,
         Self::Attributes,
+        Self::Shapes,
     ];
 
     pub fn name(self) -> &'static str {

@@ -1,59 +1,17 @@
-//! The small tables: resources, scopes and shapes.
+//! The columns of the tables of resources, scopes and shapes.
 
 use std::sync::Arc;
 
-use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeValue, KeyValue};
 
 use super::chunk::{Cells, Values};
 use super::coder::{all, hashes, some};
-use super::schema::{ColumnSpec, Kind, Owner, RESOURCE_COLUMNS_MAX, Table, promoted_column};
+use super::schema::{ColumnSpec, Kind, Owner, promoted_column};
 use super::shape::Shape;
 use crate::table::{ResourceEntry, ScopeEntry};
 
-pub(super) fn resource_columns(resources: &[Arc<ResourceEntry>]) -> Vec<ColumnSpec> {
-    let mut columns = Table::Resources.columns();
-    columns.extend(promoted(
-        "resource",
-        resources.iter().map(|entry| &*entry.resource.attributes),
-    ));
-    columns
-}
-
-pub(super) fn scope_columns(scopes: &[Arc<ScopeEntry>]) -> Vec<ColumnSpec> {
-    let mut columns = Table::Scopes.columns();
-    columns.extend(promoted(
-        "scope",
-        scopes.iter().map(|entry| &*entry.scope.attributes),
-    ));
-    columns
-}
-
-/// The columns of the most frequent first occurrences.
-fn promoted<'a>(prefix: &str, lists: impl Iterator<Item = &'a [KeyValue]>) -> Vec<ColumnSpec> {
-    let mut counts = hashbrown::HashMap::<(&str, AttributeType), usize>::new();
-    for list in lists {
-        for attribute in firsts(list) {
-            *counts
-                .entry((&attribute.key, attribute.value.attribute_type()))
-                .or_default() += 1;
-        }
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let mut names = hashbrown::HashSet::<String>::new();
-    let mut columns: Vec<ColumnSpec> = counts
-        .into_iter()
-        .filter_map(|((key, value_type), _)| promoted_column(prefix, key, value_type))
-        .filter(|column| names.insert(column.name.to_lowercase()))
-        .take(RESOURCE_COLUMNS_MAX)
-        .collect();
-    columns.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    columns
-}
-
 /// The first attribute of each key.
-fn firsts(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
+pub(super) fn firsts(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
     let mut seen = hashbrown::HashSet::<&str, foldhash::fast::RandomState>::default();
     list.iter()
         .filter(move |attribute| seen.insert(&attribute.key))
@@ -61,7 +19,7 @@ fn firsts(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
 
 pub(super) fn resource_cells<'a>(
     resources: &'a [Arc<ResourceEntry>],
-    canonical: &'a [Vec<u8>],
+    canonical: &[&'a [u8]],
     columns: &[ColumnSpec],
 ) -> Vec<Cells<'a>> {
     let n = resources.len();
@@ -73,7 +31,7 @@ pub(super) fn resource_cells<'a>(
             n,
             Values::Fixed(resources.iter().flat_map(|entry| entry.hash.0).collect()),
         ),
-        bytes_cells(canonical.iter().map(|bytes| Some(bytes.as_slice()))),
+        bytes_cells(canonical.iter().map(|bytes| Some(*bytes))),
         bytes_cells(
             resources
                 .iter()
@@ -111,7 +69,7 @@ pub(super) fn resource_cells<'a>(
 
 pub(super) fn scope_cells<'a>(
     scopes: &'a [Arc<ScopeEntry>],
-    canonical: &'a [Vec<u8>],
+    canonical: &[&'a [u8]],
     columns: &[ColumnSpec],
 ) -> Vec<Cells<'a>> {
     let n = scopes.len();
@@ -125,9 +83,7 @@ pub(super) fn scope_cells<'a>(
             n,
             Values::Fixed(scopes.iter().flat_map(|entry| entry.hash.0).collect()),
         ),
-        required(bytes_cells(
-            canonical.iter().map(|bytes| Some(bytes.as_slice())),
-        )),
+        required(bytes_cells(canonical.iter().map(|bytes| Some(*bytes)))),
         text(&|entry| &entry.scope.name),
         text(&|entry| &entry.scope.version),
         text(&|entry| &entry.scope.schema_url),

@@ -121,7 +121,7 @@ impl BlockSource {
         group: usize,
         ctx: &QueryContext,
     ) -> BlockResult<bool> {
-        let unit = GroupColumns::open(&self.reader, group, ctx).await?;
+        let unit = GroupColumns::open(&self.reader, group, ctx)?;
         for filter in query.filters.iter() {
             if !unit.may_hold(filter).await? {
                 continue;

@@ -1,6 +1,6 @@
 //! Which attribute keys and values a block has.
 //!
-//! Keys of a whole block are answered from its small tables; for a part of it the shapes of the
+//! Keys of a whole block are answered from its meta, resources and scopes; for a part of it the shapes of the
 //! selected spans are read, and values are those of their columns. What this is not: [`super::keys`],
 //! which chooses the keys that become columns.
 
@@ -19,33 +19,16 @@ use tracewell_model::{AttributeScope, Filter, KeyValue};
 use super::arrays::named;
 use super::columns::GroupColumns;
 use super::decode::hashes_of;
+use super::entities::Entity;
 use super::error::BlockResult;
+use super::keys::KeyCounts;
 use super::schema::{Owner, Table};
+use super::shape::Shape;
 use super::source::BlockSource;
 use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
 use crate::table::{ResourceEntry, ScopeEntry};
 
 type Counts = HashMap<(AttributeScope, String, AttributeType), u64>;
-
-/// Where the attributes of a whole block's resources or scopes lie.
-enum Entries {
-    Resources(Arc<Vec<Arc<ResourceEntry>>>),
-    Scopes(Arc<Vec<Arc<ScopeEntry>>>),
-}
-
-// === impl Entries ===
-
-impl Entries {
-    /// The attributes of each.
-    fn lists(&self) -> impl Iterator<Item = &[KeyValue]> {
-        let (resources, scopes) = match self {
-            Self::Resources(entries) => (entries.as_slice(), &[][..]),
-            Self::Scopes(entries) => (&[][..], entries.as_slice()),
-        };
-        let resources = resources.iter().map(|entry| &*entry.resource.attributes);
-        resources.chain(scopes.iter().map(|entry| &*entry.scope.attributes))
-    }
-}
 
 // === impl BlockSource ===
 
@@ -81,9 +64,7 @@ impl BlockSource {
             {
                 continue;
             }
-            let unit = GroupColumns::open(self.reader(), group, ctx)
-                .await
-                .map_err(fail)?;
+            let unit = GroupColumns::open(self.reader(), group, ctx).map_err(fail)?;
             let within = self.in_question(&unit, query).await.map_err(fail)?;
             let within = Selection::of(evaluate(&unit, &query.filter, &within).await?);
             if within.is_empty() {
@@ -93,7 +74,7 @@ impl BlockSource {
             match &query.what {
                 KeyWhat::Keys(scopes) => {
                     for scope in scopes {
-                        self.count(&unit, *scope, &within, &mut counts, ctx).await?;
+                        self.count(&unit, *scope, &within, &mut counts).await?;
                     }
                 }
                 KeyWhat::Values(columns) => {
@@ -115,8 +96,9 @@ impl BlockSource {
             && query.window.covers(first, last)
     }
 
-    /// Counts the keys of one scope over the block without reading a row: by its shapes, resources
-    /// and scopes. Of the last two it is known that they occur, not how often.
+    /// Counts the keys of one scope over the block without reading a row: by its meta, or else its
+    /// shapes, and by its resources and scopes. Of the last two it is known that they occur, not how
+    /// often.
     async fn count_all(
         &self,
         scope: AttributeScope,
@@ -127,30 +109,52 @@ impl BlockSource {
             AttributeScope::Span => Owner::Span,
             AttributeScope::Event => Owner::Event,
             AttributeScope::Link => Owner::Link,
-            AttributeScope::Resource | AttributeScope::Instrumentation => {
-                let entries = self.entries(scope, ctx).await?;
-                for attribute in entries.lists().flatten() {
-                    counts.entry(key_of(scope, attribute)).or_default();
-                }
-                return Ok(());
+            AttributeScope::Resource => {
+                return self
+                    .count_entities::<ResourceEntry>(scope, counts, ctx)
+                    .await;
+            }
+            AttributeScope::Instrumentation => {
+                return self.count_entities::<ScopeEntry>(scope, counts, ctx).await;
             }
         };
-        let shapes = self.reader().shapes(ctx).await?;
-        for (_, shape, n) in shapes.of.iter().filter(|(of, ..)| *of == owner) {
-            for entry in &shape.entries {
-                let key = (scope, entry.key.to_string(), entry.value_type);
-                *counts.entry(key).or_default() += n;
+        let meta = self.reader().meta();
+        if !meta.keys_truncated {
+            for (name, count) in KeyCounts::of_meta(meta).keys {
+                if name.owner == owner {
+                    let key = (scope, name.key.to_string(), name.value_type);
+                    *counts.entry(key).or_default() += count.count;
+                }
+            }
+            return Ok(());
+        }
+        for group in 0..self.reader().n_groups() {
+            ctx.check()?;
+            let shapes = self.reader().all_shapes(group, ctx).await?;
+            for (_, shape, n) in shapes.of.iter().filter(|(of, ..)| *of == owner) {
+                count_shape(scope, shape, *n, counts);
             }
         }
         Ok(())
     }
 
-    /// The resources or scopes of the block.
-    async fn entries(&self, scope: AttributeScope, ctx: &QueryContext) -> BlockResult<Entries> {
-        Ok(match scope {
-            AttributeScope::Resource => Entries::Resources(self.reader().resources(ctx).await?),
-            _ => Entries::Scopes(self.reader().scopes(ctx).await?),
-        })
+    /// A row group of their table at a time.
+    async fn count_entities<T: Entity>(
+        &self,
+        scope: AttributeScope,
+        counts: &mut Counts,
+        ctx: &QueryContext,
+    ) -> BlockResult<()> {
+        for row_group in 0..self.reader().n_entity_groups::<T>(ctx).await? {
+            ctx.check()?;
+            let entries = self.reader().entity_group::<T>(row_group, None, ctx);
+            for entry in entries.await? {
+                for attribute in entry.attributes() {
+                    counts.entry(key_of(scope, attribute)).or_default();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Spans of the tenant that start in the window.
@@ -193,7 +197,6 @@ impl BlockSource {
         scope: AttributeScope,
         within: &Selection,
         counts: &mut Counts,
-        ctx: &QueryContext,
     ) -> SourceResult<()> {
         let fail = |error| self.failed(error);
         let level = tracewell_model::Column::attribute(scope, "").level();
@@ -212,11 +215,12 @@ impl BlockSource {
                         *used += 1;
                     }
                 });
-                let entries = self.entries(scope, ctx).await.map_err(fail)?;
-                for (list, n) in entries.lists().zip(used).filter(|(_, n)| *n > 0) {
-                    for attribute in list {
-                        *counts.entry(key_of(scope, attribute)).or_default() += n;
-                    }
+                if scope == AttributeScope::Resource {
+                    let entries = unit.resources().await.map_err(fail)?;
+                    count_used(scope, entries, &used, counts);
+                } else {
+                    let entries = unit.scopes().await.map_err(fail)?;
+                    count_used(scope, entries, &used, counts);
                 }
                 return Ok(());
             }
@@ -236,20 +240,34 @@ impl BlockSource {
                 *by_shape.entry(hash).or_default() += 1;
             }
         }
-        let shapes = self.reader().shapes(ctx).await.map_err(fail)?;
+        let shapes = unit.shapes(by_shape.keys().copied()).await.map_err(fail)?;
         for (hash, n) in by_shape {
-            for entry in shapes
-                .by_hash
-                .get(&hash)
-                .iter()
-                .flat_map(|shape| &shape.entries)
-            {
-                *counts
-                    .entry((scope, entry.key.to_string(), entry.value_type))
-                    .or_default() += n;
+            if let Some(shape) = shapes.by_hash.get(&hash) {
+                count_shape(scope, shape, n, counts);
             }
         }
         Ok(())
+    }
+}
+
+fn count_shape(scope: AttributeScope, shape: &Shape, n: u64, counts: &mut Counts) {
+    for entry in &shape.entries {
+        let key = (scope, entry.key.to_string(), entry.value_type);
+        *counts.entry(key).or_default() += n;
+    }
+}
+
+/// Counts the keys of resources or scopes, each of which so many spans have.
+fn count_used<T: Entity>(
+    scope: AttributeScope,
+    entries: &[Arc<T>],
+    used: &[u64],
+    counts: &mut Counts,
+) {
+    for (entry, n) in entries.iter().zip(used).filter(|(_, n)| **n > 0) {
+        for attribute in entry.attributes() {
+            *counts.entry(key_of(scope, attribute)).or_default() += n;
+        }
     }
 }
 

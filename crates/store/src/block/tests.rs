@@ -1,22 +1,23 @@
 //! Blocks there and back: nothing is lost, damage is named, golden blocks stay readable.
 
-#![expect(
-    clippy::too_many_lines,
-    reason = "every field of a span, one after the other"
-)]
-
 mod copy;
+mod many;
 mod sample;
 mod scan;
 mod tags;
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use tracewell_model::source::QueryContext;
-use tracewell_model::{Span, TenantId, TraceId};
+use tracewell_model::predicate::Operand;
+use tracewell_model::source::{LeafQuery, QueryContext, SpanSource, TraceSet};
+use tracewell_model::{
+    AttributeScope, AttributeValue, Column, CompareOp, Filter, Leaf, Predicate, Span, TenantId,
+    TraceId,
+};
 
 use super::*;
 use crate::manifest::BlockId;
@@ -269,7 +270,7 @@ async fn row_groups_that_are_not_there_are_named() {
     let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
     let whole = String::from_utf8(bytes.to_vec()).unwrap();
     let (_, members) = whole.split_once('\n').unwrap();
-    for table in ["spans", "traces", "events", "links", "attributes"] {
+    for table in ["spans", "traces", "events", "links", "attributes", "shapes"] {
         let changed = members.replace(&format!("\"{table}\":0"), &format!("\"{table}\":5"));
         assert_ne!(changed, members, "{table}");
         let sum = crc32c::crc32c(changed.as_bytes());
@@ -286,16 +287,72 @@ async fn row_groups_that_are_not_there_are_named() {
     }
 }
 
+/// Conditions on first occurrences of some keys, asked of a block and of the spans that went in.
+async fn check_conditions(
+    source: &BlockSource,
+    tenant: &TenantId,
+    spans: &[(TenantId, Span)],
+    (scope, keys): (AttributeScope, &[&str]),
+    what: &str,
+) {
+    let predicates = [
+        Predicate::Exists,
+        compared(CompareOp::Equal, Operand::String("v7".into())),
+        compared(CompareOp::Greater, Operand::Int(0)),
+        compared(CompareOp::NotEqual, Operand::String("v1".into())),
+    ];
+    for (key, predicate) in keys.iter().flat_map(|key| {
+        let predicates = predicates.clone();
+        predicates.map(|predicate| (*key, predicate))
+    }) {
+        let leaf = Leaf {
+            column: Column::attribute(scope, key),
+            predicate,
+            when_absent: false,
+        };
+        let query = LeafQuery {
+            tenant: tenant.clone(),
+            filters: Arc::from([Filter::Leaf(leaf.clone())]),
+            window: tracewell_model::TimeRange::ALL,
+            only: None,
+            fragment_filters: None,
+            also: TraceSet::none(),
+            spans: true,
+        };
+        let ctx = QueryContext::unlimited();
+        let batches: Vec<_> = source
+            .leaves(query, ctx.clone())
+            .try_collect()
+            .await
+            .unwrap();
+        let found = batches.iter().map(|batch| batch.bits[0].count_set_bits());
+        let expected = spans.iter().filter(|(of, span)| {
+            let list = match scope {
+                AttributeScope::Resource => &span.resource.attributes,
+                AttributeScope::Instrumentation => &span.scope.attributes,
+                _ => &span.attributes,
+            };
+            let first = list.iter().find(|attribute| attribute.key == key);
+            let value = first.map_or(&AttributeValue::Empty, |attribute| &attribute.value);
+            *of == *tenant && leaf.matches(value.as_value())
+        });
+        assert_eq!(
+            found.sum::<usize>(),
+            expected.count(),
+            "{what} key {key:?} {:?}",
+            leaf.predicate
+        );
+        assert_eq!(ctx.memory().held_bytes(), 0, "{what}");
+    }
+}
+
+fn compared(op: CompareOp, operand: Operand) -> Predicate {
+    Predicate::Compare { op, operand }
+}
+
 /// What a query reads of a block agrees with the spans that went in.
 #[tokio::test]
 async fn a_block_answers_as_its_spans_do() {
-    use futures::TryStreamExt;
-    use tracewell_model::predicate::Operand;
-    use tracewell_model::source::{LeafQuery, SpanSource, TraceSet};
-    use tracewell_model::{
-        AttributeScope, AttributeValue, Column, CompareOp, Filter, Leaf, Predicate,
-    };
-
     let tenant = TenantId::new("a").unwrap();
     for seed in 20..26 {
         let spans = random_spans(seed, 400);
@@ -303,7 +360,7 @@ async fn a_block_answers_as_its_spans_do() {
         write(&store, ID, (seed % 2) as u8, &spans).await;
         let source = BlockSource::new(Arc::new(open(&store, ID).await)).unwrap();
         let ctx = QueryContext::unlimited;
-        for key in [
+        let keys = [
             "userid",
             "userId",
             "http.method",
@@ -312,58 +369,10 @@ async fn a_block_answers_as_its_spans_do() {
             "key7",
             "key12",
             "nowhere",
-        ] {
-            let predicates = [
-                Predicate::Exists,
-                Predicate::Compare {
-                    op: CompareOp::Equal,
-                    operand: Operand::String("v7".into()),
-                },
-                Predicate::Compare {
-                    op: CompareOp::Greater,
-                    operand: Operand::Int(0),
-                },
-                Predicate::Compare {
-                    op: CompareOp::NotEqual,
-                    operand: Operand::String("v1".into()),
-                },
-            ];
-            for predicate in predicates {
-                let leaf = Leaf {
-                    column: Column::attribute(AttributeScope::Span, key),
-                    predicate,
-                    when_absent: false,
-                };
-                let query = LeafQuery {
-                    tenant: tenant.clone(),
-                    filters: Arc::from([Filter::Leaf(leaf.clone())]),
-                    window: tracewell_model::TimeRange::ALL,
-                    only: None,
-                    fragment_filters: None,
-                    also: TraceSet::none(),
-                    spans: true,
-                };
-                let batches: Vec<_> = source.leaves(query, ctx()).try_collect().await.unwrap();
-                let found: usize = batches
-                    .iter()
-                    .map(|batch| batch.bits[0].count_set_bits())
-                    .sum();
-                let expected = spans.iter().filter(|(of, span)| {
-                    let first = span
-                        .attributes
-                        .iter()
-                        .find(|attribute| attribute.key == key);
-                    let value = first.map_or(&AttributeValue::Empty, |attribute| &attribute.value);
-                    *of == tenant && leaf.matches(value.as_value())
-                });
-                assert_eq!(
-                    found,
-                    expected.count(),
-                    "seed {seed} key {key:?} {:?}",
-                    leaf.predicate
-                );
-            }
-        }
+        ];
+        let keys = (AttributeScope::Span, keys.as_slice());
+        let what = format!("seed {seed}");
+        check_conditions(&source, &tenant, &spans, keys, &what).await;
         let mut ids: Vec<TraceId> = spans
             .iter()
             .filter(|(of, _)| *of == tenant)

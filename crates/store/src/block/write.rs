@@ -1,19 +1,18 @@
-//! Writing a block: groups one after the other, then the small tables, sums and the meta.
+//! Writing a block: groups one after the other, then resources and scopes, sums and the meta.
 //!
-//! Memory is bounded by one encoded group and one part of each table's upload. Nothing is committed
+//! Memory is bounded by one encoded group, one part of each table's upload, and the canonical bytes of
+//! the distinct resources and scopes, which a merge takes no more inputs for than it may. Nothing is committed
 //! here: a block that no manifest names is swept.
 
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::file::properties::{BloomFilterPosition, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, TypePtr};
 use tracewell_model::shared::SharedIds;
-use tracewell_model::{ContentHash, TenantId, TraceId};
+use tracewell_model::{TenantId, TraceId};
 
 use super::checksum::{
     Segments, encode_checksums, encode_shared, row_group_boundaries, tail_boundaries,
@@ -21,6 +20,7 @@ use super::checksum::{
 use super::chunk::Chunk;
 use super::copy::GroupCopy;
 use super::encode::{EncodedGroup, Encoder, group_id};
+use super::entities::{Entity, EntityRows, ROW_GROUP_ENTRIES, encode_entities};
 use super::error::{BlockError, BlockResult};
 use super::keys::{KeyCounts, Promotion};
 use super::meta::{BlockMeta, ColumnMeta, FileMeta, GroupMeta, RowGroups, SharedMeta, TableMeta};
@@ -28,8 +28,6 @@ use super::schema::{
     CHECKSUMS_FILE, ColumnSpec, FORMAT, META_FILE, Owner, PromotedKey, SHARED_FILE, Table, VERSION,
     parquet_schema,
 };
-use super::shape::Shape;
-use super::side::{resource_cells, resource_columns, scope_cells, scope_columns, shape_cells};
 use super::upload::Upload;
 use crate::manifest::{BlockFile, BlockId};
 use crate::table::{Dictionary, ResourceEntry, ScopeEntry, SpanTable};
@@ -56,6 +54,8 @@ pub struct WrittenBlock {
     pub meta: BlockMeta,
     /// Every file, for the manifest.
     pub files: Vec<BlockFile>,
+    /// What its distinct resources and scopes take in memory.
+    pub entity_bytes: u64,
 }
 
 /// The schema of one table of one block.
@@ -78,9 +78,8 @@ pub struct BlockWriter {
     schemas: Schemas,
     tables: Vec<TableFile>,
     groups: Vec<GroupMeta>,
-    resources: HashMap<ContentHash, Arc<ResourceEntry>, FixedState>,
-    scopes: HashMap<ContentHash, Arc<ScopeEntry>, FixedState>,
-    shapes: HashMap<(Owner, ContentHash), (Shape, u64), FixedState>,
+    resources: EntityRows,
+    scopes: EntityRows,
     counts: KeyCounts,
     end_max: u64,
 }
@@ -167,9 +166,8 @@ impl BlockWriter {
             schemas,
             tables,
             groups: Vec::new(),
-            resources: HashMap::default(),
-            scopes: HashMap::default(),
-            shapes: HashMap::default(),
+            resources: EntityRows::default(),
+            scopes: EntityRows::default(),
             counts: KeyCounts::default(),
             end_max: 0,
         })
@@ -205,15 +203,11 @@ impl BlockWriter {
     /// # Hidden contract
     /// As for [`Self::append`]; every promoted column of the group is one of the block's.
     pub async fn append_copy(&mut self, copy: GroupCopy) -> BlockResult<()> {
-        for entry in copy.resources {
-            self.resources.entry(entry.hash).or_insert(entry);
+        for entry in &copy.resources {
+            self.resources.insert(&**entry);
         }
-        for entry in copy.scopes {
-            self.scopes.entry(entry.hash).or_insert(entry);
-        }
-        for (owner, shape, n) in copy.shapes {
-            let found = self.shapes.entry((owner, shape.hash));
-            found.or_insert_with(|| ((*shape).clone(), 0)).1 += n;
+        for entry in &copy.scopes {
+            self.scopes.insert(&**entry);
         }
         self.end_max = self.end_max.max(copy.end_max);
         let mut meta = GroupMeta {
@@ -240,6 +234,7 @@ impl BlockWriter {
     /// Adds the counts of keys of groups that were copied.
     pub fn count(&mut self, copied: &KeyCounts) {
         self.counts.add(copied);
+        self.counts.bound();
     }
 
     fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {
@@ -248,24 +243,17 @@ impl BlockWriter {
             .iter()
             .filter_map(|at| dictionary.resources.get(*at as usize))
         {
-            self.resources
-                .entry(entry.hash)
-                .or_insert_with(|| Arc::clone(entry));
+            self.resources.insert(&**entry);
         }
         for entry in group
             .scopes
             .iter()
             .filter_map(|at| dictionary.scopes.get(*at as usize))
         {
-            self.scopes
-                .entry(entry.hash)
-                .or_insert_with(|| Arc::clone(entry));
-        }
-        for (owner, shape, n) in &group.shapes {
-            let found = self.shapes.entry((*owner, shape.hash));
-            found.or_insert_with(|| (shape.clone(), 0)).1 += n;
+            self.scopes.insert(&**entry);
         }
         self.counts.add(&group.counts);
+        self.counts.bound();
         for (key, sums) in self.options.promotion.keys.iter().zip(&group.sums) {
             if let Some(count) = self.counts.keys.get_mut(key) {
                 count.distinct = count.distinct.max(sums.distinct);
@@ -300,7 +288,12 @@ impl BlockWriter {
 
     /// Writes what is left. `shared` are the traces that older blocks hold spans of.
     pub async fn finish(mut self, shared: &SharedIds) -> BlockResult<WrittenBlock> {
-        self.small_tables().await?;
+        let resources = std::mem::take(&mut self.resources);
+        self.entities::<ResourceEntry>(&resources).await?;
+        let scopes = std::mem::take(&mut self.scopes);
+        self.entities::<ScopeEntry>(&scopes).await?;
+        let entity_bytes = resources.n_bytes() + scopes.n_bytes();
+        drop((resources, scopes));
         let mut tables = Vec::new();
         let mut sums = Vec::new();
         for file in std::mem::take(&mut self.tables) {
@@ -346,7 +339,11 @@ impl BlockWriter {
                 bytes: bytes.len() as u64,
             });
         }
-        Ok(WrittenBlock { meta, files })
+        Ok(WrittenBlock {
+            meta,
+            files,
+            entity_bytes,
+        })
     }
 
     /// Gives up: what was uploaded in parts is let go, the rest is swept.
@@ -356,61 +353,26 @@ impl BlockWriter {
         }
     }
 
-    async fn small_tables(&mut self) -> BlockResult<()> {
-        let mut resources: Vec<_> = self.resources.values().cloned().collect();
-        resources.sort_unstable_by_key(|entry| entry.hash);
-        let mut scopes: Vec<_> = self.scopes.values().cloned().collect();
-        scopes.sort_unstable_by_key(|entry| entry.hash);
-        let mut shapes: Vec<_> = self
-            .shapes
-            .iter()
-            .map(|((owner, _), (shape, n))| (*owner, shape, *n))
-            .collect();
-        shapes.sort_unstable_by_key(|(owner, shape, _)| (*owner, shape.hash));
-        self.schemas
-            .set(Table::Resources, resource_columns(&resources))?;
-        self.schemas.set(Table::Scopes, scope_columns(&scopes))?;
+    /// Writes the table of the resources or the scopes.
+    async fn entities<T: Entity>(&mut self, rows: &EntityRows) -> BlockResult<()> {
+        self.schemas.set(T::TABLE, rows.columns::<T>())?;
         let encoder = Encoder {
             schemas: &self.schemas,
             promotion: &self.options.promotion,
             level: self.options.level,
         };
-        let canonical: Vec<Vec<u8>> = resources
-            .iter()
-            .map(|entry| tracewell_wire::otlp::canonical_resource(&entry.resource))
-            .collect();
-        let cells = resource_cells(
-            &resources,
-            &canonical,
-            &self.schemas.of(Table::Resources).columns,
-        );
-        let resource_chunks = encoder.chunks(Table::Resources, cells)?;
-        let canonical: Vec<Vec<u8>> = scopes
-            .iter()
-            .map(|entry| tracewell_wire::otlp::canonical_scope(&entry.scope))
-            .collect();
-        let cells = scope_cells(&scopes, &canonical, &self.schemas.of(Table::Scopes).columns);
-        let scope_chunks = encoder.chunks(Table::Scopes, cells)?;
-        let n_entries = shapes.iter().map(|(_, shape, _)| shape.entries.len()).sum();
-        let shape_chunks = encoder.chunks(Table::Shapes, shape_cells(&shapes))?;
-        let small = [
-            (Table::Resources, resources.len(), resource_chunks),
-            (Table::Scopes, scopes.len(), scope_chunks),
-            (Table::Shapes, n_entries, shape_chunks),
-        ];
-        for (table, n_rows, chunks) in small {
-            let mut file = TableFile::new(
-                &self.store,
-                &self.folder,
-                table,
-                self.schemas.of(table),
-                self.options.part_bytes,
-            )?;
-            if n_rows > 0 {
-                file.append(n_rows, chunks).await?;
-            }
-            self.tables.push(file);
+        let mut file = TableFile::new(
+            &self.store,
+            &self.folder,
+            T::TABLE,
+            self.schemas.of(T::TABLE),
+            self.options.part_bytes,
+        )?;
+        for rows in rows.sorted().chunks(ROW_GROUP_ENTRIES) {
+            let chunks = encode_entities::<T>(rows, &encoder)?;
+            file.append(rows.len(), chunks).await?;
         }
+        self.tables.push(file);
         Ok(())
     }
 

@@ -38,6 +38,7 @@ fn entry(n: u8, log: Option<(u64, u64)>) -> BlockEntry {
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
+        entity_bytes: 0,
     }
 }
 

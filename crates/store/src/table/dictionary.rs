@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use tracewell_model::span::attribute_bytes;
 use tracewell_model::{ContentHash, TenantId};
 
 use super::{Dictionary, Interner, ResourceEntry, ScopeEntry};
@@ -18,7 +19,12 @@ pub struct DictionaryBuilder {
     scopes: Vec<Arc<ScopeEntry>>,
     scope_numbers: HashMap<ContentHash, u32, FixedState>,
     tenants: Vec<TenantId>,
+    /// Of resources and scopes.
+    entity_bytes: usize,
 }
+
+/// What a resource or scope takes beside its attributes: an estimate.
+const ENTITY_BYTES: usize = 256;
 
 // === impl DictionaryBuilder ===
 
@@ -38,7 +44,7 @@ impl DictionaryBuilder {
     }
 
     pub fn n_bytes(&self) -> usize {
-        self.strings.n_bytes()
+        self.strings.n_bytes() + self.entity_bytes
     }
 
     pub fn tenants(&self) -> &[TenantId] {
@@ -50,6 +56,7 @@ impl DictionaryBuilder {
         let next = number(self.resources.len());
         let number = *self.resource_numbers.entry(entry.hash).or_insert(next);
         if number == next {
+            self.entity_bytes += ENTITY_BYTES + attribute_bytes(&entry.resource.attributes);
             self.resources.push(Arc::clone(entry));
         }
         number
@@ -60,6 +67,7 @@ impl DictionaryBuilder {
         let next = number(self.scopes.len());
         let number = *self.scope_numbers.entry(entry.hash).or_insert(next);
         if number == next {
+            self.entity_bytes += ENTITY_BYTES + attribute_bytes(&entry.scope.attributes);
             self.scopes.push(Arc::clone(entry));
         }
         number

@@ -46,6 +46,7 @@ fn block(n: u8, level: u8) -> BlockEntry {
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
+        entity_bytes: 0,
     }
 }
 

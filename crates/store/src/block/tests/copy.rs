@@ -15,8 +15,10 @@ use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Leaf, Predicate, TimeRange};
 
 use super::super::copy::{ColumnUnion, GroupCopy, GroupOutline};
+use super::super::entities::Entity;
 use super::super::schema::{Owner, PROMOTED_COLUMNS_MAX, PromotedKey, Table};
 use super::*;
+use crate::table::{ResourceEntry, ScopeEntry};
 
 type Spans = Vec<(TenantId, Span)>;
 
@@ -165,7 +167,7 @@ async fn copied_groups_answer_as_encoded_ones_do() {
     assert!(counts.matches > 2_000, "{counts:?}");
 }
 
-/// The spans, the meta and the small tables say the same.
+/// The spans, the meta, shapes, resources and scopes say the same.
 async fn check_same_content(copied: &BlockReader, encoded: &BlockReader, what: &str) {
     let ctx = QueryContext::unlimited();
     assert_eq!(
@@ -201,15 +203,29 @@ async fn check_same_content(copied: &BlockReader, encoded: &BlockReader, what: &
     assert_eq!(keys(copied), keys(encoded), "{what}");
     let mut shapes = Vec::new();
     for block in [copied, encoded] {
-        let of = &block.shapes(&ctx).await.unwrap().of;
-        let of = of.iter().map(|(owner, shape, n)| (*owner, shape.hash, *n));
-        shapes.push(of.collect::<BTreeSet<_>>());
+        let mut owners = BTreeMap::<_, u64>::new();
+        for group in 0..block.n_groups() {
+            for (owner, shape, n) in block.all_shapes(group, &ctx).await.unwrap().of {
+                *owners.entry((owner, shape.hash)).or_default() += n;
+            }
+        }
+        shapes.push(owners);
     }
     assert_eq!(shapes[0], shapes[1], "{what}");
-    let of = copied.resources(&ctx).await.unwrap();
-    assert_eq!(of, encoded.resources(&ctx).await.unwrap(), "{what}");
-    let of = copied.scopes(&ctx).await.unwrap();
-    assert_eq!(of, encoded.scopes(&ctx).await.unwrap(), "{what}");
+    let of = all_entities::<ResourceEntry>(copied).await;
+    assert_eq!(of, all_entities(encoded).await, "{what}");
+    let of = all_entities::<ScopeEntry>(copied).await;
+    assert_eq!(of, all_entities(encoded).await, "{what}");
+}
+
+async fn all_entities<T: Entity>(block: &BlockReader) -> Vec<Arc<T>> {
+    let ctx = QueryContext::unlimited();
+    let mut entities = Vec::new();
+    for row_group in 0..block.n_entity_groups::<T>(&ctx).await.unwrap() {
+        let entries = block.entity_group(row_group, None, &ctx).await;
+        entities.extend(entries.unwrap());
+    }
+    entities
 }
 
 /// Chunks, indexes and filters of copied groups are those of their blocks; columns that they lack are
@@ -280,12 +296,13 @@ fn check_chunks(from: GroupCopy, to: GroupCopy, what: &str) {
 
 /// How many columns a group lacks that shapes of the group say values of.
 async fn lacking_with_values(block: &BlockReader, group: usize) -> usize {
-    let copy = block.copy_group(group).await.unwrap();
+    let shapes = block.all_shapes(group, &QueryContext::unlimited()).await;
+    let shapes = shapes.unwrap();
     let meta = &block.meta().groups[group];
     let columns = block.meta().columns.iter();
     let lacking = columns.filter(|column| meta.lacking.contains(&column.column));
     let has = |column: &&super::super::meta::ColumnMeta| {
-        copy.shapes.iter().any(|(owner, shape, _)| {
+        shapes.of.iter().any(|(owner, shape, _)| {
             Some(*owner) == column.owner()
                 && shape.entries.iter().any(|entry| {
                     entry.first

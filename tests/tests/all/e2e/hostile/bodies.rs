@@ -63,6 +63,18 @@ pub(super) fn request_of(service: &str, spans: &[SpanBody]) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// A request with one span under each resource.
+pub(super) fn request_of_each(spans: &[(String, SpanBody)]) -> Vec<u8> {
+    let mut out = Writer::default();
+    for (service, span) in spans {
+        out.message(1, |out| {
+            out.message(1, |out| out.raw(&attribute(1, "service.name", service)));
+            out.message(2, |out| span.write(out));
+        });
+    }
+    out.into_bytes()
+}
+
 /// A string attribute as field `field` of its owner.
 pub(super) fn attribute(field: u32, key: &str, value: &str) -> Vec<u8> {
     let mut out = Writer::default();

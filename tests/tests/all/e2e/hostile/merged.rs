@@ -25,6 +25,12 @@ const MERGED: Bound = Bound {
     kib: 512 << 10,
     cpu_ms: 60_000,
 };
+const UNLIKE_SPANS: u64 = 80_000;
+/// Three quarters of `limits.memory_bytes`: what is not alike is not held together.
+const UNLIKE: Bound = Bound {
+    kib: 192 << 10,
+    ..MERGED
+};
 /// Below `limits.request_spans_max`.
 const REQUEST_SPANS: u64 = 50_000;
 
@@ -34,6 +40,7 @@ fn hostile_amounts_are_cut_and_merged() {
     twins(&mut bench);
     many_resources(&mut bench);
     many_keys(&mut bench);
+    nothing_in_common(&mut bench);
     bench.end();
 }
 
@@ -128,6 +135,49 @@ fn many_keys(bench: &mut Bench) {
             "{wanted} keys, {refusals} times 429 first; blocks {levels:?}; tags {} bytes",
             tags.body.len()
         )
+    });
+}
+
+/// Each span has keys and a resource that no other has: neither lists of keys nor resources repeat.
+fn nothing_in_common(bench: &mut Bench) {
+    let name = "80,000 spans with 4 keys and a resource of their own";
+    bench.case(name, UNLIKE, |bench| {
+        let trace = bench.trace();
+        let mut refusals = 0;
+        for first in (0..UNLIKE_SPANS).step_by(10_000) {
+            let spans: Vec<(String, SpanBody)> = (first..first + 10_000)
+                .map(|number| {
+                    // Eight spans a trace.
+                    let mut id = trace;
+                    id.0[..8].copy_from_slice(&(number / 8 + 1).to_be_bytes());
+                    let mut span = SpanBody::new(id, number + 1);
+                    for key in 0..4 {
+                        let key = format!("own {number} {key}");
+                        span.more.extend(attribute(9, &key, "v"));
+                    }
+                    span.more.extend(attribute(9, "common", "v"));
+                    (format!("unlike {number}"), span)
+                })
+                .collect();
+            refusals += send_until_kept(bench, &bodies::request_of_each(&spans));
+        }
+        bench.flush();
+        let levels = bench.merge();
+        for query in [
+            r#"{ span."own 71717 2" = "v" }"#,
+            r#"{ resource.service.name = "unlike 71717" }"#,
+            r#"{ span.common = "v" && resource.service.name = "unlike 71717" }"#,
+        ] {
+            let found = bench.query(query);
+            assert_eq!(found.status, 200, "{}", found.text());
+            let matched = &found.json()["traces"][0]["spanSets"][0]["matched"];
+            assert_eq!(*matched, 1, "{query}: {}", found.text());
+        }
+        assert_eq!(
+            bench.query("{ span.absent = 1 }").json()["traces"],
+            serde_json::json!([])
+        );
+        format!("{refusals} times 429 first; blocks {levels:?}")
     });
 }
 

@@ -1,0 +1,327 @@
+//! The resources and scopes of a block: tables of one row per distinct content.
+//!
+//! While a block is written the canonical bytes of each are held, and which keys they have. At the end
+//! they become row groups of [`ROW_GROUP_ENTRIES`] in the order of their hashes. Few are read whole and
+//! kept for all groups of the block; of many, those are read that one group names. What this is not:
+//! the columns of these tables, see [`super::side`].
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::{HashMap, HashSet};
+use tracewell_model::budget::HeldMemory;
+use tracewell_model::source::QueryContext;
+use tracewell_model::span::attribute_bytes;
+use tracewell_model::value::AttributeType;
+use tracewell_model::{ContentHash, KeyValue, Resource, Scope};
+use tracewell_wire::otlp::{canonical_resource, canonical_scope, decode_resource, decode_scope};
+
+use super::arrays::named;
+use super::cache::Part;
+use super::chunk::Chunk;
+use super::encode::Encoder;
+use super::error::{BlockError, BlockResult};
+use super::file::selection;
+use super::read::{BlockReader, id16};
+use super::rows::consecutive;
+use super::schema::{ColumnSpec, RESOURCE_COLUMNS_MAX, Table, promoted_column};
+use super::side::{firsts, resource_cells, scope_cells};
+use crate::table::{ResourceEntry, ScopeEntry};
+
+/// Entries of a row group. A block that has no more of a kind than this has them read at once.
+pub(super) const ROW_GROUP_ENTRIES: usize = 4_096;
+
+/// What an entry takes beside its bytes: an estimate.
+const ENTRY_BYTES: u64 = 256;
+
+/// Keys counted while a block is written. Beyond, the rarest half is forgotten.
+const KEYS_COUNTED_MAX: usize = 16 * RESOURCE_COLUMNS_MAX;
+
+/// A resource or a scope, with the hash of its canonical bytes.
+pub(super) trait Entity: Sized + Send + Sync + 'static {
+    const TABLE: Table;
+    /// The column of the hash, in its own table and in the spans.
+    const HASH: &'static str;
+
+    fn hash(&self) -> ContentHash;
+
+    fn canonical(&self) -> Vec<u8>;
+
+    fn attributes(&self) -> &[KeyValue];
+
+    fn decode(hash: ContentHash, canonical: &[u8]) -> Result<Self, String>;
+
+    /// The row group of some entries.
+    fn chunks(
+        entries: &[Arc<Self>],
+        canonical: &[&[u8]],
+        encoder: &Encoder<'_>,
+    ) -> BlockResult<Vec<Chunk>>;
+}
+
+/// The entries of a block while it is written.
+#[derive(Debug, Default)]
+pub(super) struct EntityRows {
+    by_hash: HashMap<ContentHash, Box<[u8]>, FixedState>,
+    /// How many entries have a key as a first occurrence.
+    keys: HashMap<(Box<str>, AttributeType), u64, RandomState>,
+    n_bytes: u64,
+}
+
+/// Entries that were read: all of a block, or all that a group names.
+#[derive(Debug)]
+pub(super) struct Entities<T> {
+    pub(super) entries: Vec<Arc<T>>,
+    /// Of the memory of queries, where no cache holds them.
+    _held: HeldMemory,
+}
+
+impl Entity for ResourceEntry {
+    const TABLE: Table = Table::Resources;
+    const HASH: &'static str = "resource";
+
+    fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        canonical_resource(&self.resource)
+    }
+
+    fn attributes(&self) -> &[KeyValue] {
+        &self.resource.attributes
+    }
+
+    fn decode(hash: ContentHash, canonical: &[u8]) -> Result<Self, String> {
+        let resource: Resource = decode_resource(canonical).map_err(|error| error.to_string())?;
+        let resource = Arc::new(resource);
+        Ok(Self { hash, resource })
+    }
+
+    fn chunks(
+        entries: &[Arc<Self>],
+        canonical: &[&[u8]],
+        encoder: &Encoder<'_>,
+    ) -> BlockResult<Vec<Chunk>> {
+        let columns = &encoder.schemas.of(Self::TABLE).columns;
+        encoder.chunks(Self::TABLE, resource_cells(entries, canonical, columns))
+    }
+}
+
+impl Entity for ScopeEntry {
+    const TABLE: Table = Table::Scopes;
+    const HASH: &'static str = "scope";
+
+    fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
+    fn canonical(&self) -> Vec<u8> {
+        canonical_scope(&self.scope)
+    }
+
+    fn attributes(&self) -> &[KeyValue] {
+        &self.scope.attributes
+    }
+
+    fn decode(hash: ContentHash, canonical: &[u8]) -> Result<Self, String> {
+        let scope: Scope = decode_scope(canonical).map_err(|error| error.to_string())?;
+        let scope = Arc::new(scope);
+        Ok(Self { hash, scope })
+    }
+
+    fn chunks(
+        entries: &[Arc<Self>],
+        canonical: &[&[u8]],
+        encoder: &Encoder<'_>,
+    ) -> BlockResult<Vec<Chunk>> {
+        let columns = &encoder.schemas.of(Self::TABLE).columns;
+        encoder.chunks(Self::TABLE, scope_cells(entries, canonical, columns))
+    }
+}
+
+// === impl EntityRows ===
+
+impl EntityRows {
+    pub(super) fn insert<T: Entity>(&mut self, entry: &T) {
+        if self.by_hash.contains_key(&entry.hash()) {
+            return;
+        }
+        let canonical = entry.canonical().into_boxed_slice();
+        self.n_bytes += ENTRY_BYTES + canonical.len() as u64;
+        self.by_hash.insert(entry.hash(), canonical);
+        for attribute in firsts(entry.attributes()) {
+            let name = (
+                attribute.key.as_str().into(),
+                attribute.value.attribute_type(),
+            );
+            *self.keys.entry(name).or_default() += 1;
+        }
+        if self.keys.len() > KEYS_COUNTED_MAX {
+            let mut counts: Vec<u64> = self.keys.values().copied().collect();
+            let (_, median, _) = counts.select_nth_unstable(KEYS_COUNTED_MAX / 2);
+            let median = *median;
+            self.keys.retain(|_, count| *count > median);
+        }
+    }
+
+    /// Bytes held, and about as many that a reader of all of it holds.
+    pub(super) fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// The columns of the table: with those of the most frequent first occurrences.
+    pub(super) fn columns<T: Entity>(&self) -> Vec<ColumnSpec> {
+        let mut counts: Vec<_> = self.keys.iter().collect();
+        counts.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let mut names = HashSet::<String>::new();
+        let mut promoted: Vec<ColumnSpec> = counts
+            .into_iter()
+            .filter_map(|((key, value_type), _)| promoted_column(T::HASH, key, *value_type))
+            .filter(|column| names.insert(column.name.to_lowercase()))
+            .take(RESOURCE_COLUMNS_MAX)
+            .collect();
+        promoted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut columns = T::TABLE.columns();
+        columns.extend(promoted);
+        columns
+    }
+
+    /// The entries with their canonical bytes, by hash.
+    pub(super) fn sorted(&self) -> Vec<(ContentHash, &[u8])> {
+        let rows = self.by_hash.iter();
+        let mut rows: Vec<_> = rows.map(|(hash, row)| (*hash, &**row)).collect();
+        rows.sort_unstable_by_key(|(hash, _)| *hash);
+        rows
+    }
+}
+
+/// A row group of some of what [`EntityRows::sorted`] gives.
+pub(super) fn encode_entities<T: Entity>(
+    rows: &[(ContentHash, &[u8])],
+    encoder: &Encoder<'_>,
+) -> BlockResult<Vec<Chunk>> {
+    let entries = rows.iter().map(|(hash, row)| decode::<T>(*hash, row));
+    let entries: Vec<Arc<T>> = entries.collect::<BlockResult<_>>()?;
+    let canonical: Vec<&[u8]> = rows.iter().map(|(_, row)| *row).collect();
+    T::chunks(&entries, &canonical, encoder)
+}
+
+fn decode<T: Entity>(hash: ContentHash, canonical: &[u8]) -> BlockResult<Arc<T>> {
+    let entry = T::decode(hash, canonical);
+    let entry = entry.map_err(|reason| BlockError::malformed(T::TABLE.name(), reason))?;
+    Ok(Arc::new(entry))
+}
+
+// === impl Entities ===
+
+impl<T: Entity> Entities<T> {
+    fn n_bytes(entries: &[Arc<T>]) -> u64 {
+        let bytes = entries
+            .iter()
+            .map(|entry| attribute_bytes(entry.attributes()) as u64);
+        bytes.sum::<u64>() + entries.len() as u64 * ENTRY_BYTES
+    }
+}
+
+// === impl BlockReader ===
+
+impl BlockReader {
+    /// The resources or scopes that a group names, and perhaps others of the block.
+    pub(super) async fn entities<T: Entity>(
+        &self,
+        group: usize,
+        ctx: &QueryContext,
+    ) -> BlockResult<Arc<Entities<T>>> {
+        let table = self.table(T::TABLE);
+        let read = async |wanted: Option<HashSet<ContentHash, FixedState>>| {
+            let mut entries = Vec::new();
+            for row_group in 0..self.n_entity_groups::<T>(ctx).await? {
+                entries.extend(self.entity_group(row_group, wanted.as_ref(), ctx).await?);
+            }
+            BlockResult::Ok(entries)
+        };
+        if table.meta.rows <= ROW_GROUP_ENTRIES as u64 {
+            let kept = table.kept_or(Part::Entries, 0, async {
+                let entries = read(None).await?;
+                let bytes = Entities::n_bytes(&entries);
+                let _held = HeldMemory::default();
+                Ok((Entities { entries, _held }, bytes))
+            });
+            return kept.await;
+        }
+        let names = [T::HASH];
+        let Some(batch) = self.columns(group, Table::Spans, &names, None, ctx).await? else {
+            return Ok(Arc::default());
+        };
+        let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
+        let wanted = hashes.iter().flatten().map(|hash| ContentHash(id16(hash)));
+        let entries = read(Some(wanted.collect())).await?;
+        let _held = ctx.hold_while(Entities::n_bytes(&entries));
+        Ok(Arc::new(Entities { entries, _held }))
+    }
+
+    pub(super) async fn n_entity_groups<T: Entity>(
+        &self,
+        ctx: &QueryContext,
+    ) -> BlockResult<usize> {
+        match self.table(T::TABLE).meta.rows {
+            0 => Ok(0),
+            _ => Ok(self.table(T::TABLE).metadata(ctx).await?.num_row_groups()),
+        }
+    }
+
+    /// The entries of one row group of their table, all or those of some hashes.
+    pub(super) async fn entity_group<T: Entity>(
+        &self,
+        row_group: usize,
+        wanted: Option<&HashSet<ContentHash, FixedState>>,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<Arc<T>>> {
+        let table = self.table(T::TABLE);
+        let select = match wanted {
+            None => None,
+            Some(wanted) => {
+                let batch = table.columns(row_group, &[T::HASH], None, ctx).await?;
+                let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
+                let is_wanted =
+                    |row: &usize| wanted.contains(&ContentHash(id16(hashes.value(*row))));
+                let rows: Vec<usize> = (0..hashes.len()).filter(is_wanted).collect();
+                if rows.is_empty() {
+                    return Ok(Vec::new());
+                }
+                Some(selection(&consecutive(&rows), hashes.len()))
+            }
+        };
+        let names = [T::HASH, "canonical"];
+        let batch = table.columns(row_group, &names, select, ctx).await?;
+        canonical_rows(&batch)
+    }
+}
+
+/// The entry of each row, checked against its hash.
+fn canonical_rows<T: Entity>(batch: &RecordBatch) -> BlockResult<Vec<Arc<T>>> {
+    let hashes = named(batch, T::HASH)?.as_fixed_size_binary();
+    let canonical = named(batch, "canonical")?.as_binary::<i32>();
+    debug_assert_eq!(canonical.null_count(), 0);
+    let rows = (0..batch.num_rows()).map(|row| {
+        let (hash, bytes) = (ContentHash(id16(hashes.value(row))), canonical.value(row));
+        if ContentHash::of(bytes) != hash {
+            let reason = "hash is not that of the content";
+            return Err(BlockError::malformed(T::TABLE.name(), reason));
+        }
+        decode(hash, bytes)
+    });
+    rows.collect()
+}
+
+impl<T> Default for Entities<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            _held: HeldMemory::default(),
+        }
+    }
+}
