@@ -202,7 +202,9 @@ pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {
         if let Err(error) = &result {
             eprintln!("=== {} FAILED: {error:#}", step.name);
         }
-        timed.push((step.name, start.elapsed(), result));
+        let took = start.elapsed();
+        eprintln!("=== {} took {:.0} s", step.name, took.as_secs_f64());
+        timed.push((step.name, took, result));
     }
     Ok(report(timed))
 }
