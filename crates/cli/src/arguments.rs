@@ -34,7 +34,8 @@ Examples:
   tracewell trace 4bf92f3577b34da6a3ce929d0e0e4736
 
 Send spans to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318/v1/traces; query on http://127.0.0.1:3200.
-Exit codes: 0 it worked, also where a search finds nothing; 1 it failed, or the trace or block that was\nnamed is not there; 2 wrong arguments or configuration.";
+Exit codes: 0 it worked, also where a search finds nothing; 1 it failed, what was checked is wrong, or the
+trace or block that was named is not there; 2 wrong arguments or configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -85,9 +86,12 @@ pub(crate) struct Serve {
     /// Send demo traffic to itself: so many traces a second.
     #[arg(long, value_name = "TRACES/S", num_args = 0..=1, default_missing_value = "5")]
     pub(crate) demo: Option<f64>,
-    /// Check the configuration and exit: 0 if the server would start.
+    /// Check the configuration and exit: 0 if the server would start, 1 if not.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// With --verify: a warning is an error, too.
+    #[arg(long, requires = "verify")]
+    pub(crate) strict: bool,
     /// Replace ${NAME} in the configuration file by the environment.
     #[arg(long)]
     pub(crate) expand_env: bool,
@@ -311,13 +315,16 @@ pub(crate) struct Config {
 pub(crate) enum ConfigCommand {
     /// The whole configuration, each value that was written with its place.
     Print(Serve),
-    /// Check a file: exit 0 if a server would start from it.
+    /// Check a file: exit 0 if a server would start from it, 1 if not.
     Verify {
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Replace ${NAME} by the environment.
         #[arg(long)]
         expand_env: bool,
+        /// A warning is an error, too.
+        #[arg(long)]
+        strict: bool,
     },
     /// Meaning, unit and default of one key.
     Explain {

@@ -12,6 +12,7 @@ pub(crate) mod raw;
 pub(crate) mod reference;
 pub(crate) mod tempo;
 pub(crate) mod values;
+pub(crate) mod verdict;
 pub(crate) mod yaml;
 
 use std::path::PathBuf;

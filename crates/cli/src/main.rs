@@ -27,6 +27,7 @@ use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command, ConfigCommand};
 use config::load::{Loaded, Source};
+use config::verdict::Verdict;
 use config::{keys, reference};
 
 /// Wrong arguments or configuration; clap uses the same.
@@ -81,7 +82,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 fn run_server(arguments: &arguments::Serve) -> Result<ExitCode> {
     let loaded = arguments.source().load();
     if arguments.verify {
-        return verify(&loaded);
+        return Ok(verify(&loaded, arguments.strict));
     }
     if !loaded.findings.errors.is_empty() {
         return Ok(report(&loaded).unwrap_or(ExitCode::from(EXIT_USAGE)));
@@ -98,13 +99,17 @@ fn run_config(command: ConfigCommand) -> Result<ExitCode> {
             }
             output::print(&reference::print(&loaded.config, &loaded.raw))?;
         }
-        ConfigCommand::Verify { file, expand_env } => {
+        ConfigCommand::Verify {
+            file,
+            expand_env,
+            strict,
+        } => {
             let source = Source {
                 file: Some(file),
                 expand_env,
                 ..Source::default()
             };
-            return verify(&source.load());
+            return Ok(verify(&source.load(), strict));
         }
         ConfigCommand::Explain { key } => match keys::find(&key) {
             Some(key) => output::print(&reference::explain(key))?,
@@ -119,24 +124,15 @@ fn run_config(command: ConfigCommand) -> Result<ExitCode> {
 
 /// Says all that is wrong; a code if the process must not go on.
 fn report(loaded: &Loaded) -> Option<ExitCode> {
-    for warning in &loaded.findings.warnings {
-        eprintln!("warning: {warning}");
-    }
-    for error in &loaded.findings.errors {
-        eprintln!("error: {error}");
-    }
+    eprint!("{}", loaded.findings);
     (!loaded.findings.errors.is_empty()).then(|| ExitCode::from(EXIT_USAGE))
 }
 
-fn verify(loaded: &Loaded) -> Result<ExitCode> {
-    if let Some(code) = report(loaded) {
-        return Ok(code);
+fn verify(loaded: &Loaded, strict: bool) -> ExitCode {
+    let verdict = Verdict::of(loaded, strict);
+    eprint!("{verdict}");
+    match verdict.passes() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
-    let warnings = match loaded.findings.warnings.len() {
-        0 => String::new(),
-        1 => ", with 1 warning".to_owned(),
-        n => format!(", with {n} warnings"),
-    };
-    eprintln!("the configuration is valid{warnings}; a server would start from it");
-    Ok(ExitCode::SUCCESS)
 }

@@ -150,6 +150,19 @@ impl Findings {
     }
 }
 
+impl fmt::Display for Findings {
+    /// A line each: warnings first, so that what ends the process is read last.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        for error in &self.errors {
+            writeln!(f, "error: {error}")?;
+        }
+        Ok(())
+    }
+}
+
 // === impl Finding ===
 
 impl fmt::Display for Finding {

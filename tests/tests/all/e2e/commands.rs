@@ -85,7 +85,9 @@ fn wrong_arguments_and_configurations_exit_with_two() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");
     std::fs::write(&file, "retention:\n  agee: 3h\n").unwrap();
-    let output = run(&["config", "verify", file.to_str().unwrap()], 2);
+    // What was asked for was to check, and the check failed.
+    let output = run(&["config", "verify", file.to_str().unwrap()], 1);
+    run(&["--config", file.to_str().unwrap()], 2);
     let text = errors(&output);
     assert!(
         text.contains("retention.age") && text.contains("2"),
@@ -111,12 +113,16 @@ fn the_configuration_is_printed_explained_and_verified() {
     assert!(explained.contains("256MB"), "{explained}");
     let tempo = root().join("tests/fixtures/howto-tempo.yaml");
     let flag = format!("-config.file={}", tempo.display());
-    let verified = run(&[&flag, "-config.verify"], 0);
-    let said = errors(&verified);
-    assert!(
-        said.contains("warning: ") && said.contains("is valid"),
-        "{said}"
-    );
+    for check in ["-config.verify", "-verify-config", "--config.verify=true"] {
+        let said = errors(&run(&[&flag, check], 0));
+        assert!(
+            said.contains("warning: ") && said.contains("is valid"),
+            "{said}"
+        );
+        let said = errors(&run(&[&flag, check, "--strict"], 1));
+        assert!(said.contains("--strict takes none"), "{said}");
+    }
+    run(&[&flag, "-config.verify", "-auth.enabled"], 1);
 }
 
 #[test]
