@@ -211,7 +211,7 @@ impl Config {
             match keys::find(&setting.key) {
                 Some(key) => {
                     if let Err(message) = (key.apply)(&mut config, &setting.node) {
-                        findings.error(&setting.place, format!("{}: {message}", key.name));
+                        findings.error(&setting.place, format!("{}: {message}", setting.written()));
                     }
                 }
                 None => findings.error(&setting.place, keys::unknown(&setting.key)),
@@ -234,7 +234,8 @@ impl Config {
     fn check(&self, raw: &Raw, findings: &mut Findings) {
         let mut require = |holds: bool, key: &str, message: String| {
             if !holds {
-                findings.error(&raw.place_of(key), format!("{key}: {message}"));
+                let name = raw.name_of(key);
+                findings.error(&raw.place_of(key), format!("{name}: {message}"));
             }
         };
         require(
@@ -263,8 +264,10 @@ impl Config {
         );
         require(
             self.bucket.kind == BucketKind::None || !self.bucket.name.is_empty(),
-            "bucket.name",
-            "the name of the bucket, or of Azure's container, is missing".to_owned(),
+            "bucket.kind",
+            "the name of the bucket is missing: bucket.name; in a file of Tempo's `bucket`, `bucket_name` or \
+             `container_name` of the section"
+                .to_owned(),
         );
         require(
             self.bucket.access_key.is_empty() == self.bucket.secret_key.is_empty()
@@ -304,9 +307,10 @@ impl Config {
                 other == address && address.as_ref().is_some_and(|(_, port)| *port != 0)
             });
             if let Some((other, _)) = twin {
+                let (name, key) = (raw.name_of(other), raw.name_of(key));
                 findings.error(
                     &raw.place_of(other),
-                    format!("{other}: the same address as {key}; each surface needs its own"),
+                    format!("{name}: the same address as {key}; each surface needs its own"),
                 );
             }
         }

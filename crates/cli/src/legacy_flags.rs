@@ -1,5 +1,8 @@
-//! Flags as Tempo takes them: one dash, dots, `=` or a space before the value. They are rewritten
-//! before clap sees them, so that `tracewell -config.file=tempo.yaml` works in a compose file.
+//! Flags as Tempo takes them: one dash or two, dots, `=` or a space before the value. They are
+//! rewritten before clap sees them, so that `tracewell -config.file=tempo.yaml` works in a compose
+//! file. What the flags mean is not said here: they go on as `--tempo-flag`, known or not.
+
+use crate::config::tempo::{self, Flag};
 
 /// Flags that are not settings of Tempo's but have a flag of ours.
 const OWN: &[(&str, &str)] = &[
@@ -9,10 +12,11 @@ const OWN: &[(&str, &str)] = &[
     ("verify-config", "--verify"),
     ("version", "--version"),
     ("help", "--help"),
-    ("h", "--help"),
 ];
 /// Flags that may stand without a value.
 const SWITCHES: &[&str] = &["--expand-env", "--verify", "--version", "--help"];
+/// Flags of ours that look the same with two dashes.
+const SHARED: &[&str] = &["version", "help"];
 
 /// Rewrites every argument that is a flag of Tempo's; all others stay as they are.
 pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
@@ -31,44 +35,60 @@ pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
         let own = OWN
             .iter()
             .find_map(|(theirs, ours)| (*theirs == name).then_some(*ours));
-        let is_switch = own.is_some_and(|flag| SWITCHES.contains(&flag));
-        if is_switch {
-            if value.as_deref() != Some("false") {
-                rewritten.extend(own.map(str::to_owned));
-            }
-            continue;
-        }
-        let value = value.or_else(|| arguments.next_if(|next| !next.starts_with('-')));
+        let known = tempo::flag(name);
+        let is_switch = match (own, &known) {
+            (Some(flag), _) => SWITCHES.contains(&flag),
+            (None, Some(Flag { is_switch, .. })) => *is_switch,
+            (None, None) => false,
+        };
+        let next = |next: &String| match is_switch {
+            // In Go a switch has no value after a space; people write one all the same.
+            true => switch(next).is_some(),
+            // What is no flag of Tempo's may be anything.
+            false => known.is_some() || !next.starts_with('-'),
+        };
+        let value = value.or_else(|| arguments.next_if(next));
+        let value = match is_switch {
+            true => value.map_or_else(
+                || "true".to_owned(),
+                |value| switch(&value).map_or(value, |on| on.to_string()),
+            ),
+            false => value.unwrap_or_default(),
+        };
         match own {
-            Some(flag) => {
-                rewritten.push(flag.to_owned());
-                rewritten.extend(value);
+            Some(flag) if is_switch => {
+                if value != "false" {
+                    rewritten.push(flag.to_owned());
+                }
             }
-            None => {
-                // Go's flags write dashes where the file has underscores; one without a value is a
-                // switch that is on.
-                let value = value.unwrap_or_else(|| "true".to_owned());
-                let key = name.replace('-', "_");
-                rewritten.push(format!("--tempo-flag={key}={value}"));
-            }
+            Some(flag) => rewritten.extend([flag.to_owned(), value]),
+            None => rewritten.push(format!("--tempo-flag={name}={value}")),
         }
     }
     rewritten
 }
 
-/// The text behind a single dash, if it is a flag of Tempo's: it has a dot or is in [`OWN`].
-fn legacy(argument: &str) -> Option<&str> {
-    let flag = argument.strip_prefix('-')?;
-    if flag.starts_with('-') {
-        // Go takes two dashes as well; only what has a dot can be meant.
-        let flag = flag.strip_prefix('-')?;
-        let name = flag.split('=').next()?;
-        return name.contains('.').then_some(flag);
+/// A switch as Go reads it.
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
+}
+
+/// The text behind the dashes, if it is a flag of Tempo's: it has a dot, or is known. Go takes two
+/// dashes as well as one.
+fn legacy(argument: &str) -> Option<&str> {
+    let one = argument.strip_prefix('-')?;
+    let two = one.strip_prefix('-');
+    let flag = two.unwrap_or(one);
     let name = flag.split('=').next()?;
-    let known = name == "target" || OWN.iter().any(|(theirs, _)| *theirs == name && name != "h");
-    (known || (name.contains('.') && !name.starts_with(|c: char| c.is_ascii_digit())))
-        .then_some(flag)
+    let is_own = OWN.iter().any(|(theirs, _)| *theirs == name);
+    let is_shared = two.is_some() && SHARED.contains(&name);
+    let has_section = name.contains('.') && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let is_known = (is_own && !is_shared) || has_section || tempo::flag(name).is_some();
+    is_known.then_some(flag)
 }
 
 #[cfg(test)]
@@ -94,21 +114,72 @@ mod tests {
             &["--config", "t.yaml", "--verify"],
         );
         check(
-            &["--config.file=t.yaml", "-config.expand-env=true"],
-            &["--config", "t.yaml", "--expand-env"],
+            &[
+                "--config.file=t.yaml",
+                "-config.expand-env=true",
+                "-version",
+            ],
+            &["--config", "t.yaml", "--expand-env", "--version"],
         );
-        check(&["-config.expand-env=false"], &[]);
+        for off in [
+            "-config.expand-env=false",
+            "--config.verify=0",
+            "-verify-config=F",
+        ] {
+            check(&[off], &[]);
+        }
+        check(
+            &["-config.verify", "true", "--strict"],
+            &["--verify", "--strict"],
+        );
+    }
+
+    #[test]
+    fn settings_go_on_with_one_dash_or_two_and_with_a_space_or_not() {
         check(
             &[
                 "-target=all",
                 "-server.http-listen-port",
                 "3201",
                 "-auth.enabled",
+                "-log.level=debug",
             ],
             &[
                 "--tempo-flag=target=all",
-                "--tempo-flag=server.http_listen_port=3201",
+                "--tempo-flag=server.http-listen-port=3201",
                 "--tempo-flag=auth.enabled=true",
+                "--tempo-flag=log.level=debug",
+            ],
+        );
+        check(
+            &[
+                "--target",
+                "all",
+                "--mem-ballast-size-mbs=1024",
+                "-http-api-prefix=/tempo",
+            ],
+            &[
+                "--tempo-flag=target=all",
+                "--tempo-flag=mem-ballast-size-mbs=1024",
+                "--tempo-flag=http-api-prefix=/tempo",
+            ],
+        );
+        // A switch takes the word behind it only if that is a switch's.
+        check(
+            &["-multitenancy.enabled", "serve"],
+            &["--tempo-flag=multitenancy.enabled=true", "serve"],
+        );
+        check(
+            &["-multitenancy.enabled", "False"],
+            &["--tempo-flag=multitenancy.enabled=false"],
+        );
+        // An unknown one goes on too, to be refused with what was meant.
+        check(
+            &["-server.http-listen-prt=1", "-no.such", "-x.y"],
+            &[
+                "--tempo-flag=server.http-listen-prt=1",
+                "--tempo-flag=no.such=",
+                "--tempo-flag=x.y=",
             ],
         );
     }
@@ -119,6 +190,8 @@ mod tests {
             &["query", "{ .a = -1.5 }"][..],
             &["serve", "--set", "retention.age=72h", "-h"],
             &["demo", "--rate", "-1.5"],
+            &["--version"],
+            &["--data-dir", "x", "--help"],
             &["-V"],
         ] {
             check(arguments, arguments);

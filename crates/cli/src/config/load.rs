@@ -13,7 +13,7 @@ pub(crate) struct Source {
     pub(crate) settings: Vec<String>,
     /// Flags that stand for a key: flag, key, value.
     pub(crate) flags: Vec<(&'static str, &'static str, String)>,
-    /// Flags of Tempo's, without the dash and with underscores: `server.http_listen_port`.
+    /// Flags of Tempo's as they were typed, without the dash: `server.http-listen-port`.
     pub(crate) tempo_flags: Vec<(String, String)>,
     /// Whether `${NAME}` in the file is replaced.
     pub(crate) expand_env: bool,
@@ -35,13 +35,7 @@ impl Source {
         let mut findings = Findings::default();
         let mut raw = match &self.file {
             Some(path) => self.read(path, &mut findings),
-            None if self.tempo_flags.is_empty() => Raw::default(),
-            None => {
-                let empty = yaml::Node::empty();
-                let (raw, more) = tempo::translate(&PathBuf::new(), empty, &self.tempo_flags);
-                findings.extend(more);
-                raw
-            }
+            None => self.of_flags(&mut findings),
         };
         for setting in &self.settings {
             match setting.split_once('=') {
@@ -74,19 +68,27 @@ impl Source {
                 Ok(text)
             }
         });
-        let root = match expanded.and_then(|text| yaml::parse(&text)) {
+        let parsed = expanded.map_err(yaml::Error::from);
+        let root = match parsed.and_then(|text| yaml::parse(&text)) {
             Ok(root) => root,
             Err(error) => {
-                findings.error(&whole, error);
+                let place = error.line.map(|line| Place::file(path, line));
+                findings.error(&place.unwrap_or(whole), error.message);
                 return Raw::default();
             }
         };
-        if tempo::is_tempo(&root) || !self.tempo_flags.is_empty() {
-            let (raw, more) = tempo::translate(path, root, &self.tempo_flags);
+        if tempo::is_tempo(&root) {
+            let (raw, more) = tempo::translate(tempo::Written {
+                file: Some((path, root)),
+                flags: &self.tempo_flags,
+                host_is_chosen: self.host_is_chosen(),
+            });
             findings.extend(more);
             raw
         } else if matches!(root.value, yaml::Value::Map(_)) {
-            Raw::from_file(path, &root)
+            let mut raw = Raw::from_file(path, &root);
+            raw.settings.extend(self.of_flags(findings).settings);
+            raw
         } else {
             findings.error(
                 &whole,
@@ -94,5 +96,25 @@ impl Source {
             );
             Raw::default()
         }
+    }
+
+    /// Flags of Tempo's without a file of Tempo's.
+    fn of_flags(&self, findings: &mut Findings) -> Raw {
+        let (raw, more) = tempo::translate(tempo::Written {
+            file: None,
+            flags: &self.tempo_flags,
+            host_is_chosen: self.host_is_chosen(),
+        });
+        findings.extend(more);
+        raw
+    }
+
+    fn host_is_chosen(&self) -> bool {
+        let by_flag = self.flags.iter().any(|(_, key, _)| *key == "listen.host");
+        let by_setting = self.settings.iter().any(|setting| {
+            let key = setting.split('=').next().unwrap_or_default();
+            key.trim() == "listen.host"
+        });
+        by_flag || by_setting
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Raw {
 pub(crate) struct Setting {
     pub(crate) key: String,
     pub(crate) node: Node,
+    /// The key as it was written, where that is one of Tempo's.
+    pub(crate) origin: Option<String>,
     pub(crate) place: Place,
 }
 
@@ -71,6 +73,7 @@ impl Raw {
                 self.settings.push(Setting {
                     key: name,
                     node: child.clone(),
+                    origin: None,
                     place: Place::file(path, key.line),
                 });
             }
@@ -91,18 +94,37 @@ impl Raw {
         self.settings.push(Setting {
             key: key.to_owned(),
             node,
+            origin: None,
             place: Place::Flag(flag.to_owned()),
         });
     }
 
     /// Where the value that holds for a key was written.
     pub(crate) fn place_of(&self, key: &str) -> Place {
+        self.holding(key)
+            .map(|setting| setting.place.clone())
+            .unwrap_or_default()
+    }
+
+    /// The key whose value holds, as whoever wrote it knows it.
+    pub(crate) fn name_of<'a>(&'a self, key: &'a str) -> &'a str {
+        self.holding(key).map_or(key, Setting::written)
+    }
+
+    fn holding(&self, key: &str) -> Option<&Setting> {
         self.settings
             .iter()
             .rev()
             .find(|setting| setting.key == key)
-            .map(|setting| setting.place.clone())
-            .unwrap_or_default()
+    }
+}
+
+// === impl Setting ===
+
+impl Setting {
+    /// The key as whoever wrote it knows it.
+    pub(crate) fn written(&self) -> &str {
+        self.origin.as_deref().unwrap_or(&self.key)
     }
 }
 

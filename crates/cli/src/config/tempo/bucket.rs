@@ -1,7 +1,8 @@
 //! `storage.trace.{s3,gcs,azure}`: the bucket that a Tempo keeps its blocks in. Tracewell's own lie beside
 //! them, below a folder of its own.
 
-use super::{Action, Translation};
+use super::Translation;
+use super::actions::Action;
 use crate::config::yaml::{Node, Value};
 
 const TUNING: &str = "the client of the object store sizes and repeats requests by itself";
