@@ -166,6 +166,16 @@ impl Findings {
         });
     }
 
+    /// In the order of the file. Flags come first.
+    pub(crate) fn sort(&mut self) {
+        let line = |finding: &Finding| match finding.place {
+            Place::File { line, .. } => line,
+            Place::Defaults | Place::Flag(_) => 0,
+        };
+        self.errors.sort_by_key(line);
+        self.warnings.sort_by_key(line);
+    }
+
     pub(crate) fn extend(&mut self, other: Self) {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);

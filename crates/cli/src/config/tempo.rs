@@ -1,14 +1,16 @@
 //! A configuration of Tempo's (2.x, 3.x), file and flags, translated into settings of our own.
 //!
-//! What several keys say together (where to listen, which folders, which bucket, which receivers) is
-//! read first; then [`walk`] visits every key and does with it what [`actions`] says. [`known`] has the
-//! keys that there are. Nothing behind this module knows that the file was one of Tempo's.
+//! The way of a file: [`forms`] brings what is written in an older form into the documented one;
+//! what several keys say together (where to listen, which folders, which bucket, which receivers) is
+//! read first; then [`walk`] visits every key and does with it what [`actions`] says. [`known`] has
+//! the keys that there are. Nothing behind this module knows that the file was one of Tempo's.
 //!
 //! To honour a key that has had no effect so far, change its line in [`actions`].
 
 mod actions;
 mod bucket;
 mod environment;
+mod forms;
 mod known;
 mod protection;
 mod receivers;
@@ -17,6 +19,7 @@ mod walk;
 use std::path::Path;
 
 use super::raw::{Findings, Place, Raw, Setting};
+use super::values::{self, Endpoint};
 use super::yaml::{Key, Node, Value};
 
 pub(crate) use environment::expand;
@@ -44,6 +47,9 @@ const ONLY_IN_3: [&str; 6] = [
     "live_store_client",
 ];
 
+/// The keys of ours for what listens.
+const SURFACES: [&str; 3] = ["listen.http", "listen.otlp_grpc", "listen.otlp_http"];
+
 /// True if this can only be a file of Tempo's.
 pub(crate) fn is_tempo(root: &Node) -> bool {
     let foreign = match &root.value {
@@ -65,17 +71,16 @@ pub(crate) fn translate(written: Written<'_>) -> (Raw, Findings) {
         raw: Raw::default(),
         findings: Findings::default(),
     };
-    let has_file = written.file.is_some();
     let mut root = written.file.map_or_else(Node::empty, |(_, root)| root);
     translation.insert_flags(&mut root, written.flags);
-    if has_file {
-        translation.interfaces(&root);
-    }
+    forms::bring_up_to_date(&mut translation, &mut root);
     translation.listen(&root);
     translation.folders(&root);
     bucket::translate(&mut translation, &root);
     receivers::translate(&mut translation, &root);
+    translation.interfaces(&root);
     walk::walk(&mut translation, root);
+    translation.findings.sort();
     (translation.raw, translation.findings)
 }
 
@@ -125,10 +130,10 @@ impl Translation<'_> {
         for (name, value) in flags {
             let place = Place::Flag(format!("-{name}"));
             match known::flag(name) {
-                Some(_) if known::is_keyless(name) => self.findings.warning(
-                    &place,
-                    format!("-{name} has no effect: memory is bounded by limits.memory_bytes"),
-                ),
+                Some(_) if known::is_keyless(name) => {
+                    let message = "no effect: memory is bounded by limits.memory_bytes";
+                    self.findings.warning(&place, message.to_owned());
+                }
                 Some(flag) => {
                     insert(root, &flag.key, 0, Node::from_argument(value));
                     self.flags.push((flag.key, name.clone()));
@@ -140,7 +145,7 @@ impl Translation<'_> {
                                  `tracewell --help`"
                             .to_owned(),
                     };
-                    let message = format!("unknown flag -{name}; {remedy}");
+                    let message = format!("unknown flag; {remedy}");
                     self.findings.error(&place, message);
                 }
             }
@@ -155,7 +160,7 @@ impl Translation<'_> {
         let place = Place::file(path, root.line.max(1));
         let host = "0.0.0.0".to_owned();
         self.set_text("listen.host", host, "listen.host", place.clone());
-        if self.host_is_chosen {
+        if self.host_is_chosen || !SURFACES.iter().any(|key| self.is_without_address(key)) {
             return;
         }
         let message = match is_tempo_3(root) {
@@ -164,11 +169,18 @@ impl Translation<'_> {
                  address is written, and so does Tracewell; --listen-host sets both"
             }
             false => {
-                "a Tempo 2 file without addresses listens on all interfaces, and so does Tracewell; \
-                 --listen-host 127.0.0.1 keeps it local"
+                "a Tempo 2 listens on all interfaces where no address is written, and so does \
+                 Tracewell; --listen-host 127.0.0.1 keeps it local"
             }
         };
         self.findings.warning(&place, message.to_owned());
+    }
+
+    /// True for a surface that listens wherever `listen.host` says.
+    fn is_without_address(&self, key: &str) -> bool {
+        let written = self.raw.settings.iter().rfind(|it| it.key == key);
+        written
+            .is_none_or(|setting| matches!(values::endpoint(&setting.node), Ok(Endpoint::Port(_))))
     }
 
     fn listen(&mut self, root: &Node) {
@@ -291,6 +303,19 @@ fn insert(node: &mut Node, path: &str, line: u64, leaf: Node) {
     } else {
         insert(child, rest, line, leaf);
     }
+}
+
+/// The node at a path, taken out of the tree with its line.
+fn take(node: &mut Node, path: &str) -> Option<(Key, Node)> {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Value::Map(entries) = &mut node.value else {
+        return None;
+    };
+    let at = entries.iter().position(|(key, _)| key.name == first)?;
+    if rest.is_empty() {
+        return Some(entries.remove(at));
+    }
+    take(&mut entries.get_mut(at)?.1, rest)
 }
 
 /// The node at a path.

@@ -3,6 +3,7 @@
 
 use super::Translation;
 use super::actions::Action;
+use super::protection::is_off;
 use crate::config::yaml::{Node, Value};
 
 const TUNING: &str = "the client of the object store sizes and repeats requests by itself";
@@ -10,7 +11,7 @@ const LIFECYCLE: &str = "Tracewell's objects have no tags, metadata or storage c
                          the class by their prefix";
 const SSE: &str = "encryption is not asked for request by request; let the bucket encrypt by default and take the \
                    key out";
-const CLIENT_TLS: &str = "client certificates for an object store are not built yet";
+const CLIENT_TLS: &str = "client certificates for an object store are not built yet; take the key out where the store asks for none";
 
 const S3: &[(&str, Action)] = &[
     ("bucket", Action::Same("bucket.name")),
@@ -129,7 +130,7 @@ pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
         };
         if *section == backend {
             translate_section(translation, section, keys, node);
-        } else if let Value::Map(_) = node.value {
+        } else if !is_off(&node.value) {
             let name = format!("storage.trace.{section}");
             let place = translation.place(&name, node.line);
             let message = format!("{name} has no effect: storage.trace.backend is {backend}");

@@ -3,7 +3,6 @@
 //! The tree is `keys.yaml`. It tells a typing error from a key that is newer than the list, and a
 //! flag that is on without a value from one that needs one. What becomes of a key it does not say.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use crate::config::keys::distance;
@@ -122,11 +121,11 @@ pub(crate) struct Flag {
     pub(crate) is_switch: bool,
 }
 
-/// Every leaf with its path.
-fn leaves() -> &'static BTreeMap<String, Kind> {
-    static LEAVES: OnceLock<BTreeMap<String, Kind>> = OnceLock::new();
+/// Every leaf with its path, in the order of the tree.
+fn leaves() -> &'static [(String, Kind)] {
+    static LEAVES: OnceLock<Vec<(String, Kind)>> = OnceLock::new();
     LEAVES.get_or_init(|| {
-        let mut leaves = BTreeMap::new();
+        let mut leaves = Vec::new();
         if let Ok(tree) = yaml::parse(TREE) {
             collect("", &tree, &mut leaves);
         }
@@ -134,7 +133,7 @@ fn leaves() -> &'static BTreeMap<String, Kind> {
     })
 }
 
-fn collect(prefix: &str, node: &Node, leaves: &mut BTreeMap<String, Kind>) {
+fn collect(prefix: &str, node: &Node, leaves: &mut Vec<(String, Kind)>) {
     let kind = match &node.value {
         Value::Map(entries) => {
             for (key, child) in entries {
@@ -147,25 +146,26 @@ fn collect(prefix: &str, node: &Node, leaves: &mut BTreeMap<String, Kind>) {
         Value::Text(kind) if kind == "value" => Kind::Value,
         _ => Kind::Any,
     };
-    leaves.insert(prefix.to_owned(), kind);
+    leaves.push((prefix.to_owned(), kind));
 }
 
 /// Every leaf's path.
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    leaves().keys().map(String::as_str)
+    leaves().iter().map(|(leaf, _)| leaf.as_str())
 }
 
 /// What a leaf holds, if it is one.
 pub(super) fn kind(path: &str) -> Option<Kind> {
-    leaves().get(path).copied()
+    let leaf = leaves().iter().find(|(leaf, _)| leaf == path);
+    leaf.map(|(_, kind)| *kind)
 }
 
 /// The first key below a section, as an example of what lies there.
 pub(super) fn first_below(path: &str) -> Option<&'static str> {
     let below = format!("{path}.");
-    let (leaf, _) = leaves().range(below.clone()..).next()?;
-    leaf.starts_with(&below).then_some(leaf)
+    let mut paths = leaves().iter().map(|(leaf, _)| leaf.as_str());
+    paths.find(|leaf| leaf.starts_with(&below))
 }
 
 /// The path of a key in a section.
@@ -180,7 +180,7 @@ pub(super) fn joined(prefix: &str, name: &str) -> String {
 pub(super) fn is_known(path: &str) -> bool {
     kind(path).is_some()
         || first_below(path).is_some()
-        || ancestors(path).any(|above| leaves().get(above) == Some(&Kind::Any))
+        || ancestors(path).any(|above| kind(above) == Some(Kind::Any))
 }
 
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
@@ -196,7 +196,7 @@ pub(super) fn is_root(name: &str) -> bool {
 /// The key that was meant, if it is clear which: one that differs by a few letters, or one of the
 /// same name in another section.
 pub(super) fn nearest(path: &str) -> Option<String> {
-    let mut candidates: Vec<&str> = leaves().keys().map(String::as_str).collect();
+    let mut candidates: Vec<&str> = leaves().iter().map(|(leaf, _)| leaf.as_str()).collect();
     let sections: Vec<&str> = candidates.iter().flat_map(|leaf| ancestors(leaf)).collect();
     candidates.extend(sections);
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
@@ -229,10 +229,10 @@ pub(crate) fn flag(name: &str) -> Option<Flag> {
         None => name.replace('-', "_"),
     };
     let in_store = STORES.iter().find_map(|store| key.strip_prefix(store));
-    let is_switch = match (leaves().get(&key), in_store) {
+    let is_switch = match (kind(&key), in_store) {
         (_, Some(name)) => STORE_SWITCHES.contains(&name),
         (None | Some(Kind::Any), None) => return None,
-        (Some(kind), None) => *kind == Kind::Switch,
+        (Some(kind), None) => kind == Kind::Switch,
     };
     Some(Flag { key, is_switch })
 }

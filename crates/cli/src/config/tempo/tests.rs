@@ -55,7 +55,7 @@ fn the_file_of_the_how_to_starts_as_it_is() {
         "receiver jaeger/grpc is not built yet; nothing listens on 0.0.0.0:14250",
         "receiver zipkin is not built yet; nothing listens on 0.0.0.0:9411",
         "query_frontend.search.duration_slo has no effect",
-        "listens on all interfaces",
+        "listens on all interfaces where no address is written",
     ] {
         assert!(warnings.contains(part), "{part} is not in\n{warnings}");
     }
@@ -245,4 +245,109 @@ fn flags_win_over_the_file_and_name_themselves() {
         texts(&findings.errors)[0].starts_with("-auth.enabled"),
         "{findings:?}"
     );
+}
+
+#[test]
+fn flags_that_are_unknown_are_refused_and_those_without_effect_are_warned_of() {
+    let text = "target: all\n";
+    let (_, findings) = load(text, &[("server.http-listen-prt", "1"), ("no.such", "")]);
+    let errors = texts(&findings.errors);
+    assert_eq!(
+        errors,
+        [
+            "-server.http-listen-prt: unknown flag; did you mean -server.http-listen-port?",
+            "-no.such: unknown flag; it is no flag of Tempo's that is known here; take it out, or see \
+             `tracewell --help`",
+        ]
+    );
+    let (config, findings) = load(
+        text,
+        &[
+            ("mem-ballast-size-mbs", "1024"),
+            ("memberlist.bind-port", "7946"),
+            ("log.level", "debug"),
+            ("compactor.compaction.block-retention", "48h"),
+            ("ingester.max-bytes-per-trace", "1"),
+        ],
+    );
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.retention.age, Duration::from_secs(48 * 3_600));
+    let warnings = texts(&findings.warnings).join("\n");
+    for part in [
+        "-mem-ballast-size-mbs: no effect: memory is bounded by",
+        "memberlist has no effect",
+        "bind_port 7946",
+        "overrides.defaults.global has no effect",
+    ] {
+        assert!(warnings.contains(part), "{part} is not in\n{warnings}");
+    }
+}
+
+#[test]
+fn flags_alone_and_flags_over_a_file_of_our_own() {
+    let source = crate::config::load::Source {
+        tempo_flags: vec![("server.http-listen-port".to_owned(), "3201".to_owned())],
+        ..Default::default()
+    };
+    let loaded = source.load();
+    assert_eq!(loaded.config.listen.http, Endpoint::Port(3201));
+    // Without a file of Tempo's nothing listens for others.
+    assert_eq!(loaded.config.listen.host, "127.0.0.1");
+    let folder = std::env::temp_dir().join(format!("tracewell-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("own.yaml");
+    std::fs::write(&file, "retention:\n  age: 72h\n").unwrap();
+    let source = crate::config::load::Source {
+        file: Some(file),
+        ..source
+    };
+    let loaded = source.load();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(texts(&loaded.findings.errors), Vec::<String>::new());
+    assert_eq!(loaded.config.retention.age, Duration::from_secs(72 * 3_600));
+    assert_eq!(loaded.config.listen.http, Endpoint::Port(3201));
+}
+
+#[test]
+fn a_file_that_leaves_nothing_open_has_no_warnings() {
+    let receivers = "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc:\n          \
+                     endpoint: 0.0.0.0:4317\n        http:\n          endpoint: 0.0.0.0:4318\n";
+    let server = "server:\n  http_listen_address: 0.0.0.0\n  http_listen_port: 3200\n";
+    let (_, findings) = load(&format!("{server}{receivers}"), &[]);
+    assert_eq!(findings.to_string(), "");
+    let (_, findings) = load(receivers, &[]);
+    assert_eq!(findings.warnings.len(), 2, "{findings}");
+}
+
+#[test]
+fn a_tempo_3_receives_on_loopback_unless_a_host_is_chosen() {
+    let text = "live_store: {}\ndistributor: {receivers: {otlp: }}\n";
+    let of = |host_is_chosen| {
+        let (raw, _) = translate(Written {
+            file: Some((Path::new("tempo.yaml"), yaml::parse(text).unwrap())),
+            flags: &[],
+            host_is_chosen,
+        });
+        Config::from_raw(&raw).0.listen
+    };
+    assert_eq!(of(false).otlp_grpc.to_string(), "127.0.0.1:4317");
+    assert_eq!(
+        of(false).http.address(&of(false).host).unwrap().0,
+        "0.0.0.0"
+    );
+    assert_eq!(of(true).otlp_grpc, Endpoint::Port(4317));
+}
+
+/// A key that may be newer than the list of keys does not keep a server from starting.
+#[test]
+fn a_key_that_is_like_no_other_is_a_warning() {
+    let (_, findings) = load(
+        "server:\n  brand_new_thing: 1\nwhatever_comes: {a: 1}\n",
+        &[],
+    );
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    let warnings = findings.to_string();
+    assert!(warnings.contains("tempo.yaml:2: server.brand_new_thing is not known here"));
+    assert!(warnings.contains("tempo.yaml:3: whatever_comes is not known here"));
 }
