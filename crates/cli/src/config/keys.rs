@@ -327,7 +327,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
         name: "log.level",
         unit: Unit::Text,
         doc: "error, warn, info, debug or trace; or a filter such as `info,tracewell_store=debug`.",
-        apply: |config, node| store(&mut config.log.level, values::text(node)),
+        apply: |config, node| store(&mut config.log.level, values::log_filter(node)),
         show: |config| config.log.level.clone(),
     },
     KeySpec {

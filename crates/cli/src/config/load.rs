@@ -60,7 +60,10 @@ impl Source {
 
     fn read(&self, path: &PathBuf, findings: &mut Findings) -> Raw {
         let whole = Place::Flag(path.display().to_string());
-        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let read = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("the file cannot be read: {error}");
+            yaml::Error::from(message)
+        });
         let expanded = read.and_then(|text| {
             if self.expand_env {
                 tempo::expand(&text, &|name| std::env::var(name).ok())
@@ -68,8 +71,7 @@ impl Source {
                 Ok(text)
             }
         });
-        let parsed = expanded.map_err(yaml::Error::from);
-        let root = match parsed.and_then(|text| yaml::parse(&text)) {
+        let root = match expanded.and_then(|text| yaml::parse(&text)) {
             Ok(root) => root,
             Err(error) => {
                 let place = error.line.map(|line| Place::file(path, line));

@@ -324,4 +324,6 @@ fn at<'a>(node: &'a Node, path: &str) -> Option<&'a Node> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

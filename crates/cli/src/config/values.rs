@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 use super::yaml::{Node, Value};
 
 /// Where a surface listens.
@@ -193,6 +195,23 @@ pub(crate) fn text_or_none(node: &Node) -> Result<String, String> {
         Value::Text(text) => Ok(text.trim().to_owned()),
         Value::Int(number) => Ok(number.to_string()),
         _ => Err(expected("text", node)),
+    }
+}
+
+/// What the process's own log shows. A word alone is a level; the filter itself would take it for the
+/// name of a module.
+pub(crate) fn log_filter(node: &Node) -> Result<String, String> {
+    let filter = text(node)?;
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |part: &str| {
+        let part = part.trim().to_ascii_lowercase();
+        part.contains(['=', '[']) || levels.contains(&part.as_str())
+    };
+    match filter.split(',').all(is_level) && EnvFilter::try_new(&filter).is_ok() {
+        true => Ok(filter),
+        false => Err(format!(
+            "expected error, warn, info, debug, trace, or a filter such as info,tracewell_store=debug, found {filter:?}"
+        )),
     }
 }
 
@@ -396,6 +415,21 @@ mod tests {
         }
         for text in ["99999", "host", "host:port"] {
             assert!(endpoint(&node(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_of_the_log() {
+        for text in [
+            "info",
+            "DEBUG",
+            "info,tracewell_store=debug",
+            "warn,object_store=off",
+        ] {
+            assert_eq!(log_filter(&node(text)).as_deref(), Ok(text));
+        }
+        for text in ["loud", "info,loud", "info,tracewell_store=loud", ""] {
+            assert!(log_filter(&node(text)).is_err(), "{text}");
         }
     }
 

@@ -54,11 +54,22 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
     }
     let parsed: Option<Node> = serde_saphyr::from_str(text).map_err(|error| Error {
         line: error.location().map(|location| location.line()),
-        message: error.to_string(),
+        message: explain(&error),
     })?;
     Ok(parsed
         .filter(|node| node.value != Value::Null)
         .unwrap_or_else(Node::empty))
+}
+
+/// What is wrong, without the place, and what to do.
+fn explain(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("{key} is written twice in one section; put the two together");
+    }
+    let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    format!("this is no YAML: {text}; look at this line and the one before it")
 }
 
 // === impl Error ===

@@ -1,16 +1,20 @@
 //! `-config.expand-env`: `${NAME}` and its kin in a Tempo file, before it is parsed as YAML.
 
+use crate::config::yaml::Error;
+
 /// Replaces `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:=default}`, `${NAME=default}`,
 /// `${#NAME}` (its length) and `$$` (a dollar). A variable that is not set is empty, as Tempo has it.
 /// Other forms are errors: guessing what they mean would change a configuration in silence.
 pub(crate) fn expand(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+) -> Result<String, Error> {
     let mut expanded = String::with_capacity(text.len());
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        expand_line(line, variable, &mut expanded)
-            .map_err(|error| format!("line {}: {error}", index + 1))?;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        expand_line(line, variable, &mut expanded).map_err(|message| Error {
+            line: Some(number),
+            message,
+        })?;
     }
     Ok(expanded)
 }
@@ -97,15 +101,11 @@ mod tests {
             ("$$5 $PORT a$", "$5 $PORT a$"),
             ("pipe: ${NONE:-http://x:1/}", "pipe: http://x:1/"),
         ] {
-            assert_eq!(expand(text, &variable).as_deref(), Ok(expected), "{text}");
+            assert_eq!(expand(text, &variable).unwrap(), expected, "{text}");
         }
         for text in ["${PORT/3/4}", "a\n${", "${}", "${PORT^^}"] {
             assert!(expand(text, &variable).is_err(), "{text}");
         }
-        assert!(
-            expand("a\n${", &variable)
-                .unwrap_err()
-                .starts_with("line 2")
-        );
+        assert_eq!(expand("a\n${", &variable).unwrap_err().line, Some(2));
     }
 }
