@@ -6,6 +6,8 @@
 //! docs/guide/configuration.md. A file of Tempo's is translated into the same settings at the door
 //! ([`tempo`]), so that nothing behind this module knows that it was one.
 
+#[cfg(test)]
+mod guide;
 pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod raw;
