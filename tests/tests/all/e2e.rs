@@ -9,6 +9,7 @@ mod operations;
 mod round_trip;
 mod stop;
 mod tempo_file;
+mod tempo_files;
 
 use std::process::Command;
 
