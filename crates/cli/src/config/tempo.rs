@@ -74,6 +74,7 @@ pub(crate) fn translate(written: Written<'_>) -> (Raw, Findings) {
     let mut root = written.file.map_or_else(Node::empty, |(_, root)| root);
     translation.insert_flags(&mut root, written.flags);
     forms::bring_up_to_date(&mut translation, &mut root);
+    translation.target(&root);
     translation.listen(&root);
     translation.folders(&root);
     bucket::translate(&mut translation, &root);
@@ -148,6 +149,30 @@ impl Translation<'_> {
                     let message = format!("unknown flag; {remedy}");
                     self.findings.error(&place, message);
                 }
+            }
+        }
+    }
+
+    /// Tracewell is one process that does everything.
+    fn target(&mut self, root: &Node) {
+        let Some(node) = written_at(root, "target") else {
+            return;
+        };
+        let place = self.place("target", node.line);
+        let target = node.value.plain();
+        match target.as_str() {
+            "all" => {}
+            "scalable-single-binary" => {
+                let message = "target: scalable-single-binary is taken as all: a process answers from its own \
+                               young spans and from the bucket, and asks no other";
+                self.findings.warning(&place, message.to_owned());
+            }
+            _ => {
+                let message = format!(
+                    "target: {target} cannot be honoured: Tracewell is one process that does everything; it cannot \
+                     be a part of a cluster of Tempo's; write all"
+                );
+                self.findings.error(&place, message);
             }
         }
     }

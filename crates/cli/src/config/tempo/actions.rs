@@ -32,6 +32,8 @@ pub(super) enum Action {
 
 pub(super) const SIGN_ON: &str =
     "it protects, and it is not built yet; put a proxy that does it in front, and take the key out";
+pub(super) const NOT_BUILT: &str =
+    "it protects, and what it protects is not built yet; take the key out";
 const TUNING: &str = "Tracewell sizes this by itself, see limits.memory_bytes";
 const MERGING: &str = "Tracewell merges by itself";
 const CUTTING: &str = "spans are durable and searchable at once; how long they stay in memory is storage.max_block_duration";
@@ -60,13 +62,7 @@ const SPAN_LOG: &str = "spans are not written to the log; `tracewell query` show
 pub(super) const KEYS: &[(&str, Action)] = &[
     ("auth_enabled", Action::Only(&["false"], SIGN_ON)),
     ("multitenancy_enabled", Action::Only(&["false"], SIGN_ON)),
-    (
-        "target",
-        Action::Only(
-            &["all", "scalable-single-binary"],
-            "Tracewell is one process that does everything; it cannot be a part of a cluster of Tempo's; write all",
-        ),
-    ),
+    ("target", Action::Elsewhere),
     ("http_api_prefix", Action::Same("http.prefix")),
     (
         "stream_over_http_enabled",

@@ -1,28 +1,48 @@
 //! Which keys protect something. They are honoured, or the start is refused; none is ignored.
 
-use crate::config::yaml::Value;
+use crate::config::yaml::{Node, Value};
 
-/// A word in the path of a key that says that it protects.
-const WORDS: [&str; 8] = [
-    "auth",
-    "authorization",
-    "ca",
-    "cert",
-    "certificate",
-    "certificates",
-    "mtls",
-    "tls",
-];
+/// A word in the path of a key that says that it protects what goes over a connection.
+const TRANSPORT: [&str; 6] = ["ca", "cert", "certificate", "certificates", "mtls", "tls"];
+/// A word that says that it protects who may ask; in what goes out, that it is a credential of ours.
+const SIGN_ON: [&str; 2] = ["auth", "authorization"];
 /// The same for a key that is not known, where nobody can tell.
-const WORDS_OF_UNKNOWN: [&str; 11] = [
-    "acl", "jwt", "key", "oidc", "password", "sasl", "secret", "security", "tenant", "tenants",
-    "token",
+const WORDS_OF_UNKNOWN: [&str; 10] = [
+    "acl", "jwt", "oidc", "password", "sasl", "secret", "security", "tenant", "tenants", "token",
 ];
 
 /// True for a key with a word in its path that says so.
 pub(super) fn protects(path: &str, is_known: bool) -> bool {
-    path.split(['.', '_', '-'])
-        .any(|word| WORDS.contains(&word) || (!is_known && WORDS_OF_UNKNOWN.contains(&word)))
+    protects_transport(path)
+        || words(path)
+            .any(|word| SIGN_ON.contains(&word) || (!is_known && WORDS_OF_UNKNOWN.contains(&word)))
+}
+
+/// The same for what is no listener: credentials for others protect nothing here.
+pub(super) fn protects_transport(path: &str) -> bool {
+    words(path).any(|word| TRANSPORT.contains(&word))
+}
+
+fn words(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '_', '-', '['])
+}
+
+/// The first key below one that protects what goes over a connection and is on.
+pub(super) fn first_transport(path: &str, node: &Node) -> Option<(String, u64)> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().find_map(|(key, child)| {
+            let path = format!("{path}.{}", key.name);
+            match protects_transport(&path) && !is_off(&child.value) {
+                true => Some((path, key.line)),
+                false => first_transport(&path, child),
+            }
+        }),
+        Value::List(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| first_transport(&format!("{path}[{index}]"), item)),
+        _ => None,
+    }
 }
 
 /// True for a value that leaves a key as if it were not written.
@@ -68,6 +88,8 @@ mod tests {
             assert!(!protects(path, true), "{path}");
         }
         assert!(protects("server.tenant_allow_list", false));
+        assert!(!protects_transport("remote_write[0].basic_auth.password"));
+        assert!(protects_transport("remote_write[0].tls_config.ca_file"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `distributor.receivers`: the part of a Tempo file that is the OpenTelemetry Collector's own.
 
-use super::actions::SIGN_ON;
-use super::protection::{is_off, protects};
+use super::actions::{self, SIGN_ON};
+use super::protection::{first_transport, is_off, protects};
 use super::{Translation, at, is_tempo_3};
 use crate::config::keys::nearest;
 use crate::config::values::{Endpoint, parse_endpoint};
@@ -109,6 +109,12 @@ fn not_built(
     protocols: &[(&str, &str)],
     receiver: &Node,
 ) {
+    let path = format!("{RECEIVERS}.{}", key.name);
+    if let Some((path, line)) = first_transport(&path, receiver) {
+        let place = translation.place(&path, line);
+        let message = format!("{path} cannot be honoured: {}", actions::NOT_BUILT);
+        translation.findings.error(&place, message);
+    }
     let written = match receiver.get("protocols").map(|node| &node.value) {
         Some(Value::Map(entries)) => entries.as_slice(),
         _ => &[],

@@ -89,6 +89,18 @@ fn what_protects_is_never_ignored() {
             "storage.trace.s3.tls_cert_path",
         ),
         ("target: querier\n", "target"),
+        (
+            "metrics_generator:\n  storage:\n    remote_write:\n      - url: http://x\n        tls_config:\n          ca_file: /x\n",
+            "tempo.yaml:5: metrics_generator.storage.remote_write[0].tls_config",
+        ),
+        (
+            "cache:\n  caches:\n    - redis:\n        tls_enabled: true\n",
+            "tempo.yaml:4: cache.caches[0].redis.tls_enabled",
+        ),
+        (
+            "distributor:\n  receivers:\n    jaeger:\n      protocols:\n        grpc:\n          tls:\n            cert_file: /x\n",
+            "tempo.yaml:6: distributor.receivers.jaeger.protocols.grpc.tls",
+        ),
     ] {
         let (_, findings) = load(text, &[]);
         let errors = texts(&findings.errors).join("\n");
@@ -97,8 +109,16 @@ fn what_protects_is_never_ignored() {
             "{text}: {errors}"
         );
     }
-    let (_, findings) = load("multitenancy_enabled: false\ntarget: all\n", &[]);
-    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    for text in [
+        "multitenancy_enabled: false\ntarget: all\n",
+        "target: scalable-single-binary\n",
+        // Credentials for what is not asked.
+        "metrics_generator:\n  storage:\n    remote_write:\n      - basic_auth: {username: u, password: p}\n",
+        "cache:\n  caches:\n    - redis: {tls_enabled: false, password: p}\n",
+    ] {
+        let (_, findings) = load(text, &[]);
+        assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    }
 }
 
 /// A Tempo whose blocks lie in S3.

@@ -1,9 +1,9 @@
 //! Visits every key of a file of Tempo's and does with it what [`super::actions`] says.
 
 use super::Translation;
-use super::actions::{self, Action, SIGN_ON, action};
+use super::actions::{self, Action, NOT_BUILT, SIGN_ON, action};
 use super::known::{self, Kind, joined};
-use super::protection::{is_off, protects, says_nothing};
+use super::protection::{first_transport, is_off, protects, says_nothing};
 use crate::config::keys;
 use crate::config::raw::Place;
 use crate::config::yaml::{Node, Value};
@@ -127,6 +127,9 @@ impl Translation<'_> {
         let Value::Map(entries) = &node.value else {
             if protects(path, true) && !is_off(&node.value) {
                 self.refuse(place, path, SIGN_ON);
+            } else if let Some((path, line)) = first_transport(path, node) {
+                let place = self.place(&path, line);
+                self.refuse(&place, &path, NOT_BUILT);
             }
             return;
         };
