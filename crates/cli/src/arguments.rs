@@ -72,7 +72,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Serve {
     /// Configuration file: Tracewell's own or Tempo's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "config")]
     pub(crate) config: Option<PathBuf>,
     /// Listen on this host where no address is written (key listen.host).
     #[arg(long, value_name = "HOST")]
@@ -87,13 +87,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TRACES/S", num_args = 0..=1, default_missing_value = "5")]
     pub(crate) demo: Option<f64>,
     /// Check the configuration and exit: 0 if the server would start, 1 if not.
-    #[arg(long)]
+    #[arg(long, overrides_with = "verify")]
     pub(crate) verify: bool,
     /// With --verify: a warning is an error, too.
     #[arg(long, requires = "verify")]
     pub(crate) strict: bool,
     /// Replace ${NAME} in the configuration file by the environment.
-    #[arg(long)]
+    #[arg(long, overrides_with = "expand_env")]
     pub(crate) expand_env: bool,
     /// A flag of Tempo's; see `legacy_flags`.
     #[arg(long = "tempo-flag", value_name = "KEY=VALUE", hide = true)]
@@ -408,5 +408,16 @@ mod tests {
         let arguments = Arguments::parse_from(["tracewell", "--data-dir", "x", "--demo"]);
         assert!(arguments.command.is_none());
         assert_eq!(arguments.serve.demo, Some(5.0));
+    }
+
+    /// As in Go: the last one holds. A wrapper script may add what is there already.
+    #[test]
+    fn flags_may_be_given_twice() {
+        let words =
+            "tracewell -config.file=a.yaml -config.verify -verify-config --config.file b.yaml";
+        let words = words.split(' ').map(str::to_owned);
+        let arguments = Arguments::parse_from(crate::legacy_flags::rewrite(words));
+        assert_eq!(arguments.serve.config, Some("b.yaml".into()));
+        assert!(arguments.serve.verify);
     }
 }
