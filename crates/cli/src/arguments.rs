@@ -54,6 +54,9 @@ pub(crate) enum Command {
     /// List attribute names, or the values of one.
     #[command(after_help = TAGS_EXAMPLES)]
     Tags(Tags),
+    /// Ask a running server whether it is ready: exit 0 if it is, 1 if not.
+    #[command(after_help = READY_EXAMPLES)]
+    Ready(Ready),
     /// Measure this machine: ingest, queries, memory, disk.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(Bench),
@@ -252,6 +255,21 @@ Examples:
   tracewell tags
   tracewell tags resource.service.name
   tracewell tags span.http.route --query '{ status = error }'";
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Ready {
+    /// The server to ask, with the port of its query API.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3200")]
+    pub(crate) server: String,
+}
+
+const READY_EXAMPLES: &str = "\
+Examples:
+  tracewell ready
+  tracewell ready --server http://10.0.0.7:3200
+  tracewell -health -health.url=http://127.0.0.1:3200/ready    the same, as Tempo has it
+
+For the health check of a container that has no shell.";
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Bench {

@@ -18,9 +18,21 @@ const SWITCHES: &[&str] = &["--expand-env", "--verify", "--version", "--help"];
 /// Flags of ours that look the same with two dashes.
 const SHARED: &[&str] = &["version", "help"];
 
+/// Tempo's health check: flags that ask a running server instead of starting one.
+const HEALTH: &str = "health";
+const HEALTH_URL: &str = "health.url";
+
+/// What was said of a health check.
+#[derive(Default)]
+struct Health {
+    is_asked: bool,
+    url: Option<String>,
+}
+
 /// Rewrites every argument that is a flag of Tempo's; all others stay as they are.
 pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut rewritten = Vec::new();
+    let mut health = Health::default();
     let mut arguments = arguments.peekable();
     rewritten.extend(arguments.next());
     while let Some(argument) = arguments.next() {
@@ -37,6 +49,7 @@ pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
             .find_map(|(theirs, ours)| (*theirs == name).then_some(*ours));
         let known = tempo::flag(name);
         let is_switch = match (own, &known) {
+            _ if name == HEALTH => true,
             (Some(flag), _) => SWITCHES.contains(&flag),
             (None, Some(Flag { is_switch, .. })) => *is_switch,
             (None, None) => false,
@@ -56,6 +69,8 @@ pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
             false => value.unwrap_or_default(),
         };
         match own {
+            _ if name == HEALTH => health.is_asked = value == "true",
+            _ if name == HEALTH_URL => health.url = Some(value),
             Some(flag) if is_switch => {
                 if value != "false" {
                     rewritten.push(flag.to_owned());
@@ -65,7 +80,10 @@ pub(crate) fn rewrite(arguments: impl Iterator<Item = String>) -> Vec<String> {
             None => rewritten.push(format!("--tempo-flag={name}={value}")),
         }
     }
-    rewritten
+    match health.is_asked {
+        true => health.command(rewritten),
+        false => rewritten,
+    }
 }
 
 /// A switch as Go reads it.
@@ -84,11 +102,27 @@ fn legacy(argument: &str) -> Option<&str> {
     let two = one.strip_prefix('-');
     let flag = two.unwrap_or(one);
     let name = flag.split('=').next()?;
-    let is_own = OWN.iter().any(|(theirs, _)| *theirs == name);
+    let is_own = name == HEALTH || OWN.iter().any(|(theirs, _)| *theirs == name);
     let is_shared = two.is_some() && SHARED.contains(&name);
     let has_section = name.contains('.') && name.starts_with(|c: char| c.is_ascii_alphabetic());
     let is_known = (is_own && !is_shared) || has_section || tempo::flag(name).is_some();
     is_known.then_some(flag)
+}
+
+// === impl Health ===
+
+impl Health {
+    /// The command that asks; what the other flags say is for a server that starts.
+    fn command(self, rewritten: Vec<String>) -> Vec<String> {
+        let mut command: Vec<String> = rewritten.into_iter().take(1).collect();
+        command.push("ready".to_owned());
+        if let Some(url) = self.url {
+            // Tempo's names the page, ours the server.
+            let server = url.trim_end_matches('/').trim_end_matches("/ready");
+            command.extend(["--server".to_owned(), server.to_owned()]);
+        }
+        command
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +215,24 @@ mod tests {
                 "--tempo-flag=no.such=",
                 "--tempo-flag=x.y=",
             ],
+        );
+    }
+
+    #[test]
+    fn a_health_check_asks_and_starts_nothing() {
+        check(&["-health"], &["ready"]);
+        check(
+            &[
+                "-config.file=t.yaml",
+                "--health",
+                "-health.url",
+                "http://tempo:3200/ready",
+            ],
+            &["ready", "--server", "http://tempo:3200"],
+        );
+        check(
+            &["-health=false", "-target=all"],
+            &["--tempo-flag=target=all"],
         );
     }
 

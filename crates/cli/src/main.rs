@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod legacy_flags;
 mod output;
+mod ready;
 mod runtime;
 mod search;
 mod serve;
@@ -67,6 +68,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Query(arguments) => search::query(&arguments),
         Command::Trace(arguments) => waterfall::run(&arguments),
         Command::Tags(arguments) => search::tags(&arguments),
+        Command::Ready(arguments) => ready::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Block(arguments) => block::run(&arguments.command),
         Command::Config(config) => run_config(config.command),

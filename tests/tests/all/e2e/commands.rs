@@ -126,6 +126,20 @@ fn the_configuration_is_printed_explained_and_verified() {
 }
 
 #[test]
+fn a_health_check_tells_by_its_exit_code() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let url = format!("http://127.0.0.1:{}", site.http);
+    let page = format!("-health.url={url}/ready");
+    let ready = run(&["ready", "--server", &url], 0);
+    assert_eq!(text(&ready), "ready\n");
+    run(&["-health", &page], 0);
+    assert!(server.stop().success());
+    let gone = run(&["-config.file=/none.yaml", "-health", &page], 1);
+    assert!(errors(&gone).contains(&url), "{}", errors(&gone));
+}
+
+#[test]
 fn completions_are_written_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = text(&run(&["completions", shell], 0));
