@@ -109,6 +109,7 @@ Examples:
   tracewell serve --listen-host 0.0.0.0
   tracewell serve --config tracewell.yaml --verify
   tracewell -config.file=tempo.yaml -config.expand-env
+  tracewell -config.file=tempo.yaml -verify-config --strict
 
 `--help` lists all keys.";
 

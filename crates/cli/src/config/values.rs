@@ -176,8 +176,12 @@ pub(crate) fn count(node: &Node) -> Result<usize, String> {
 pub(crate) fn switch(node: &Node) -> Result<bool, String> {
     match &node.value {
         Value::Bool(value) => Ok(*value),
-        Value::Text(text) if text == "on" => Ok(true),
-        Value::Text(text) if text == "off" => Ok(false),
+        Value::Text(text) => match text.to_ascii_lowercase().as_str() {
+            // As YAML had them before 1.2; Tempo still takes them.
+            "on" | "yes" | "y" => Ok(true),
+            "off" | "no" | "n" => Ok(false),
+            _ => Err(expected("true or false", node)),
+        },
         _ => Err(expected("true or false", node)),
     }
 }
@@ -415,6 +419,22 @@ mod tests {
         }
         for text in ["99999", "host", "host:port"] {
             assert!(endpoint(&node(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn switches() {
+        for (text, on) in [
+            ("true", true),
+            ("on", true),
+            ("Yes", true),
+            ("no", false),
+            ("OFF", false),
+        ] {
+            assert_eq!(switch(&node(text)), Ok(on), "{text}");
+        }
+        for text in ["1", "sometimes", "\"\""] {
+            assert!(switch(&node(text)).is_err(), "{text}");
         }
     }
 

@@ -44,6 +44,10 @@ const S3: &[(&str, Action)] = &[
         Action::Only(&["VersionTLS12"], "TLS 1.2 and 1.3 are spoken"),
     ),
     (
+        "tls_cipher_suites",
+        Action::Refuse("the safe ones of TLS 1.2 and 1.3 are spoken; take the key out"),
+    ),
+    (
         "tls_server_name",
         Action::Refuse("the name in the certificate must be that of the endpoint"),
     ),

@@ -67,6 +67,8 @@ fn what_protects_is_never_ignored() {
     for (text, key) in [
         ("multitenancy_enabled: true\n", "multitenancy_enabled"),
         ("auth_enabled: true\n", "auth_enabled"),
+        ("multitenancy_enabled: yes\n", "multitenancy_enabled"),
+        ("memberlist:\n  tls_enabled: on\n", "memberlist.tls_enabled"),
         (
             "server:\n  http_tls_config:\n    cert_file: /x\n",
             "server.http_tls_config.cert_file",
@@ -112,6 +114,8 @@ fn what_protects_is_never_ignored() {
     for text in [
         "multitenancy_enabled: false\ntarget: all\n",
         "target: scalable-single-binary\n",
+        // As YAML had switches before 1.2.
+        "multitenancy_enabled: no\nauth_enabled: Off\nmemberlist:\n  tls_enabled: no\n",
         // Credentials for what is not asked.
         "metrics_generator:\n  storage:\n    remote_write:\n      - basic_auth: {username: u, password: p}\n",
         "cache:\n  caches:\n    - redis: {tls_enabled: false, password: p}\n",

@@ -6,6 +6,7 @@ use super::known::{self, Kind, joined};
 use super::protection::{first_transport, is_off, protects, says_nothing};
 use crate::config::keys;
 use crate::config::raw::Place;
+use crate::config::values;
 use crate::config::yaml::{Node, Value};
 
 /// Keys whose value says where something listens, lies or goes.
@@ -57,6 +58,8 @@ impl Translation<'_> {
             self.findings.error(&place, format!("{path}: {message}"));
             return;
         }
+        let switched = as_switch(path, node);
+        let node = switched.as_ref().unwrap_or(node);
         let is_section = matches!(node.value, Value::Map(_)) && known::kind(path).is_none();
         match action(path) {
             Some(Action::Elsewhere) => {}
@@ -141,7 +144,8 @@ impl Translation<'_> {
             } else if let Err(message) = check_kind(&path, child) {
                 self.findings.error(&place, format!("{path}: {message}"));
             } else {
-                self.check_below(&path, child, &place);
+                let switched = as_switch(&path, child);
+                self.check_below(&path, switched.as_ref().unwrap_or(child), &place);
             }
         }
     }
@@ -177,15 +181,24 @@ fn check_kind(path: &str, node: &Node) -> Result<(), String> {
             (Value::Map(_), _) | (_, None) => Ok(()),
             (_, Some(key)) => Err(format!("expected keys such as {key}, found {value}")),
         },
-        Some(Kind::Switch) => match value {
-            Value::Bool(_) => Ok(()),
-            _ => Err(format!("expected true or false, found {value}")),
-        },
+        Some(Kind::Switch) => values::switch(node).map(|_| ()),
         Some(Kind::Value) if matches!(value, Value::Map(_) | Value::List(_)) => {
             Err(format!("expected one value, found {value}"))
         }
         Some(Kind::Value | Kind::List | Kind::Any) => Ok(()),
     }
+}
+
+/// A switch that was written as `yes` or `off`, as one that is true or false.
+fn as_switch(path: &str, node: &Node) -> Option<Node> {
+    let is_word = matches!(node.value, Value::Text(_));
+    let on = values::switch(node)
+        .ok()
+        .filter(|_| is_word && known::kind(path) == Some(Kind::Switch))?;
+    Some(Node {
+        line: node.line,
+        value: Value::Bool(on),
+    })
 }
 
 /// `port 9095`, `storage.path /tmp/x` of what lies below a key that has no effect.
