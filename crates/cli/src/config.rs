@@ -255,6 +255,11 @@ impl Config {
             ),
         );
         require(
+            self.wal_path() != self.blocks_path(),
+            "storage.wal_path",
+            "the write-ahead log cannot lie in the folder of the blocks; name one below it, such as its wal".to_owned(),
+        );
+        require(
             BLOCK_DURATION.contains(&self.storage.max_block_duration),
             "storage.max_block_duration",
             "from 1s to 1h".to_owned(),

@@ -98,12 +98,14 @@ pub(super) struct Translation<'a> {
 // === impl Translation ===
 
 impl Translation<'_> {
-    /// Where a key was written. Line 0 stands for a flag.
+    /// Where a key was written. Line 0 stands for a flag; for a section, the first flag within it.
     fn place(&self, key: &str, line: u64) -> Place {
         match (line, self.path) {
             (1.., Some(path)) => Place::file(path, line),
             _ => {
-                let typed = self.flags.iter().find(|(known, _)| known == key);
+                let below = format!("{key}.");
+                let is_it = |known: &str| known == key || known.starts_with(&below);
+                let typed = self.flags.iter().find(|(known, _)| is_it(known));
                 Place::Flag(format!("-{}", typed.map_or(key, |(_, flag)| flag)))
             }
         }
@@ -210,8 +212,8 @@ impl Translation<'_> {
 
     fn listen(&mut self, root: &Node) {
         let server = root.get("server");
-        let port = server.and_then(|server| server.get("http_listen_port"));
-        let address = server.and_then(|server| server.get("http_listen_address"));
+        let port = server.and_then(|server| written_at(server, "http_listen_port"));
+        let address = server.and_then(|server| written_at(server, "http_listen_address"));
         if port.is_none() && self.path.is_some() && !is_tempo_3(root) {
             let line = server.map_or(root.line, |server| server.line);
             let place = self.place("server", line.max(1));
@@ -226,11 +228,12 @@ impl Translation<'_> {
         };
         let port = port.map_or(Value::Int(3200), |node| node.value.clone());
         let place = self.place(origin, line);
-        match address.map(|node| &node.value) {
-            Some(Value::Text(host)) if !host.is_empty() => {
-                self.set_text("listen.http", format!("{host}:{port}"), origin, place);
+        match address {
+            Some(address) => {
+                let endpoint = format!("{}:{}", address.value.plain(), port.plain());
+                self.set_text("listen.http", endpoint, origin, place);
             }
-            _ => self.set("listen.http", Node { line, value: port }, origin, place),
+            None => self.set("listen.http", Node { line, value: port }, origin, place),
         }
     }
 
@@ -261,6 +264,8 @@ impl Translation<'_> {
         let log: &[&str] = &["storage.wal_path"];
         let taken = match (local, wal.or(live)) {
             (None, Some(wal)) if is_in_bucket => vec![(wal, blocks)],
+            // One folder for both: the log has a name of its own in ours.
+            (Some(local), Some(wal)) if is_same_folder(local.1, wal.1) => vec![(local, blocks)],
             (local, wal) => {
                 let local = local.map(|local| (local, blocks));
                 local.into_iter().chain(wal.map(|wal| (wal, log))).collect()
@@ -289,6 +294,11 @@ impl Translation<'_> {
 
 fn is_tempo_3(root: &Node) -> bool {
     ONLY_IN_3.iter().any(|section| root.get(section).is_some())
+}
+
+fn is_same_folder(left: &Node, right: &Node) -> bool {
+    // Components, so that a slash at the end makes no difference.
+    Path::new(&left.value.plain()) == Path::new(&right.value.plain())
 }
 
 /// What is written for a key, if it is something.

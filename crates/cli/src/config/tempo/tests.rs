@@ -300,9 +300,9 @@ fn flags_that_are_unknown_are_refused_and_those_without_effect_are_warned_of() {
     let warnings = texts(&findings.warnings).join("\n");
     for part in [
         "-mem-ballast-size-mbs: no effect: memory is bounded by",
-        "memberlist has no effect",
+        "-memberlist.bind-port: memberlist has no effect",
         "bind_port 7946",
-        "overrides.defaults.global has no effect",
+        "-ingester.max-bytes-per-trace: overrides.defaults.global has no effect",
     ] {
         assert!(warnings.contains(part), "{part} is not in\n{warnings}");
     }
@@ -342,6 +342,48 @@ fn a_file_that_leaves_nothing_open_has_no_warnings() {
     assert_eq!(findings.to_string(), "");
     let (_, findings) = load(receivers, &[]);
     assert_eq!(findings.warnings.len(), 2, "{findings}");
+}
+
+#[test]
+fn address_and_port_of_the_api_however_they_are_written() {
+    for (text, expected) in [
+        ("http_listen_port: 3201", ("0.0.0.0", 3201)),
+        ("http_listen_port: '3201'", ("0.0.0.0", 3201)),
+        ("http_listen_address: ''", ("0.0.0.0", 3200)),
+        ("http_listen_address: 10.0.0.7", ("10.0.0.7", 3200)),
+        (
+            "{http_listen_address: '::', http_listen_port: '3201'}",
+            ("::", 3201),
+        ),
+        (
+            "{http_listen_address: localhost, http_listen_port: }",
+            ("localhost", 3200),
+        ),
+    ] {
+        let (config, findings) = load(&format!("server:\n  {text}\n"), &[]);
+        assert_eq!(texts(&findings.errors), Vec::<String>::new(), "{text}");
+        let address = config.listen.http.address(&config.listen.host);
+        let (host, port) = address.unwrap();
+        assert_eq!((&*host, port), expected, "{text}");
+    }
+}
+
+/// Tempo keeps `wal` and `traces` in names of their own below one folder, too.
+#[test]
+fn one_folder_for_blocks_and_log_is_no_clash() {
+    let text = "storage:\n  trace:\n    local:\n      path: /data/\n    wal:\n      path: /data\n";
+    let (config, findings) = load(text, &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    assert_eq!(config.blocks_path(), Path::new("/data/tracewell"));
+    assert_eq!(config.wal_path(), Path::new("/data/tracewell/wal"));
+    let mut raw = super::super::raw::Raw::default();
+    raw.set("--set", "storage.path", "/data");
+    raw.set("--set", "storage.wal_path", "/data/");
+    let errors = texts(&Config::from_raw(&raw).1.errors);
+    assert!(
+        errors.len() == 1 && errors[0].contains("storage.wal_path: the write-ahead log cannot"),
+        "{errors:?}"
+    );
 }
 
 #[test]
