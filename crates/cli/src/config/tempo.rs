@@ -278,16 +278,13 @@ impl Translation<'_> {
 
     /// Keys of ours take Tracewell's own folder below a path.
     fn folder(&mut self, origin: &str, node: &Node, keys: &[&str]) {
+        // The walk tells of a path that is none.
+        if matches!(node.value, Value::Map(_) | Value::List(_)) {
+            return;
+        }
         let place = self.place(origin, node.line);
-        match actions::own_folder(node) {
-            Ok(folder) => {
-                for key in keys {
-                    self.set(key, folder.clone(), origin, place.clone());
-                }
-            }
-            Err(message) => self
-                .findings
-                .error(&place, format!("{origin}: {message}; write a folder")),
+        for key in keys {
+            self.set(key, actions::own_folder(node), origin, place.clone());
         }
     }
 }

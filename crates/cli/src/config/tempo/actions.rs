@@ -425,10 +425,9 @@ fn replaced_kept(node: &Node) -> Result<Node, String> {
 }
 
 /// Tracewell's own folder below a path of Tempo's, whose files stay as they are.
-pub(super) fn own_folder(node: &Node) -> Result<Node, String> {
-    let path = values::text(node)?;
-    let folder = Path::new(&path).join("tracewell");
-    Ok(text_node(node.line, &folder.display().to_string()))
+pub(super) fn own_folder(node: &Node) -> Node {
+    let folder = Path::new(&node.value.plain()).join("tracewell");
+    text_node(node.line, &folder.display().to_string())
 }
 
 #[cfg(test)]

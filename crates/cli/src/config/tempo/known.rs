@@ -79,6 +79,16 @@ const FLAGS: &[(&str, &str)] = &[
         "overrides.enable_legacy_overrides",
     ),
 ];
+/// Flags that say where the configuration is and what to do with it, see `legacy_flags`.
+const LOADER: [&str; 7] = [
+    "config.file",
+    "config.verify",
+    "config.expand-env",
+    "verify-config",
+    "health",
+    "health.url",
+    "version",
+];
 /// Flags that have no key, with whether they are switches.
 const KEYLESS: &[(&str, bool)] = &[("mem-ballast-size-mbs", false)];
 /// Sections whose keys `bucket` knows.
@@ -239,7 +249,7 @@ pub(crate) fn flag(name: &str) -> Option<Flag> {
 
 /// The flag that was meant.
 pub(super) fn nearest_flag(name: &str) -> Option<String> {
-    let named = FLAGS.iter().map(|(flag, _)| *flag);
+    let named = FLAGS.iter().map(|(flag, _)| *flag).chain(LOADER);
     let few = EDITS_MAX.min(name.len().div_ceil(3));
     let near = named
         .map(|flag| (distance(name, flag), flag))
@@ -331,6 +341,7 @@ mod tests {
         for (name, meant) in [
             ("server.http-listen-prt", Some("server.http-listen-port")),
             ("auth.enable", Some("auth.enabled")),
+            ("config.flie", Some("config.file")),
             ("no.such-thing", None),
         ] {
             assert_eq!(flag(name), None, "{name}");

@@ -126,7 +126,10 @@ fn not_built(
             address if address.is_empty() => String::new(),
             address => format!("; nothing listens on {address}"),
         };
-        let message = format!("receiver {} is not built yet{listens}", key.name);
+        let reads = receiver.get("brokers").map_or_else(String::new, |brokers| {
+            format!("; nothing is read from {}", brokers.value.plain())
+        });
+        let message = format!("receiver {} is not built yet{listens}{reads}", key.name);
         translation.findings.warning(&place, message);
     }
     for (protocol, node) in written {
