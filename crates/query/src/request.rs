@@ -176,7 +176,10 @@ pub struct TagNamesRequest {
     pub window: TimeRange,
     /// TraceQL, read leniently: what does not parse does not filter.
     pub filter: Option<String>,
+    /// Names of each scope.
     pub limit: usize,
+    /// Bytes of the names of each scope.
+    pub bytes_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

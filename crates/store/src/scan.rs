@@ -13,6 +13,7 @@
 mod assemble;
 mod distinct;
 mod evaluate;
+mod names;
 mod reader;
 mod selection;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use tracewell_model::{AttributeValue, Column, Leaf, Predicate};
 pub use assemble::{RunColumns, TraceRun, assemble, hit_runs, leaf_batch, union};
 pub use distinct::Distinct;
 pub use evaluate::evaluate;
+pub use names::Names;
 pub use selection::Selection;
 
 /// One unit of data, as a filter sees it.

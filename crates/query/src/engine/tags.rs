@@ -28,7 +28,7 @@ pub(super) async fn tag_names(
     request: TagNamesRequest,
 ) -> Result<TagNamesResponse> {
     let mut run = engine.run(&request.caller);
-    let mut names: BTreeMap<AttributeScope, BTreeSet<String>> = BTreeMap::new();
+    let mut names: BTreeMap<AttributeScope, (BTreeSet<String>, usize)> = BTreeMap::new();
     let scopes: Vec<AttributeScope> = request
         .scopes
         .iter()
@@ -45,17 +45,18 @@ pub(super) async fn tag_names(
             what: KeyWhat::Keys(scopes),
             filter: lenient_filter(engine, request.filter.as_deref(), request.caller.aliases),
             n_max: request.limit,
-            text_bytes_max: 0,
+            text_bytes_max: request.bytes_max,
         };
         keys(&mut run, &query, &mut |answer| {
             truncated |= answer.truncated;
             for info in answer.keys {
-                let known = names.entry(info.scope).or_default();
+                let (known, n_bytes) = names.entry(info.scope).or_default();
                 // Of each scope: many keys of spans must not leave those of resources out.
-                if known.len() < request.limit {
-                    known.insert(info.key);
-                } else {
+                let bytes = *n_bytes + info.key.len();
+                if known.len() >= request.limit || bytes > request.bytes_max {
                     truncated |= !known.contains(&info.key);
+                } else if known.insert(info.key) {
+                    *n_bytes = bytes;
                 }
             }
             0
@@ -71,6 +72,7 @@ pub(super) async fn tag_names(
                 TagScope::Attribute(scope) => names
                     .remove(scope)
                     .unwrap_or_default()
+                    .0
                     .into_iter()
                     .collect(),
                 TagScope::Intrinsic => intrinsic_names(),

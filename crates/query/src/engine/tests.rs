@@ -407,8 +407,8 @@ fn a_trace_that_is_not_there_is_no_error() {
     }
 }
 
-#[test]
-fn names_and_values_come_from_every_source() {
+/// Two sources, each with one span: with the old and the new name of a key.
+fn two_sources() -> Engine {
     let spans = |id, method: &str| vec![span(id, 1, 100 * id, vec![text(method, "GET")])];
     let sources = vec![
         PlainSource::new("block 1", spans(1, "http.method"), BTreeSet::new(), 1),
@@ -419,8 +419,13 @@ fn names_and_values_come_from_every_source() {
             1,
         ),
     ];
-    let engine = engine(fixtures::snapshots(sources));
-    let names = |filter: Option<&str>, limit| {
+    engine(fixtures::snapshots(sources))
+}
+
+#[test]
+fn names_come_from_every_source_up_to_limits() {
+    let engine = two_sources();
+    let limited = |filter: Option<&str>, limit, bytes_max| {
         block_on(engine.tag_names(TagNamesRequest {
             caller: caller(),
             scopes: vec![
@@ -431,9 +436,11 @@ fn names_and_values_come_from_every_source() {
             window: TimeRange::ALL,
             filter: filter.map(str::to_owned),
             limit,
+            bytes_max,
         }))
         .unwrap()
     };
+    let names = |filter: Option<&str>, limit| limited(filter, limit, 1_000);
     let answer = names(None, 100);
     assert_eq!(
         answer.scopes[0].names,
@@ -441,12 +448,22 @@ fn names_and_values_come_from_every_source() {
     );
     assert_eq!(answer.scopes[1].names, ["service.name"]);
     assert!(answer.scopes[2].names.contains(&"span:duration".to_owned()));
+    assert!(!answer.truncated);
     assert!(names(None, 1).truncated);
+    let few = limited(None, 100, 12);
+    assert!(few.truncated);
+    assert_eq!(few.scopes[0].names, ["http.method"]);
+    assert_eq!(few.scopes[1].names, ["service.name"]);
     let filtered = names(
         Some("{ name = \"span 1\" && trace:id = \"10000000000000001\" && .x = "),
         100,
     );
     assert_eq!(filtered.scopes[0].names, ["http.method"]);
+}
+
+#[test]
+fn values_come_from_every_source() {
+    let engine = two_sources();
     let values = |name: TagName| {
         block_on(engine.tag_values(TagValuesRequest {
             caller: caller(),
@@ -536,6 +553,7 @@ fn as_many_names_as_the_limit_are_all_of_them() {
                 window: TimeRange::ALL,
                 filter: None,
                 limit: 1,
+                bytes_max: 1_000,
             }),
         )
         .unwrap();

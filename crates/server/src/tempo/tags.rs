@@ -19,7 +19,7 @@ use crate::time;
 const NAMES_MAX: usize = 10_000;
 const VALUES_MAX: usize = 10_000;
 /// Tempo's `max_bytes_per_tag_values_query`.
-const VALUE_BYTES_MAX: usize = 1_000_000;
+const TAG_BYTES_MAX: usize = 1_000_000;
 
 /// Which version of the API asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult
                 window,
                 filter: call.params.get("q").map(str::to_owned),
                 limit,
+                bytes_max: TAG_BYTES_MAX,
             })
         })
         .await?;
@@ -77,7 +78,7 @@ pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResul
                 window,
                 filter: call.params.get("q").map(str::to_owned),
                 limit,
-                bytes_max: VALUE_BYTES_MAX,
+                bytes_max: TAG_BYTES_MAX,
             })
         })
         .await?;

@@ -11,10 +11,9 @@ use arrow_array::types::UInt64Type;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use hashbrown::HashMap;
 use tracewell_model::source::{
-    KeyAnswer, KeyInfo, KeyQuery, KeyWhat, QueryContext, SourceResult, SpanSource,
+    KeyAnswer, KeyQuery, KeyWhat, QueryContext, SourceResult, SpanSource,
 };
-use tracewell_model::value::AttributeType;
-use tracewell_model::{AttributeScope, Filter, KeyValue};
+use tracewell_model::{AttributeScope, Filter};
 
 use super::arrays::named;
 use super::columns::GroupColumns;
@@ -25,10 +24,8 @@ use super::keys::KeyCounts;
 use super::schema::{Owner, Table};
 use super::shape::Shape;
 use super::source::BlockSource;
-use crate::scan::{Columns, Distinct, LevelRows, Selection, evaluate};
+use crate::scan::{Columns, Distinct, LevelRows, Names, Selection, evaluate};
 use crate::table::{ResourceEntry, ScopeEntry};
-
-type Counts = HashMap<(AttributeScope, String, AttributeType), u64>;
 
 // === impl BlockSource ===
 
@@ -39,15 +36,15 @@ impl BlockSource {
         ctx: &QueryContext,
     ) -> SourceResult<KeyAnswer> {
         let fail = |error| self.failed(error);
-        let mut counts: Counts = HashMap::new();
+        let mut names = Names::new(query);
         let mut values = Distinct::new(query, ctx);
         if let (KeyWhat::Keys(scopes), true) = (&query.what, self.asks_of_all(query)) {
             for scope in scopes {
-                self.count_all(*scope, &mut counts, ctx)
+                self.count_all(*scope, &mut names, ctx)
                     .await
                     .map_err(fail)?;
             }
-            return Ok(answer(counts, values, query.n_max));
+            return Ok(answer(names, values));
         }
         for (group, meta) in self.reader().meta().groups.iter().enumerate() {
             ctx.check()?;
@@ -74,7 +71,7 @@ impl BlockSource {
             match &query.what {
                 KeyWhat::Keys(scopes) => {
                     for scope in scopes {
-                        self.count(&unit, *scope, &within, &mut counts).await?;
+                        self.count(&unit, *scope, &within, &mut names).await?;
                     }
                 }
                 KeyWhat::Values(columns) => {
@@ -84,7 +81,7 @@ impl BlockSource {
                 }
             }
         }
-        Ok(answer(counts, values, query.n_max))
+        Ok(answer(names, values))
     }
 
     /// True if every span of the block is asked about.
@@ -102,7 +99,7 @@ impl BlockSource {
     async fn count_all(
         &self,
         scope: AttributeScope,
-        counts: &mut Counts,
+        names: &mut Names,
         ctx: &QueryContext,
     ) -> BlockResult<()> {
         let owner = match scope {
@@ -111,19 +108,18 @@ impl BlockSource {
             AttributeScope::Link => Owner::Link,
             AttributeScope::Resource => {
                 return self
-                    .count_entities::<ResourceEntry>(scope, counts, ctx)
+                    .count_entities::<ResourceEntry>(scope, names, ctx)
                     .await;
             }
             AttributeScope::Instrumentation => {
-                return self.count_entities::<ScopeEntry>(scope, counts, ctx).await;
+                return self.count_entities::<ScopeEntry>(scope, names, ctx).await;
             }
         };
         let meta = self.reader().meta();
         if !meta.keys_truncated {
             for (name, count) in KeyCounts::of_meta(meta).keys {
                 if name.owner == owner {
-                    let key = (scope, name.key.to_string(), name.value_type);
-                    *counts.entry(key).or_default() += count.count;
+                    names.add(scope, &name.key, name.value_type, count.count);
                 }
             }
             return Ok(());
@@ -132,7 +128,7 @@ impl BlockSource {
             ctx.check()?;
             let shapes = self.reader().all_shapes(group, ctx).await?;
             for (_, shape, n) in shapes.of.iter().filter(|(of, ..)| *of == owner) {
-                count_shape(scope, shape, *n, counts);
+                count_shape(scope, shape, *n, names);
             }
         }
         Ok(())
@@ -142,7 +138,7 @@ impl BlockSource {
     async fn count_entities<T: Entity>(
         &self,
         scope: AttributeScope,
-        counts: &mut Counts,
+        names: &mut Names,
         ctx: &QueryContext,
     ) -> BlockResult<()> {
         for row_group in 0..self.reader().n_entity_groups::<T>(ctx).await? {
@@ -150,7 +146,8 @@ impl BlockSource {
             let entries = self.reader().entity_group::<T>(row_group, None, ctx);
             for entry in entries.await? {
                 for attribute in entry.attributes() {
-                    counts.entry(key_of(scope, attribute)).or_default();
+                    let value_type = attribute.value.attribute_type();
+                    names.add(scope, &attribute.key, value_type, 0);
                 }
             }
         }
@@ -196,7 +193,7 @@ impl BlockSource {
         unit: &GroupColumns<'_>,
         scope: AttributeScope,
         within: &Selection,
-        counts: &mut Counts,
+        names: &mut Names,
     ) -> SourceResult<()> {
         let fail = |error| self.failed(error);
         let level = tracewell_model::Column::attribute(scope, "").level();
@@ -217,10 +214,10 @@ impl BlockSource {
                 });
                 if scope == AttributeScope::Resource {
                     let entries = unit.resources().await.map_err(fail)?;
-                    count_used(scope, entries, &used, counts);
+                    count_used(scope, entries, &used, names);
                 } else {
                     let entries = unit.scopes().await.map_err(fail)?;
-                    count_used(scope, entries, &used, counts);
+                    count_used(scope, entries, &used, names);
                 }
                 return Ok(());
             }
@@ -243,17 +240,16 @@ impl BlockSource {
         let shapes = unit.shapes(by_shape.keys().copied()).await.map_err(fail)?;
         for (hash, n) in by_shape {
             if let Some(shape) = shapes.by_hash.get(&hash) {
-                count_shape(scope, shape, n, counts);
+                count_shape(scope, shape, n, names);
             }
         }
         Ok(())
     }
 }
 
-fn count_shape(scope: AttributeScope, shape: &Shape, n: u64, counts: &mut Counts) {
+fn count_shape(scope: AttributeScope, shape: &Shape, n: u64, names: &mut Names) {
     for entry in &shape.entries {
-        let key = (scope, entry.key.to_string(), entry.value_type);
-        *counts.entry(key).or_default() += n;
+        names.add(scope, &entry.key, entry.value_type, n);
     }
 }
 
@@ -262,42 +258,21 @@ fn count_used<T: Entity>(
     scope: AttributeScope,
     entries: &[Arc<T>],
     used: &[u64],
-    counts: &mut Counts,
+    names: &mut Names,
 ) {
     for (entry, n) in entries.iter().zip(used).filter(|(_, n)| **n > 0) {
         for attribute in entry.attributes() {
-            *counts.entry(key_of(scope, attribute)).or_default() += n;
+            let value_type = attribute.value.attribute_type();
+            names.add(scope, &attribute.key, value_type, *n);
         }
     }
 }
 
-fn key_of(scope: AttributeScope, attribute: &KeyValue) -> (AttributeScope, String, AttributeType) {
-    let value_type = attribute.value.attribute_type();
-    (scope, attribute.key.clone(), value_type)
-}
-
-fn answer(counts: Counts, values: Distinct, n_max: usize) -> KeyAnswer {
-    let keys = counts
-        .into_iter()
-        .map(|((scope, key, value_type), n)| KeyInfo {
-            scope,
-            key,
-            value_type,
-            n,
-        });
-    let mut keys: Vec<KeyInfo> = keys.collect();
-    keys.sort_by(|a, b| (a.scope, &a.key, a.value_type).cmp(&(b.scope, &b.key, b.value_type)));
-    let n_keys = keys.len();
-    let mut n_of_scope: HashMap<AttributeScope, usize> = HashMap::new();
-    keys.retain(|info| {
-        let n = n_of_scope.entry(info.scope).or_default();
-        *n += 1;
-        *n <= n_max
-    });
-    let truncated = keys.len() < n_keys || values.truncated;
+fn answer(names: Names, values: Distinct) -> KeyAnswer {
+    let (keys, truncated) = names.into_keys();
     KeyAnswer {
         keys,
         values: values.values,
-        truncated,
+        truncated: truncated || values.truncated,
     }
 }

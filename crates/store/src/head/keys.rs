@@ -1,25 +1,19 @@
 //! Attribute keys with their counts, and the distinct values of columns.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-
 use arrow_buffer::BooleanBuffer;
 use hashbrown::HashMap;
-use tracewell_model::source::{KeyAnswer, KeyInfo, KeyQuery, KeyWhat, QueryContext, SourceResult};
+use tracewell_model::source::{KeyAnswer, KeyQuery, KeyWhat, QueryContext, SourceResult};
 use tracewell_model::value::AttributeType;
 use tracewell_model::{AttributeScope, KeyValue};
 
 use super::columns::{BatchColumns, Memo};
 use super::generation::Batch;
 use super::snapshot::GenerationSnapshot;
-use crate::scan::{Distinct, Selection, evaluate};
+use crate::scan::{Distinct, Names, Selection, evaluate};
 use crate::table::StringCode;
 
 type Counts =
     HashMap<(AttributeScope, StringCode, AttributeType), u64, foldhash::fast::RandomState>;
-/// A key with its count, before it is known whether anybody gets to see it.
-type Found<'a> = (AttributeScope, &'a str, AttributeType, u64);
-type TextCounts = HashMap<(AttributeScope, String, AttributeType), u64>;
 
 impl GenerationSnapshot {
     pub(super) async fn answer_keys(
@@ -28,7 +22,10 @@ impl GenerationSnapshot {
         ctx: QueryContext,
     ) -> SourceResult<KeyAnswer> {
         let memo = Memo::default();
-        let mut keys = Keys::default();
+        let mut keys = Keys {
+            coded: Counts::default(),
+            names: Names::new(query),
+        };
         let mut values = Distinct::new(query, &ctx);
         for batch in &self.batches {
             ctx.check()?;
@@ -51,10 +48,7 @@ impl GenerationSnapshot {
                 }
             }
         }
-        let mut answer = keys.answer(self, query.n_max);
-        answer.truncated |= values.truncated;
-        answer.values = values.values;
-        Ok(answer)
+        Ok(keys.answer(self, values))
     }
 
     /// Spans of the tenant that start in the window.
@@ -72,12 +66,11 @@ impl GenerationSnapshot {
     }
 }
 
-#[derive(Default)]
 struct Keys {
     /// Of spans, events and links, by code.
     coded: Counts,
-    /// Of resources and scopes: spans that have it.
-    texts: TextCounts,
+    /// Of resources and scopes, with how many spans have them.
+    names: Names,
 }
 
 impl Keys {
@@ -134,48 +127,22 @@ impl Keys {
     fn owned(&mut self, scope: AttributeScope, attributes: &[KeyValue], n: u64) {
         for attribute in attributes {
             let value_type = attribute.value.attribute_type();
-            let key = (scope, attribute.key.clone(), value_type);
-            *self.texts.entry(key).or_default() += n;
+            self.names.add(scope, &attribute.key, value_type, n);
         }
     }
 
-    fn answer(self, snapshot: &GenerationSnapshot, n_max: usize) -> KeyAnswer {
+    fn answer(mut self, snapshot: &GenerationSnapshot, values: Distinct) -> KeyAnswer {
         let strings = &snapshot.dictionary.strings;
-        let coded = self.coded.iter().map(|((scope, key, value_type), n)| {
-            let key = strings.text(*key);
-            (*scope, key, *value_type, *n)
-        });
-        let texts = self.texts.iter();
-        let texts = texts.map(|((scope, key, value_type), n)| (*scope, &**key, *value_type, *n));
-        let mut by_scope: BTreeMap<AttributeScope, Vec<Found<'_>>> = BTreeMap::new();
-        for found in coded.chain(texts) {
-            by_scope.entry(found.0).or_default().push(found);
+        for ((scope, key, value_type), n) in &self.coded {
+            self.names.add(*scope, strings.text(*key), *value_type, *n);
         }
-        let mut answer = KeyAnswer::default();
-        for mut found in by_scope.into_values() {
-            if found.len() > n_max {
-                // A million keys that nobody gets to see are neither sorted nor copied.
-                found.select_nth_unstable_by(n_max, by_name);
-                found.truncate(n_max);
-                answer.truncated = true;
-            }
-            found.sort_unstable_by(by_name);
-            let keys = found.into_iter();
-            answer
-                .keys
-                .extend(keys.map(|(scope, key, value_type, n)| KeyInfo {
-                    scope,
-                    key: key.to_owned(),
-                    value_type,
-                    n,
-                }));
+        let (keys, truncated) = self.names.into_keys();
+        KeyAnswer {
+            keys,
+            values: values.values,
+            truncated: truncated || values.truncated,
         }
-        answer
     }
-}
-
-fn by_name(a: &Found<'_>, b: &Found<'_>) -> Ordering {
-    (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2))
 }
 
 /// How many selected spans have each index.

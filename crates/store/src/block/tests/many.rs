@@ -4,7 +4,7 @@
 use tracewell_model::KeyValue;
 
 use super::super::meta::KeyMeta;
-use super::tags::check_names;
+use super::tags::{check_first, check_names};
 use super::*;
 
 const N: usize = 4_500;
@@ -97,7 +97,12 @@ async fn blocks_of_spans_that_have_nothing_in_common() {
             let keys = ["scope.4507", "scope.13000"];
             let keys = (AttributeScope::Instrumentation, keys.as_slice());
             check_conditions(&source, tenant, &spans, keys, &what).await;
-            check_names(&source, tenant, &spans, &what).await;
+            let names = check_names(&source, tenant, &spans, &what).await;
+            if !names.is_empty() {
+                for limits in [(700, usize::MAX), (usize::MAX, 3_000)] {
+                    check_first(&source, tenant, &names, limits).await;
+                }
+            }
         }
         let ctx = QueryContext::unlimited();
         for (tenant, span) in spans.iter().step_by(1_000) {

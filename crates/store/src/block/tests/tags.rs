@@ -49,14 +49,18 @@ fn key_of(info: &KeyInfo) -> Key {
 }
 
 /// Names in all scopes, so many of each.
-async fn ask(source: &BlockSource, tenant: &TenantId, n_max: usize) -> KeyAnswer {
+async fn ask(
+    source: &BlockSource,
+    tenant: &TenantId,
+    (n_max, text_bytes_max): (usize, usize),
+) -> KeyAnswer {
     let query = KeyQuery {
         tenant: tenant.clone(),
         window: TimeRange::ALL,
         what: KeyWhat::Keys(SCOPES.to_vec()),
         filter: Filter::Constant(true),
         n_max,
-        text_bytes_max: usize::MAX,
+        text_bytes_max,
     };
     let ctx = QueryContext::unlimited();
     let answer = source.keys(&query, ctx.clone()).await.unwrap();
@@ -73,7 +77,7 @@ pub(super) async fn check_names(
 ) -> BTreeMap<Key, u64> {
     let of_tenant = spans.iter().filter(|(of, _)| of == tenant);
     let mut expected = naive(of_tenant.map(|(_, span)| span));
-    let all = ask(source, tenant, 1_000_000).await;
+    let all = ask(source, tenant, (usize::MAX, usize::MAX)).await;
     assert!(!all.truncated);
     let found = all.keys.iter().map(|info| (key_of(info), info.n));
     let mut found: BTreeMap<_, _> = found.collect();
@@ -93,6 +97,30 @@ pub(super) async fn check_names(
     expected
 }
 
+/// Names up to a number of each scope, or up to a number of bytes: the first of all.
+pub(super) async fn check_first(
+    source: &BlockSource,
+    tenant: &TenantId,
+    all: &BTreeMap<Key, u64>,
+    (n_max, bytes_max): (usize, usize),
+) {
+    let few = ask(source, tenant, (n_max, bytes_max)).await;
+    let first_of = |scope| {
+        let mut n_bytes = 0;
+        let of_scope = all.keys().filter(move |key| key.0 == scope);
+        let of_scope = of_scope.take(n_max).take_while(move |key| {
+            n_bytes += key.1.len();
+            n_bytes <= bytes_max
+        });
+        of_scope.cloned()
+    };
+    let expected: Vec<Key> = SCOPES.into_iter().flat_map(first_of).collect();
+    let mut found: Vec<Key> = few.keys.iter().map(key_of).collect();
+    found.sort_by_key(|key| SCOPES.iter().position(|scope| *scope == key.0));
+    assert_eq!(found, expected, "{n_max} of each, {bytes_max} bytes");
+    assert!(few.truncated);
+}
+
 #[tokio::test]
 async fn names_are_counted_and_limited_scope_by_scope() {
     let tenant = TenantId::new("a").unwrap();
@@ -105,17 +133,8 @@ async fn names_are_counted_and_limited_scope_by_scope() {
         let source = BlockSource::new(Arc::new(open(&store, ID).await)).unwrap();
         let what = format!("seed {seed}");
         let expected = check_names(&source, &tenant, &spans, &what).await;
-        for n_max in [1, 3] {
-            let few = ask(&source, &tenant, n_max).await;
-            let first_of = |scope| {
-                let of_scope = expected.keys().filter(move |key| key.0 == scope);
-                of_scope.take(n_max).cloned()
-            };
-            let expected: Vec<Key> = SCOPES.into_iter().flat_map(first_of).collect();
-            let mut found: Vec<Key> = few.keys.iter().map(key_of).collect();
-            found.sort_by_key(|key| SCOPES.iter().position(|scope| *scope == key.0));
-            assert_eq!(found, expected, "seed {seed}, {n_max} of each");
-            assert!(few.truncated);
+        for limits in [(1, usize::MAX), (3, usize::MAX), (usize::MAX, 40)] {
+            check_first(&source, &tenant, &expected, limits).await;
         }
     }
 }
