@@ -94,8 +94,6 @@ pub struct Written {
     pub trace_start: Bounds,
     pub span_start: Bounds,
     pub files: Vec<BlockFile>,
-    /// What its distinct resources and scopes take in memory.
-    pub entity_bytes: u64,
 }
 
 /// An open block, for queries and for merging.
@@ -137,6 +135,11 @@ pub trait BlockReader: SpanSource {
     }
 
     fn n_groups(&self) -> usize;
+
+    /// Its tables, which a block that is merged from it reads again; `None` for a format without them.
+    fn tables(&self) -> Option<&Arc<crate::block::BlockReader>> {
+        None
+    }
 
     /// The traces of one group in the order of its rows.
     fn group_traces(&self, group: usize) -> BoxFuture<'_, StoreResult<Vec<GroupTrace>>>;

@@ -184,6 +184,5 @@ pub(crate) fn entry_of(id: BlockId, format: u16, arrival: Bounds, written: &Writ
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
-        entity_bytes: written.entity_bytes,
     }
 }

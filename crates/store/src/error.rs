@@ -22,6 +22,9 @@ pub enum StoreError {
     SecondWriter { name: String },
     #[error("block {id}: {reason}")]
     Block { id: BlockId, reason: String },
+    /// Of a block that another one is merged from, met while that one was written.
+    #[error("{source}")]
+    Input { block: BlockId, source: Box<Self> },
     /// Others changed what the bucket holds: what was begun on it came to nothing.
     #[error("the bucket: {reason}")]
     Overtaken { reason: String },

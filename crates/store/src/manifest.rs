@@ -92,9 +92,6 @@ pub struct BlockEntry {
     /// In a bucket: the log that all of its spans came through, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
-    /// What its distinct resources and scopes take in memory, where that is worth a word.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub entity_bytes: u64,
 }
 
 /// One object of a block.
@@ -355,10 +352,6 @@ impl<'de> Deserialize<'de> for BlockId {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a block id"))
     }
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 mod tenant_text {

@@ -93,7 +93,6 @@ mod tests {
             made_from: Vec::new(),
             delete_set: None,
             writer: None,
-            entity_bytes: 0,
         }
     }
 

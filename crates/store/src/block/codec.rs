@@ -172,6 +172,10 @@ fn failed(id: BlockId) -> impl Fn(BlockError) -> StoreError {
             path,
             source,
         },
+        BlockError::Input { block, source } => StoreError::Input {
+            block,
+            source: Box::new(failed(block)(*source)),
+        },
         error => StoreError::Block {
             id,
             reason: error.to_string(),
@@ -203,6 +207,13 @@ impl OneBlock {
         counts.choose_beside(&self.held)
     }
 
+    /// The inputs, if all of them are of this format.
+    fn inputs(&self) -> Vec<Arc<Reader>> {
+        let inputs = self.target.inputs.iter();
+        let inputs: Option<Vec<_>> = inputs.map(|input| input.tables().cloned()).collect();
+        inputs.unwrap_or_default()
+    }
+
     fn begin(&self, first: Option<Rows<'_>>) -> Result<Writer, BlockError> {
         let target = &self.target;
         let options = BlockOptions {
@@ -210,6 +221,7 @@ impl OneBlock {
             level: target.level,
             tenant: target.tenant.clone(),
             promotion: self.promotion(first),
+            inputs: self.inputs(),
             created_unix_nano: target.created_unix_nano,
             arrival_unix_nano: (target.arrival.0, target.arrival.1),
             part_bytes: self.part_bytes,
@@ -282,7 +294,6 @@ impl BlockWriter for OneBlock {
                 trace_start: Bounds(meta.trace_start_min, meta.trace_start_max),
                 span_start: Bounds(meta.span_start_min, meta.span_start_max),
                 files: written.files,
-                entity_bytes: written.entity_bytes,
             })
         };
         finished.boxed()
@@ -333,6 +344,10 @@ impl BlockReader for OpenBlock {
 
     fn n_groups(&self) -> usize {
         self.source.reader().n_groups()
+    }
+
+    fn tables(&self) -> Option<&Arc<Reader>> {
+        Some(self.source.reader())
     }
 
     fn key_counts(&self) -> Option<KeyCounts> {

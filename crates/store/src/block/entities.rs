@@ -1,9 +1,10 @@
 //! The resources and scopes of a block: tables of one row per distinct content.
 //!
-//! While a block is written the canonical bytes of each are held, and which keys they have. At the end
-//! they become row groups of [`ROW_GROUP_ENTRIES`] in the order of their hashes. Few are read whole and
-//! kept for all groups of the block; of many, those are read that one group names. What this is not:
-//! the columns of these tables, see [`super::side`].
+//! While a block is written it is remembered which there are and which keys they have. At the end they
+//! become row groups of [`ROW_GROUP_ENTRIES`] in the order of their hashes; those of a merge are read from
+//! its inputs again for that, which have them in the same order. Few are read whole and kept for all
+//! groups of a block; of many, those are read that one group names. What this is not: the columns of
+//! these tables, see [`super::side`].
 
 use std::sync::Arc;
 
@@ -56,18 +57,33 @@ pub(super) trait Entity: Sized + Send + Sync + 'static {
     /// The row group of some entries.
     fn chunks(
         entries: &[Arc<Self>],
-        canonical: &[&[u8]],
+        canonical: &[Vec<u8>],
         encoder: &Encoder<'_>,
     ) -> BlockResult<Vec<Chunk>>;
 }
 
 /// The entries of a block while it is written.
-#[derive(Debug, Default)]
-pub(super) struct EntityRows {
-    by_hash: HashMap<ContentHash, Box<[u8]>, FixedState>,
+#[derive(Debug)]
+pub(super) struct EntityRows<T> {
+    /// Each with itself where no input has it.
+    found: HashMap<ContentHash, Option<Arc<T>>, FixedState>,
     /// How many entries have a key as a first occurrence.
     keys: HashMap<(Box<str>, AttributeType), u64, RandomState>,
-    n_bytes: u64,
+}
+
+/// The entries of a block on their way into its table.
+pub(super) struct SortedEntities<'a, T> {
+    rows: &'a EntityRows<T>,
+    hashes: Vec<ContentHash>,
+    n_given: usize,
+    cursors: Vec<Cursor<'a>>,
+}
+
+/// Where the entries of an input are read, in the order of their hashes.
+struct Cursor<'a> {
+    block: &'a BlockReader,
+    row_group: usize,
+    n_row_groups: usize,
 }
 
 /// Entries that were read: all of a block, or all that a group names.
@@ -102,7 +118,7 @@ impl Entity for ResourceEntry {
 
     fn chunks(
         entries: &[Arc<Self>],
-        canonical: &[&[u8]],
+        canonical: &[Vec<u8>],
         encoder: &Encoder<'_>,
     ) -> BlockResult<Vec<Chunk>> {
         let columns = &encoder.schemas.of(Self::TABLE).columns;
@@ -134,7 +150,7 @@ impl Entity for ScopeEntry {
 
     fn chunks(
         entries: &[Arc<Self>],
-        canonical: &[&[u8]],
+        canonical: &[Vec<u8>],
         encoder: &Encoder<'_>,
     ) -> BlockResult<Vec<Chunk>> {
         let columns = &encoder.schemas.of(Self::TABLE).columns;
@@ -144,14 +160,23 @@ impl Entity for ScopeEntry {
 
 // === impl EntityRows ===
 
-impl EntityRows {
-    pub(super) fn insert<T: Entity>(&mut self, entry: &T) {
-        if self.by_hash.contains_key(&entry.hash()) {
+impl<T> Default for EntityRows<T> {
+    fn default() -> Self {
+        Self {
+            found: HashMap::default(),
+            keys: HashMap::default(),
+        }
+    }
+}
+
+impl<T: Entity> EntityRows<T> {
+    /// `has_inputs` says that the entry can be read from one of them again.
+    pub(super) fn insert(&mut self, entry: &Arc<T>, has_inputs: bool) {
+        if self.found.contains_key(&entry.hash()) {
             return;
         }
-        let canonical = entry.canonical().into_boxed_slice();
-        self.n_bytes += ENTRY_BYTES + canonical.len() as u64;
-        self.by_hash.insert(entry.hash(), canonical);
+        let kept = (!has_inputs).then(|| Arc::clone(entry));
+        self.found.insert(entry.hash(), kept);
         for attribute in firsts(entry.attributes()) {
             let name = (
                 attribute.key.as_str().into(),
@@ -167,13 +192,8 @@ impl EntityRows {
         }
     }
 
-    /// Bytes held, and about as many that a reader of all of it holds.
-    pub(super) fn n_bytes(&self) -> u64 {
-        self.n_bytes
-    }
-
     /// The columns of the table: with those of the most frequent first occurrences.
-    pub(super) fn columns<T: Entity>(&self) -> Vec<ColumnSpec> {
+    pub(super) fn columns(&self) -> Vec<ColumnSpec> {
         let mut counts: Vec<_> = self.keys.iter().collect();
         counts.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         let mut names = HashSet::<String>::new();
@@ -189,24 +209,106 @@ impl EntityRows {
         columns
     }
 
-    /// The entries with their canonical bytes, by hash.
-    pub(super) fn sorted(&self) -> Vec<(ContentHash, &[u8])> {
-        let rows = self.by_hash.iter();
-        let mut rows: Vec<_> = rows.map(|(hash, row)| (*hash, &**row)).collect();
-        rows.sort_unstable_by_key(|(hash, _)| *hash);
-        rows
+    /// The entries by hash, a row group at a time.
+    pub(super) async fn sorted<'a>(
+        &'a self,
+        inputs: &'a [Arc<BlockReader>],
+    ) -> BlockResult<SortedEntities<'a, T>> {
+        let mut cursors = Vec::new();
+        for block in inputs {
+            let mut cursor = Cursor {
+                block,
+                row_group: 0,
+                n_row_groups: 0,
+            };
+            let n_row_groups = block.n_entity_groups::<T>(&QueryContext::unlimited()).await;
+            cursor.n_row_groups = cursor.of_input(n_row_groups)?;
+            cursors.push(cursor);
+        }
+        let mut hashes: Vec<ContentHash> = self.found.keys().copied().collect();
+        hashes.sort_unstable();
+        Ok(SortedEntities {
+            rows: self,
+            hashes,
+            n_given: 0,
+            cursors,
+        })
     }
 }
 
-/// A row group of some of what [`EntityRows::sorted`] gives.
+/// A row group of some entries, in their order.
 pub(super) fn encode_entities<T: Entity>(
-    rows: &[(ContentHash, &[u8])],
+    entries: &[Arc<T>],
     encoder: &Encoder<'_>,
 ) -> BlockResult<Vec<Chunk>> {
-    let entries = rows.iter().map(|(hash, row)| decode::<T>(*hash, row));
-    let entries: Vec<Arc<T>> = entries.collect::<BlockResult<_>>()?;
-    let canonical: Vec<&[u8]> = rows.iter().map(|(_, row)| *row).collect();
-    T::chunks(&entries, &canonical, encoder)
+    let canonical: Vec<Vec<u8>> = entries.iter().map(|entry| entry.canonical()).collect();
+    T::chunks(entries, &canonical, encoder)
+}
+
+// === impl SortedEntities ===
+
+impl<T: Entity> SortedEntities<'_, T> {
+    /// The next entries, empty at the end.
+    pub(super) async fn next(&mut self) -> BlockResult<Vec<Arc<T>>> {
+        let hashes = self.hashes.get(self.n_given..).unwrap_or_default();
+        let hashes = hashes.get(..ROW_GROUP_ENTRIES).unwrap_or(hashes);
+        self.n_given += hashes.len();
+        let mut known = HashMap::<ContentHash, Arc<T>, FixedState>::default();
+        let mut wanted = HashSet::default();
+        for hash in hashes {
+            match self.rows.found.get(hash).and_then(Option::as_ref) {
+                Some(entry) => drop(known.insert(*hash, Arc::clone(entry))),
+                None => drop(wanted.insert(*hash)),
+            }
+        }
+        for cursor in &mut self.cursors {
+            let read = cursor.read::<T>(hashes, &wanted).await;
+            for entry in cursor.of_input(read)? {
+                wanted.remove(&entry.hash());
+                known.insert(entry.hash(), entry);
+            }
+        }
+        let unlisted = || BlockError::malformed(T::HASH, "is named and not listed");
+        let entries = hashes
+            .iter()
+            .map(|hash| known.remove(hash).ok_or_else(unlisted));
+        entries.collect()
+    }
+}
+
+// === impl Cursor ===
+
+impl Cursor<'_> {
+    /// Says of an error which block it is about.
+    fn of_input<R>(&self, result: BlockResult<R>) -> BlockResult<R> {
+        let block = self.block.meta().block_id()?;
+        result.map_err(|source| BlockError::Input {
+            block,
+            source: Box::new(source),
+        })
+    }
+
+    /// The wanted entries of an input, between the first and the last of some hashes. The next range
+    /// lies behind.
+    async fn read<T: Entity>(
+        &mut self,
+        range: &[ContentHash],
+        wanted: &HashSet<ContentHash, FixedState>,
+    ) -> BlockResult<Vec<Arc<T>>> {
+        let ctx = QueryContext::unlimited();
+        let mut found = Vec::new();
+        while self.row_group < self.n_row_groups && !wanted.is_empty() {
+            let group = self.block.entity_group(self.row_group, Some(wanted), &ctx);
+            let (entries, last) = group.await?;
+            found.extend(entries);
+            // What lies beyond the range comes with the next.
+            if last.is_some_and(|last| range.last().is_some_and(|end| last > *end)) {
+                break;
+            }
+            self.row_group += 1;
+        }
+        Ok(found)
+    }
 }
 
 fn decode<T: Entity>(hash: ContentHash, canonical: &[u8]) -> BlockResult<Arc<T>> {
@@ -239,7 +341,8 @@ impl BlockReader {
         let read = async |wanted: Option<HashSet<ContentHash, FixedState>>| {
             let mut entries = Vec::new();
             for row_group in 0..self.n_entity_groups::<T>(ctx).await? {
-                entries.extend(self.entity_group(row_group, wanted.as_ref(), ctx).await?);
+                let group = self.entity_group(row_group, wanted.as_ref(), ctx).await?;
+                entries.extend(group.0);
             }
             BlockResult::Ok(entries)
         };
@@ -273,31 +376,33 @@ impl BlockReader {
         }
     }
 
-    /// The entries of one row group of their table, all or those of some hashes.
+    /// The entries of one row group of their table, all or those of some hashes, and the last hash that
+    /// lies in it.
     pub(super) async fn entity_group<T: Entity>(
         &self,
         row_group: usize,
         wanted: Option<&HashSet<ContentHash, FixedState>>,
         ctx: &QueryContext,
-    ) -> BlockResult<Vec<Arc<T>>> {
+    ) -> BlockResult<(Vec<Arc<T>>, Option<ContentHash>)> {
         let table = self.table(T::TABLE);
+        let batch = table.columns(row_group, &[T::HASH], None, ctx).await?;
+        let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
+        let hash = |row: usize| ContentHash(id16(hashes.value(row)));
+        let last = hashes.len().checked_sub(1).map(hash);
         let select = match wanted {
             None => None,
             Some(wanted) => {
-                let batch = table.columns(row_group, &[T::HASH], None, ctx).await?;
-                let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
-                let is_wanted =
-                    |row: &usize| wanted.contains(&ContentHash(id16(hashes.value(*row))));
-                let rows: Vec<usize> = (0..hashes.len()).filter(is_wanted).collect();
+                let rows = (0..hashes.len()).filter(|row| wanted.contains(&hash(*row)));
+                let rows: Vec<usize> = rows.collect();
                 if rows.is_empty() {
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), last));
                 }
                 Some(selection(&consecutive(&rows), hashes.len()))
             }
         };
         let names = [T::HASH, "canonical"];
         let batch = table.columns(row_group, &names, select, ctx).await?;
-        canonical_rows(&batch)
+        Ok((canonical_rows(&batch)?, last))
     }
 }
 

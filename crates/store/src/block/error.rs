@@ -2,6 +2,8 @@
 
 use parquet::errors::ParquetError;
 
+use crate::manifest::BlockId;
+
 pub type BlockResult<T> = Result<T, BlockError>;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum BlockError {
         seen: u64,
         max: u64,
     },
+    /// Of a block that another one is merged from.
+    #[error("{source}")]
+    Input { block: BlockId, source: Box<Self> },
     /// A query's budget or cancellation, passed on as it is.
     #[error(transparent)]
     Query(#[from] tracewell_model::source::SourceError),

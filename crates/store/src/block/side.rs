@@ -19,7 +19,7 @@ pub(super) fn firsts(list: &[KeyValue]) -> impl Iterator<Item = &KeyValue> {
 
 pub(super) fn resource_cells<'a>(
     resources: &'a [Arc<ResourceEntry>],
-    canonical: &[&'a [u8]],
+    canonical: &'a [Vec<u8>],
     columns: &[ColumnSpec],
 ) -> Vec<Cells<'a>> {
     let n = resources.len();
@@ -31,7 +31,7 @@ pub(super) fn resource_cells<'a>(
             n,
             Values::Fixed(resources.iter().flat_map(|entry| entry.hash.0).collect()),
         ),
-        bytes_cells(canonical.iter().map(|bytes| Some(*bytes))),
+        bytes_cells(canonical.iter().map(|bytes| Some(bytes.as_slice()))),
         bytes_cells(
             resources
                 .iter()
@@ -69,7 +69,7 @@ pub(super) fn resource_cells<'a>(
 
 pub(super) fn scope_cells<'a>(
     scopes: &'a [Arc<ScopeEntry>],
-    canonical: &[&'a [u8]],
+    canonical: &'a [Vec<u8>],
     columns: &[ColumnSpec],
 ) -> Vec<Cells<'a>> {
     let n = scopes.len();
@@ -83,7 +83,9 @@ pub(super) fn scope_cells<'a>(
             n,
             Values::Fixed(scopes.iter().flat_map(|entry| entry.hash.0).collect()),
         ),
-        required(bytes_cells(canonical.iter().map(|bytes| Some(*bytes)))),
+        required(bytes_cells(
+            canonical.iter().map(|bytes| Some(bytes.as_slice())),
+        )),
         text(&|entry| &entry.scope.name),
         text(&|entry| &entry.scope.version),
         text(&|entry| &entry.scope.schema_url),

@@ -144,7 +144,7 @@ impl BlockSource {
         for row_group in 0..self.reader().n_entity_groups::<T>(ctx).await? {
             ctx.check()?;
             let entries = self.reader().entity_group::<T>(row_group, None, ctx);
-            for entry in entries.await? {
+            for entry in entries.await?.0 {
                 for attribute in entry.attributes() {
                     let value_type = attribute.value.attribute_type();
                     names.add(scope, &attribute.key, value_type, 0);

@@ -34,6 +34,7 @@ fn options(id: BlockId, level: u8, promotion: Promotion) -> BlockOptions {
         promotion,
         created_unix_nano: 1,
         arrival_unix_nano: (1, 2),
+        inputs: Vec::new(),
         part_bytes: 5 << 20,
     }
 }

@@ -1,8 +1,7 @@
 //! Writing a block: groups one after the other, then resources and scopes, sums and the meta.
 //!
-//! Memory is bounded by one encoded group, one part of each table's upload, and the canonical bytes of
-//! the distinct resources and scopes, which a merge takes no more inputs for than it may. Nothing is committed
-//! here: a block that no manifest names is swept.
+//! Memory is bounded by one encoded group, one part of each table's upload, and 50 bytes for each
+//! distinct resource and scope. Nothing is committed here: a block that no manifest names is swept.
 
 use std::sync::Arc;
 
@@ -20,10 +19,11 @@ use super::checksum::{
 use super::chunk::Chunk;
 use super::copy::GroupCopy;
 use super::encode::{EncodedGroup, Encoder, group_id};
-use super::entities::{Entity, EntityRows, ROW_GROUP_ENTRIES, encode_entities};
+use super::entities::{Entity, EntityRows, encode_entities};
 use super::error::{BlockError, BlockResult};
 use super::keys::{KeyCounts, Promotion};
 use super::meta::{BlockMeta, ColumnMeta, FileMeta, GroupMeta, RowGroups, SharedMeta, TableMeta};
+use super::read::BlockReader;
 use super::schema::{
     CHECKSUMS_FILE, ColumnSpec, FORMAT, META_FILE, Owner, PromotedKey, SHARED_FILE, Table, VERSION,
     parquet_schema,
@@ -44,6 +44,8 @@ pub struct BlockOptions {
     pub created_unix_nano: u64,
     /// First and last arrival of the requests that brought the spans.
     pub arrival_unix_nano: (u64, u64),
+    /// Blocks that have all resources and scopes of this one. Where there are none, it holds its own.
+    pub inputs: Vec<Arc<BlockReader>>,
     /// Each table is held in memory up to this, then a part of it is sent to the store.
     pub part_bytes: usize,
 }
@@ -54,8 +56,6 @@ pub struct WrittenBlock {
     pub meta: BlockMeta,
     /// Every file, for the manifest.
     pub files: Vec<BlockFile>,
-    /// What its distinct resources and scopes take in memory.
-    pub entity_bytes: u64,
 }
 
 /// The schema of one table of one block.
@@ -78,8 +78,8 @@ pub struct BlockWriter {
     schemas: Schemas,
     tables: Vec<TableFile>,
     groups: Vec<GroupMeta>,
-    resources: EntityRows,
-    scopes: EntityRows,
+    resources: EntityRows<ResourceEntry>,
+    scopes: EntityRows<ScopeEntry>,
     counts: KeyCounts,
     end_max: u64,
 }
@@ -203,11 +203,12 @@ impl BlockWriter {
     /// # Hidden contract
     /// As for [`Self::append`]; every promoted column of the group is one of the block's.
     pub async fn append_copy(&mut self, copy: GroupCopy) -> BlockResult<()> {
+        let has_inputs = !self.options.inputs.is_empty();
         for entry in &copy.resources {
-            self.resources.insert(&**entry);
+            self.resources.insert(entry, has_inputs);
         }
         for entry in &copy.scopes {
-            self.scopes.insert(&**entry);
+            self.scopes.insert(entry, has_inputs);
         }
         self.end_max = self.end_max.max(copy.end_max);
         let mut meta = GroupMeta {
@@ -238,19 +239,20 @@ impl BlockWriter {
     }
 
     fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {
+        let has_inputs = !self.options.inputs.is_empty();
         for entry in group
             .resources
             .iter()
             .filter_map(|at| dictionary.resources.get(*at as usize))
         {
-            self.resources.insert(&**entry);
+            self.resources.insert(entry, has_inputs);
         }
         for entry in group
             .scopes
             .iter()
             .filter_map(|at| dictionary.scopes.get(*at as usize))
         {
-            self.scopes.insert(&**entry);
+            self.scopes.insert(entry, has_inputs);
         }
         self.counts.add(&group.counts);
         self.counts.bound();
@@ -289,11 +291,9 @@ impl BlockWriter {
     /// Writes what is left. `shared` are the traces that older blocks hold spans of.
     pub async fn finish(mut self, shared: &SharedIds) -> BlockResult<WrittenBlock> {
         let resources = std::mem::take(&mut self.resources);
-        self.entities::<ResourceEntry>(&resources).await?;
+        self.entities(&resources).await?;
         let scopes = std::mem::take(&mut self.scopes);
-        self.entities::<ScopeEntry>(&scopes).await?;
-        let entity_bytes = resources.n_bytes() + scopes.n_bytes();
-        drop((resources, scopes));
+        self.entities(&scopes).await?;
         let mut tables = Vec::new();
         let mut sums = Vec::new();
         for file in std::mem::take(&mut self.tables) {
@@ -339,11 +339,7 @@ impl BlockWriter {
                 bytes: bytes.len() as u64,
             });
         }
-        Ok(WrittenBlock {
-            meta,
-            files,
-            entity_bytes,
-        })
+        Ok(WrittenBlock { meta, files })
     }
 
     /// Gives up: what was uploaded in parts is let go, the rest is swept.
@@ -354,8 +350,8 @@ impl BlockWriter {
     }
 
     /// Writes the table of the resources or the scopes.
-    async fn entities<T: Entity>(&mut self, rows: &EntityRows) -> BlockResult<()> {
-        self.schemas.set(T::TABLE, rows.columns::<T>())?;
+    async fn entities<T: Entity>(&mut self, rows: &EntityRows<T>) -> BlockResult<()> {
+        self.schemas.set(T::TABLE, rows.columns())?;
         let encoder = Encoder {
             schemas: &self.schemas,
             promotion: &self.options.promotion,
@@ -368,9 +364,14 @@ impl BlockWriter {
             self.schemas.of(T::TABLE),
             self.options.part_bytes,
         )?;
-        for rows in rows.sorted().chunks(ROW_GROUP_ENTRIES) {
-            let chunks = encode_entities::<T>(rows, &encoder)?;
-            file.append(rows.len(), chunks).await?;
+        let mut sorted = rows.sorted(&self.options.inputs).await?;
+        loop {
+            let entries = sorted.next().await?;
+            if entries.is_empty() {
+                break;
+            }
+            let chunks = encode_entities(&entries, &encoder)?;
+            file.append(entries.len(), chunks).await?;
         }
         self.tables.push(file);
         Ok(())

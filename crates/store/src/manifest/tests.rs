@@ -38,7 +38,6 @@ fn entry(n: u8, log: Option<(u64, u64)>) -> BlockEntry {
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
-        entity_bytes: 0,
     }
 }
 

@@ -34,9 +34,6 @@ pub struct MergePolicy {
     /// Bytes of all inputs together: a larger block would be slow to write again, and the cache would
     /// not hold its footer.
     pub bytes_max: u64,
-    /// Of the distinct resources and scopes of all inputs together: a block that is written holds its
-    /// own in memory. Where a fleet has hundreds of thousands of instances, its blocks stay smaller.
-    pub entity_bytes_max: u64,
     /// The newest block format that this program writes.
     pub format_max: u16,
 }
@@ -80,7 +77,6 @@ impl MergePolicy {
             late_wait_nano: 3_600 * NANOS_PER_SECOND,
             traces_max: (merge_bytes / 4 / 64).max(1),
             bytes_max: merge_bytes.saturating_mul(16).min(2 << 30),
-            entity_bytes_max: (merge_bytes / 8).max(1),
             format_max,
         }
     }
@@ -187,16 +183,11 @@ impl MergePolicy {
     fn take(&self, sorted: &[&BlockEntry]) -> Vec<BlockId> {
         let mut inputs = Vec::new();
         let (mut arrival, mut traces, mut bytes) = (Bounds::NONE, 0u64, 0u64);
-        let mut entity_bytes = 0u64;
         for entry in sorted.iter().take(self.blocks_max) {
             arrival = arrival.with(entry.arrival);
             traces = traces.saturating_add(entry.traces);
             bytes = bytes.saturating_add(entry.bytes);
-            entity_bytes = entity_bytes.saturating_add(entry.entity_bytes);
-            let fits = arrival.may_merge()
-                && traces <= self.traces_max
-                && bytes <= self.bytes_max
-                && entity_bytes <= self.entity_bytes_max;
+            let fits = arrival.may_merge() && traces <= self.traces_max && bytes <= self.bytes_max;
             if !fits && !inputs.is_empty() {
                 break;
             }

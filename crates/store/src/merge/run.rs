@@ -366,7 +366,17 @@ impl Store {
         let n_spans = self
             .write_groups(plan, &mut output, pieces, inputs, &mut *writer, counts)
             .await?;
-        let written = writer.finish(shared).await?;
+        let written = match writer.finish(shared).await {
+            // What is wrong with an input is not wrong with the block that is written.
+            Err(StoreError::Input { block, source }) => {
+                let error = Err(*source);
+                match inputs.blocks.iter().find(|input| input.entry.id == block) {
+                    Some(input) => self.or_set_aside(input, error)?,
+                    None => error?,
+                }
+            }
+            written => written?,
+        };
         if written.spans != n_spans {
             return Err(StoreError::Block {
                 id,

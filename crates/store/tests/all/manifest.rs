@@ -46,7 +46,6 @@ fn block(n: u8, level: u8) -> BlockEntry {
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
-        entity_bytes: 0,
     }
 }
 

@@ -223,7 +223,7 @@ async fn all_entities<T: Entity>(block: &BlockReader) -> Vec<Arc<T>> {
     let mut entities = Vec::new();
     for row_group in 0..block.n_entity_groups::<T>(&ctx).await.unwrap() {
         let entries = block.entity_group(row_group, None, &ctx).await;
-        entities.extend(entries.unwrap());
+        entities.extend(entries.unwrap().0);
     }
     entities
 }

@@ -9,9 +9,9 @@ use super::*;
 
 const N: usize = 4_500;
 
-/// Two groups, together with more keys than a meta lists, more entries of shapes than are read whole,
+/// Groups of some seeds, two together with more keys than a meta lists, more entries of shapes than are read whole,
 /// and more resources and scopes than a row group has.
-fn groups(tenants: &[&str]) -> Vec<Vec<(TenantId, Span)>> {
+fn groups(seeds: [usize; 2], tenants: &[&str]) -> Vec<Vec<(TenantId, Span)>> {
     let own = |name: String, value: &str| KeyValue {
         key: name,
         value: AttributeValue::String(value.to_owned()),
@@ -40,11 +40,12 @@ fn groups(tenants: &[&str]) -> Vec<Vec<(TenantId, Span)>> {
         });
         spans.collect()
     };
-    vec![group(1), group(2)]
+    seeds.map(group).into()
 }
 
 async fn write_groups(
     store: &Arc<dyn ObjectStore>,
+    id: BlockId,
     groups: &[Vec<(TenantId, Span)>],
     tenant: Option<TenantId>,
 ) {
@@ -56,24 +57,23 @@ async fn write_groups(
             let promotion = KeyCounts::of(&table, &dictionary.strings, &rows).choose();
             let options = BlockOptions {
                 tenant: tenant.clone(),
-                ..options(ID, 1, promotion)
+                ..options(id, 1, promotion)
             };
             BlockWriter::new(Arc::clone(store), &Path::from("blocks"), options).unwrap()
         });
         writer.append(&table, &dictionary, &rows).await.unwrap();
     }
-    let finished = writer.unwrap().finish(&Default::default()).await.unwrap();
-    assert!(finished.entity_bytes > 2 * (2 * N as u64) * 256);
+    writer.unwrap().finish(&Default::default()).await.unwrap();
 }
 
 #[tokio::test]
 async fn blocks_of_spans_that_have_nothing_in_common() {
     let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
     for tenants in [vec!["a"], vec!["a", "b"]] {
-        let groups = groups(&tenants);
+        let groups = groups([1, 2], &tenants);
         let store = memory();
         let alone = (tenants.len() == 1).then(|| a.clone());
-        write_groups(&store, &groups, alone).await;
+        write_groups(&store, ID, &groups, alone).await;
         let block = open(&store, ID).await;
         let meta = block.meta();
         assert!(meta.keys_truncated);
@@ -115,6 +115,43 @@ async fn blocks_of_spans_that_have_nothing_in_common() {
             assert_eq!(sorted(found), sorted(expected.cloned().collect()));
         }
     }
+}
+
+/// Of what a merged block names, its inputs have some alone and some together.
+#[tokio::test]
+async fn resources_and_scopes_are_read_from_the_inputs_of_a_merge() {
+    let ids = [BlockId([1; 16]), BlockId([2; 16])];
+    let store = memory();
+    let (mut inputs, mut spans) = (Vec::new(), Vec::new());
+    for (id, seeds) in ids.into_iter().zip([[1, 2], [2, 3]]) {
+        let groups = groups(seeds, &["a"]);
+        write_groups(&store, id, &groups, None).await;
+        inputs.push(Arc::new(open(&store, id).await));
+        spans.extend(groups.into_iter().skip(inputs.len() - 1).flatten());
+    }
+    let ctx = QueryContext::unlimited();
+    let mut writer = None;
+    for (input, group) in [(0, 0), (0, 1), (1, 1)] {
+        let mut builder = DictionaryBuilder::new();
+        let input: &BlockReader = &inputs[input];
+        let table = input.read_group(group, None, &mut builder, &ctx).await;
+        let (table, dictionary) = (table.unwrap(), builder.dictionary());
+        let rows: Vec<u32> = (0..table.n_spans() as u32).collect();
+        let writer = writer.get_or_insert_with(|| {
+            let options = BlockOptions {
+                inputs: inputs.clone(),
+                ..options(ID, 2, Promotion::default())
+            };
+            BlockWriter::new(Arc::clone(&store), &Path::from("blocks"), options).unwrap()
+        });
+        writer.append(&table, &dictionary, &rows).await.unwrap();
+    }
+    writer.unwrap().finish(&Default::default()).await.unwrap();
+    let block = open(&store, ID).await;
+    let resources = block.meta().table(schema::Table::Resources).unwrap();
+    assert!(resources.rows > 3 * N as u64 - 10, "{}", resources.rows);
+    assert!(block.verify().await.damage.is_empty());
+    assert_eq!(sorted(read_all(&block).await), sorted(spans));
 }
 
 /// The most frequent are kept, and that others are missing is said.

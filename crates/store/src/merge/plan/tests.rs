@@ -28,7 +28,6 @@ fn entry(n: u16, level: u8, hour: u64, arrival: u64, bytes: u64) -> BlockEntry {
         made_from: Vec::new(),
         delete_set: None,
         writer: None,
-        entity_bytes: 0,
     }
 }
 
