@@ -564,6 +564,36 @@ fn as_many_names_as_the_limit_are_all_of_them() {
     assert!(truncated("b"));
 }
 
+/// Where a condition over several columns cannot be asked of a source, the names that it needs can.
+#[test]
+fn names_that_nobody_has_cost_no_look_at_traces() {
+    let engine = two_sources();
+    for query in [
+        "{ -.nokey = 1 }",
+        "{ .http.method = .nokey }",
+        "{ event.a = link.b }",
+        "{ span.a + .b > 1 }",
+        "{ !.nokey = true }",
+        "{ -.nokey != nil }",
+        "{ .http.method =~ \"GET\" && .a = .b }",
+    ] {
+        let answer = search_all(&engine, query);
+        assert_eq!(answer.traces.len(), 0, "{query}");
+        assert_eq!(answer.stats.inspected_traces, 0, "{query}");
+    }
+    // What needs no value of a name still holds without one.
+    for query in [
+        "{ (.nokey = .other) = false }",
+        "{ !(.nokey = .other) }",
+        "{ !.nokey = false }",
+        "{ !.nokey != true }",
+        "{ -.nokey = nil }",
+        "{ .http.method = .http.method }",
+    ] {
+        assert_eq!(search_all(&engine, query).traces.len(), 2, "{query}");
+    }
+}
+
 // === what goes wrong ===
 
 #[test]

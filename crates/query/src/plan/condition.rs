@@ -13,7 +13,7 @@ use tracewell_model::predicate::{Operand, RegexError};
 use tracewell_model::{CompareOp, Filter, Predicate};
 
 use super::name::{Candidate, candidates_of, leaf};
-use super::simplify::negate;
+use super::simplify::{negate, simplify};
 use super::term::{self, Term, TermTest};
 use super::{Context, TextSpan};
 use crate::error::{Error, Result};
@@ -80,12 +80,12 @@ impl Context<'_> {
             } => {
                 let filter = match candidates_of(left, self.aliases) {
                     Some(names) => self.regex_leaves(&names, pattern, *negated, *pattern_span)?,
-                    None => self.compute(expr)?,
+                    None => self.compute(expr, sense)?,
                 };
                 Ok(sense.apply(filter))
             }
             ExprKind::Compare(op, left, right) => {
-                Ok(sense.apply(self.comparison_filter(expr, *op, left, right)?))
+                Ok(sense.apply(self.comparison_filter(expr, *op, (left, right), sense)?))
             }
             ExprKind::Negate(_) | ExprKind::Arithmetic(..) => {
                 Err(self.type_error(expr.span, "a filter must be a condition"))
@@ -97,12 +97,22 @@ impl Context<'_> {
         &self,
         expr: &Expr,
         op: CompareOp,
-        left: &Expr,
-        right: &Expr,
+        (left, right): (&Expr, &Expr),
+        sense: Sense,
     ) -> Result<Filter> {
         for (one, other) in [(left, right), (right, left)] {
             if is_nil(one) {
                 return self.nil_test(other, op);
+            }
+            // `!x` has a value whatever `x` is, so that comparing it is to ask for it or its opposite.
+            if let (ExprKind::Not(_), Some(value)) = (&one.kind, literal_bool(other))
+                && matches!(op, CompareOp::Equal | CompareOp::NotEqual)
+            {
+                let holds = self.condition(one, Sense::Holds)?;
+                return Ok(match (op == CompareOp::Equal) == value {
+                    true => holds,
+                    false => negate(holds),
+                });
             }
         }
         for (name, constant, op) in [(left, right, op), (right, left, flipped(op))] {
@@ -113,7 +123,7 @@ impl Context<'_> {
                 return Ok(compare_leaves(&names, op, constant.as_ref()));
             }
         }
-        self.compute(expr)
+        self.compute(expr, sense)
     }
 
     /// `x = nil` and `x != nil`; an expression without a name of its own is never nil.
@@ -124,8 +134,11 @@ impl Context<'_> {
         let exists = match candidates_of(expr, self.aliases) {
             Some(names) => chain(&names, &|candidate| exists(&candidate.column)),
             None => {
-                let term = self.term(expr)?;
-                filter_of(Term::Exists(Box::new(term)))
+                let exists = Term::Exists(Box::new(self.term(expr)?));
+                match op {
+                    CompareOp::Equal => filter_of(exists),
+                    _ => holding(exists),
+                }
             }
         };
         Ok(match op {
@@ -146,8 +159,12 @@ impl Context<'_> {
         Ok(Some(term::operand_of(term.value(&[]))))
     }
 
-    fn compute(&self, expr: &Expr) -> Result<Filter> {
-        Ok(filter_of(self.term(expr)?))
+    fn compute(&self, expr: &Expr, sense: Sense) -> Result<Filter> {
+        let term = self.term(expr)?;
+        Ok(match sense {
+            Sense::Holds => holding(term),
+            Sense::Fails => filter_of(term),
+        })
     }
 
     pub(super) fn term(&self, expr: &Expr) -> Result<Term> {
@@ -300,6 +317,23 @@ fn exists(column: &Column) -> Filter {
     leaf(column.clone(), Predicate::Exists)
 }
 
+/// That one of the columns has a value; `None` if that goes without saying.
+fn any_exists<'c>(names: impl IntoIterator<Item = &'c Candidate>) -> Option<Filter> {
+    let exists_here = |name: &Candidate| match &name.column {
+        column @ Column::Attribute { .. } => Some(exists(column)),
+        Column::Intrinsic(_) => None,
+    };
+    let each: Option<Vec<Filter>> = names.into_iter().map(exists_here).collect();
+    each.map(Filter::Or)
+}
+
+fn literal_bool(expr: &Expr) -> Option<bool> {
+    match expr.kind {
+        ExprKind::Literal(Literal::Bool(value)) => Some(value),
+        _ => None,
+    }
+}
+
 fn is_bool(names: &[Candidate], value: bool) -> Filter {
     compare_leaves(names, CompareOp::Equal, Some(&Operand::Bool(value)))
 }
@@ -384,6 +418,15 @@ fn never_matches(column: &Column, op: CompareOp, operand: &Operand) -> bool {
         }
         _ => false,
     }
+}
+
+/// The filter of a term that is to hold: beside it, the names without whose values it cannot. Sources
+/// answer those from what they know of their keys, and fewer rows are read for the rest.
+fn holding(term: Term) -> Filter {
+    let needed = term.needed().into_iter();
+    let mut all: Vec<Filter> = needed.filter_map(any_exists).collect();
+    all.push(filter_of(term));
+    simplify(Filter::And(all))
 }
 
 /// The filter of a boolean term: a constant where it names nothing.

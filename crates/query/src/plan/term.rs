@@ -93,6 +93,33 @@ impl Term {
         }
     }
 
+    /// The names of which each must have a value for the term to be true.
+    pub(super) fn needed(&self) -> Vec<Vec<&Candidate>> {
+        match self {
+            Self::Compare(_, left, right) => {
+                [left.needed_for_a_value(), right.needed_for_a_value()].concat()
+            }
+            Self::Regex(_, inner) | Self::Exists(inner) => inner.needed_for_a_value(),
+            Self::Logic(LogicOp::And, terms) => terms.iter().flat_map(Self::needed).collect(),
+            Self::Not(_) | Self::Logic(LogicOp::Or, _) => Vec::new(),
+            Self::Constant(_) | Self::Names(_) | Self::Negate(_) | Self::Arithmetic(..) => {
+                self.needed_for_a_value()
+            }
+        }
+    }
+
+    /// The same for it to have a value at all. A condition always has one.
+    fn needed_for_a_value(&self) -> Vec<Vec<&Candidate>> {
+        match self {
+            Self::Names(slots) => vec![slots.iter().map(|slot| &slot.candidate).collect()],
+            Self::Negate(inner) => inner.needed_for_a_value(),
+            Self::Arithmetic(_, left, right) => {
+                [left.needed_for_a_value(), right.needed_for_a_value()].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Gives every column its place in a row.
     pub(super) fn number_columns(&mut self, columns: &mut Vec<Column>) {
         match self {
