@@ -5,7 +5,7 @@
 //! snake_case names, 64-bit integers as numbers or strings, enums as numbers or names, `null` as
 //! absent, unknown fields ignored, ids in hex. A value that its field cannot have refuses its span
 //! alone: the span is written as a mark that the decoder knows. Text that is no JSON, and what is
-//! wrong outside of spans, fails the body with line and column.
+//! wrong outside of spans, fails the body with line and column. Half of a surrogate pair reads as U+FFFD.
 //! Source: opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"; protobuf.dev, "ProtoJSON".
 
 use std::fmt;
@@ -50,6 +50,18 @@ pub fn json_to_protobuf(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
 
 /// The request as protobuf, and what is wrong with the first span that is refused for a value.
 fn write_request(body: &[u8]) -> Result<(Vec<u8>, Option<String>), DecodeError> {
+    match write_as_sent(body) {
+        // Half of a pair of surrogates is what is left of a text that was cut within a character, as
+        // JavaScript does and writes. One such text must not cost its whole request.
+        Err(error @ DecodeError::Json { .. }) => match text::without_halves(body) {
+            Some(body) => write_as_sent(&body),
+            None => Err(error),
+        },
+        result => result,
+    }
+}
+
+fn write_as_sent(body: &[u8]) -> Result<(Vec<u8>, Option<String>), DecodeError> {
     let mut out = Output {
         protobuf: Writer::with_capacity(body.len() / 2),
         is_in_span: false,

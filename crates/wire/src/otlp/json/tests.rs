@@ -146,6 +146,11 @@ fn values_of_every_type() {
         value(r#"{"stringValue":"\u00e9\ud83d\ude00\n"}"#),
         AttributeValue::String("é😀\n".to_owned())
     );
+    // A text that was cut within a character.
+    assert_eq!(
+        value(r#"{"stringValue":"hello \ud83d"}"#),
+        AttributeValue::String("hello \u{fffd}".to_owned())
+    );
     for (json, expected) in [
         (r#""9223372036854775807""#, i64::MAX),
         (r#""-9223372036854775808""#, i64::MIN),

@@ -61,9 +61,71 @@ pub(super) fn double(text: &str) -> Option<f64> {
     }
 }
 
+/// JSON with U+FFFD for each escaped half of a pair of surrogates that has no other half; `None` if it has
+/// no such. Of the same length, so that places stay what they are.
+pub(super) fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
+    let mut changed: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(found) = json
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|b| *b == b'\\'))
+    {
+        at += found;
+        at += match (escaped(json, at), escaped(json, at + ESCAPE)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 2 * ESCAPE,
+            (Some(0xd800..=0xdfff), _) => {
+                let json = changed.get_or_insert_with(|| json.to_vec());
+                if let Some(half) = json.get_mut(at..at + ESCAPE) {
+                    half.copy_from_slice(br"\ufffd");
+                }
+                ESCAPE
+            }
+            (Some(_), _) => ESCAPE,
+            // Another escape: a backslash behind it begins none.
+            (None, _) => 2,
+        };
+    }
+    changed
+}
+
+/// Bytes of `\uXXXX`.
+const ESCAPE: usize = 6;
+
+/// The code unit that is escaped at a place.
+fn escaped(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPE)?.strip_prefix(br"\u")?;
+    let digit = |unit: u16, byte: &u8| Some(unit << 4 | char::from(*byte).to_digit(16)? as u16);
+    digits.iter().try_fold(0, digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_replaced() {
+        let replaced =
+            |json: &str| without_halves(json.as_bytes()).map(|b| String::from_utf8(b).unwrap());
+        for (json, expected) in [
+            (r#""hello \ud83d""#, r#""hello \ufffd""#),
+            (
+                r#""\uDE00\ud83d\ud83d\ude00\ud83d\n""#,
+                r#""\ufffd\ufffd\ud83d\ude00\ufffd\n""#,
+            ),
+            (r#""\ud83d\u0041\\""#, r#""\ufffd\u0041\\""#),
+        ] {
+            assert_eq!(replaced(json).as_deref(), Some(expected), "{json}");
+        }
+        for json in [
+            r#""\ud83d\ude00""#,
+            r#""\\ud83d""#,
+            r#""\u00e9\ud8""#,
+            r#""\"#,
+            "",
+        ] {
+            assert_eq!(replaced(json), None, "{json}");
+        }
+    }
 
     #[test]
     fn base64_in_both_alphabets_with_and_without_padding() {
