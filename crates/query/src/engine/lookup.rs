@@ -24,6 +24,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     let mut joined: Option<Trace> = None;
     let (mut n_left_out, mut n_held) = (0, 0u64);
     for source in run.sources.clone() {
+        tokio::task::yield_now().await;
         if !run.may_go_on()? {
             break;
         }

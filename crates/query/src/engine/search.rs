@@ -418,6 +418,9 @@ impl Search<'_> {
             return Ok(());
         }
         ids.sort_unstable();
+        // What lies in memory never waits by itself: others are to be answered meanwhile, and a client
+        // that has left is noticed here.
+        tokio::task::yield_now().await;
         let (traces, n_left_out) = self.run.whole(&ids, self.n_bytes).await?;
         if n_left_out == 0 || ids.len() == 1 {
             self.run.leave_out(n_left_out);

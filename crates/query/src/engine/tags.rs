@@ -150,6 +150,7 @@ async fn keys(
     take: &mut (dyn FnMut(KeyAnswer) -> u64 + Send),
 ) -> Result<()> {
     for source in run.sources.clone() {
+        tokio::task::yield_now().await;
         if !run.may_go_on()? {
             break;
         }

@@ -42,6 +42,8 @@ struct Within {
 impl GroupScan<'_> {
     /// `next` is the largest start of the traces that come after this group.
     pub(super) async fn run(&self, next: Option<u64>) -> SourceResult<LeafBatch> {
+        // A group takes some 10 ms, and what the cache holds never waits by itself.
+        tokio::task::yield_now().await;
         self.ctx.check()?;
         let fail = |error| self.reader.source_error(error);
         let unit = GroupColumns::open(self.reader, self.group, self.ctx).map_err(fail)?;

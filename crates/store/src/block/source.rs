@@ -254,6 +254,7 @@ impl BlockSource {
     ) -> BlockResult<Vec<Trace>> {
         let mut found = Vec::new();
         for (group, numbers) in self.locate(tenant, ids, ctx).await? {
+            tokio::task::yield_now().await;
             if ctx.is_full() {
                 let runs = &self.reader.traces_of(group, ctx).await?.runs;
                 let rows = numbers.iter().filter_map(|number| runs.get(*number));

@@ -47,6 +47,7 @@ impl BlockSource {
             return Ok(answer(names, values));
         }
         for (group, meta) in self.reader().meta().groups.iter().enumerate() {
+            tokio::task::yield_now().await;
             ctx.check()?;
             if values.truncated {
                 break;

@@ -28,6 +28,7 @@ impl GenerationSnapshot {
         };
         let mut values = Distinct::new(query, &ctx);
         for batch in &self.batches {
+            tokio::task::yield_now().await;
             ctx.check()?;
             if values.truncated {
                 break;

@@ -53,6 +53,7 @@ impl GenerationSnapshot {
         let mut bits: Vec<Vec<BooleanBuffer>> = Vec::with_capacity(self.batches.len());
         let mut matched: Vec<Matched> = Vec::new();
         for (index, batch) in self.batches.iter().enumerate() {
+            tokio::task::yield_now().await;
             ctx.check()?;
             let unit = BatchColumns::new(self, batch, &memo);
             let (whole, parts) = candidates.rows(&batch.trace, query.fragment_filters.is_some());

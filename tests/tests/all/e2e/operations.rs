@@ -74,6 +74,37 @@ fn status_pages_say_what_runs_and_how() {
     assert_eq!(posted.status, 405);
 }
 
+/// Queries that read every trace, more of them than there are threads, and a probe beside them.
+#[test]
+fn a_probe_is_answered_while_queries_compute() {
+    const QUERIES: usize = 4;
+    let site = Site::new();
+    let server = site.start(&[]);
+    let endpoint = format!("http://127.0.0.1:{}", site.otlp_http);
+    super::tracewell(&["demo", "--spans", "6000", "--endpoint", &endpoint]);
+    // Neither side has statistics that would exclude a trace.
+    let query = http::encode("{ event:name = link:spanID }");
+    let path = format!("/api/search?q={query}&since=24h");
+    let n_answered = std::thread::scope(|scope| {
+        let queries: Vec<_> = (0..QUERIES)
+            .map(|_| scope.spawn(|| server.get(&path)))
+            .collect();
+        let mut n_answered = 0;
+        while queries.iter().any(|query| !query.is_finished()) {
+            assert_eq!(server.get("/ready").status, 200);
+            n_answered += usize::from(queries.iter().all(|query| !query.is_finished()));
+        }
+        for query in queries {
+            let answer = query.join().unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.json()["traces"], serde_json::json!([]));
+        }
+        n_answered
+    });
+    println!("{n_answered} probes answered before the first of {QUERIES} queries was");
+    assert!(n_answered >= 3, "{n_answered}");
+}
+
 #[test]
 fn the_build_is_named_everywhere() {
     let site = Site::new();
