@@ -100,12 +100,10 @@ fn scan(snapshot: &Arc<GenerationSnapshot>, filter: Filter) -> usize {
         also: TraceSet::none(),
         spans: true,
     };
-    let batches: Vec<LeafBatch> = snapshot
-        .leaves(query, QueryContext::unlimited())
-        .try_collect()
-        .now_or_never()
-        .unwrap()
-        .unwrap();
+    let batches = snapshot.leaves(query, QueryContext::unlimited());
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let batches = runtime.unwrap().block_on(batches.try_collect());
+    let batches: Vec<LeafBatch> = batches.unwrap();
     batches.iter().map(|batch| batch.spans.num_rows()).sum()
 }
 

@@ -132,7 +132,10 @@ fn limit_of(call: &Call, default: usize) -> ApiResult<usize> {
 
 fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
     if truncated {
-        partial.push(String::from("the answer was cut at its limit"));
+        partial.push(format!(
+            "the answer was cut at its limit: {NAMES_MAX} names of each scope, {VALUES_MAX} values, \
+             {TAG_BYTES_MAX} bytes, or the limit asked for; a scope, a time range or q narrows it"
+        ));
     }
     partial
 }

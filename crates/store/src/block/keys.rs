@@ -137,11 +137,12 @@ impl KeyCounts {
             sum.bytes += count.bytes;
         }
         self.truncated |= other.truncated;
+        self.bound();
     }
 
     /// Forgets the rarest where there are far more than a meta lists, as where every span has a key of
     /// its own.
-    pub(super) fn bound(&mut self) {
+    fn bound(&mut self) {
         if self.keys.len() <= KEYS_COUNTED_MAX {
             return;
         }

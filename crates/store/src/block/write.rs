@@ -235,7 +235,6 @@ impl BlockWriter {
     /// Adds the counts of keys of groups that were copied.
     pub fn count(&mut self, copied: &KeyCounts) {
         self.counts.add(copied);
-        self.counts.bound();
     }
 
     fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {
@@ -255,7 +254,6 @@ impl BlockWriter {
             self.scopes.insert(entry, has_inputs);
         }
         self.counts.add(&group.counts);
-        self.counts.bound();
         for (key, sums) in self.options.promotion.keys.iter().zip(&group.sums) {
             if let Some(count) = self.counts.keys.get_mut(key) {
                 count.distinct = count.distinct.max(sums.distinct);

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use bytes::Bytes;
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 use hashbrown::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -37,7 +37,8 @@ fn batch_of(tenant: &TenantId, spans: &[Span]) -> SpanBatch {
 }
 
 fn now<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("the head never waits")
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
 }
 
 fn leaves(source: &GenerationSnapshot, query: LeafQuery) -> Vec<LeafBatch> {

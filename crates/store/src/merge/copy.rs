@@ -171,14 +171,15 @@ impl Inputs {
 // === impl Left ===
 
 impl Left {
-    /// Takes away what a decoded group has, once.
+    /// Takes away what a decoded group has, once. Where keys are missing from the counts they are no more
+    /// than an estimate, and the group may have any number of keys.
     pub(super) fn without(
         &mut self,
         group: u32,
         table: &SpanTable,
         dictionary: &DictionaryBuilder,
     ) {
-        if self.decoded.insert(group) {
+        if self.decoded.insert(group) && !self.counts.truncated {
             let rows: Vec<u32> = (0..table.n_spans() as u32).collect();
             let counts = KeyCounts::of(table, &dictionary.strings.snapshot(), &rows);
             self.counts.subtract(&counts);
