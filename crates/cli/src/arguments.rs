@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracewell_model::TenantId;
 
+use crate::client::Client;
 use crate::config::load::Source;
 use crate::config::reference;
 use crate::version;
@@ -122,6 +124,9 @@ pub(crate) struct Demo {
     /// Where to send: grpc://host:port, or http://host:port/v1/traces.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:4317")]
     pub(crate) endpoint: String,
+    /// Send as this tenant, where the server has tenants (header X-Scope-OrgID).
+    #[arg(long, value_name = "ID", value_parser = TenantId::new)]
+    pub(crate) tenant: Option<TenantId>,
     /// Send so many spans as fast as possible, then stop. Without it: live traffic until ctrl-c.
     #[arg(long, value_name = "N")]
     pub(crate) spans: Option<u64>,
@@ -161,6 +166,9 @@ pub(crate) struct Server {
     /// The server to ask.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3200")]
     pub(crate) server: String,
+    /// Ask as this tenant, where the server has tenants (header X-Scope-OrgID).
+    #[arg(long, value_name = "ID", value_parser = TenantId::new)]
+    pub(crate) tenant: Option<TenantId>,
     /// Print what the server answered, as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -200,6 +208,7 @@ Examples:
   tracewell query '{ status = error }' --since 1h
   tracewell query '{ resource.service.name = \"checkout\" && duration > 500ms }'
   tracewell query '{ span.http.route = \"/cart\" } && { span.db.system = \"redis\" }'
+  tracewell query '{ status = error }' --tenant team-a   on a server with tenants
   tracewell query '{ status = error }' --json | jq -r '.traces[].traceID'";
 
 #[derive(Debug, Clone, Args)]
@@ -294,6 +303,9 @@ pub(crate) struct Bench {
     /// Folder of the running server's data, for bytes per span.
     #[arg(long, value_name = "DIR", requires = "otlp")]
     pub(crate) data: Option<PathBuf>,
+    /// Send and ask as this tenant; our own server then has tenants.
+    #[arg(long, value_name = "ID", value_parser = TenantId::new)]
+    pub(crate) tenant: Option<TenantId>,
     /// Connections that send at the same time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
@@ -404,6 +416,15 @@ impl Serve {
             tempo_flags: self.tempo_flags.iter().map(pair).collect(),
             expand_env: self.expand_env,
         }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A client of that server, for that tenant.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.server, self.tenant.as_ref())
     }
 }
 

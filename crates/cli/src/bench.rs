@@ -77,7 +77,7 @@ async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
     let until = demo::now();
     let trace_ids = ingest(arguments, n_spans, &target, until, &mut table).await?;
     acknowledgements(arguments, n_spans, &target, &mut table).await?;
-    let mut client = Client::new(&target.api)?;
+    let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
     eprintln!("asking {} times each ...", arguments.repeat);
     probe::searchable(&target.otlp, &mut client, &mut table).await?;
     probe::trace_by_id(&mut client, &trace_ids, &mut table).await?;
@@ -114,7 +114,7 @@ async fn ingest(
     let rate = Row::new("spans acknowledged a second", "/s", table.highest_rate);
     table.push(rate.better(Better::Higher).bars(100_000.0, 250_000.0));
     eprintln!("waiting for merging to come to rest ...");
-    let mut client = Client::new(&target.api)?;
+    let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
     // Other servers may not know it, and need not.
     if let Err(error) = client.get("/flush", &[]).await {
         tracing::debug!(%error, "no flush");

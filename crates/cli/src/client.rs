@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tracewell_model::TenantId;
 
 use crate::Usage;
 use crate::arguments::Window;
@@ -21,6 +22,8 @@ pub(crate) struct Client {
     url: String,
     authority: String,
     prefix: String,
+    /// Who asks, for a server with tenants.
+    tenant: Option<TenantId>,
     connection: Option<http1::SendRequest<Empty<Bytes>>>,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct Found {
     pub(crate) partial: Option<String>,
 }
 
+/// Names the tenant, where spans are sent and where questions are asked.
+pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
 /// Where an answer says that it is partial: search and tags have no field for it.
 const PARTIAL: &str = "x-tracewell-partial";
 
@@ -50,7 +55,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 // === impl Client ===
 
 impl Client {
-    pub(crate) fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str, tenant: Option<&TenantId>) -> Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
             let scheme = url.split_once("://").map(|(scheme, _)| scheme);
             let why = match scheme {
@@ -72,6 +77,7 @@ impl Client {
             url: url.to_owned(),
             authority,
             prefix: prefix.trim_end_matches('/').to_owned(),
+            tenant: tenant.cloned(),
             connection: None,
         })
     }
@@ -120,11 +126,13 @@ impl Client {
             Some(connection) if !connection.is_closed() => connection,
             _ => self.connect().await?,
         };
-        let request = http::Request::get(target)
+        let mut request = http::Request::get(target)
             .header("host", &self.authority)
-            .header("accept", "application/json")
-            .body(Empty::new())
-            .context("the request")?;
+            .header("accept", "application/json");
+        if let Some(tenant) = &self.tenant {
+            request = request.header(TENANT_HEADER, tenant.as_str());
+        }
+        let request = request.body(Empty::new()).context("the request")?;
         connection.ready().await?;
         let response = connection.send_request(request).await?;
         let status = response.status().as_u16();
@@ -263,13 +271,13 @@ mod tests {
 
     #[test]
     fn urls_and_parameters() {
-        let client = Client::new("http://h:3200/tempo/").unwrap();
+        let client = Client::new("http://h:3200/tempo/", None).unwrap();
         assert_eq!(
             (client.authority.as_str(), client.prefix.as_str()),
             ("h:3200", "/tempo")
         );
-        assert_eq!(Client::new("http://h").unwrap().authority, "h:80");
-        let refused = |url: &str| Client::new(url).unwrap_err().to_string();
+        assert_eq!(Client::new("http://h", None).unwrap().authority, "h:80");
+        let refused = |url: &str| Client::new(url, None).unwrap_err().to_string();
         let expected = "expected http://host:port, such as http://127.0.0.1:3200";
         assert_eq!(refused("h:3200"), format!("server \"h:3200\": {expected}"));
         for url in ["https://h", "HTTPS://h:3200/x"] {

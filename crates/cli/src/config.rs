@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     pub(crate) query: Query,
     pub(crate) log: Log,
+    pub(crate) tenants: Tenants,
     pub(crate) limits: Limits,
 }
 
@@ -136,6 +137,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Who shares the server.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tenants {
+    /// Whether requests name a tenant.
+    pub(crate) enabled: bool,
+}
+
 /// The head must hold some generations and the parts of the budget must stay usable.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A block shorter than that is mostly overhead; one longer than that delays what a merge saves.
@@ -196,6 +204,7 @@ impl Default for Config {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
             },
+            tenants: Tenants { enabled: false },
             limits: Limits::default(),
         }
     }

@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
     if !(arguments.rate > 0.0 && arguments.rate <= RATE_MAX) {
         bail!("--rate: expected more than 0, at most {RATE_MAX} traces a second");
     }
-    let endpoint: Endpoint = arguments.endpoint.parse()?;
+    let mut endpoint: Endpoint = arguments.endpoint.parse()?;
+    endpoint.tenant.clone_from(&arguments.tenant);
     let runtime = crate::runtime::sending()?;
     let report = match arguments.spans {
         Some(n_spans) => {

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: &Ready) -> Result<ExitCode> {
     let answer = runtime::small()?.block_on(async {
-        let mut client = Client::new(&arguments.server)?;
+        let mut client = Client::new(&arguments.server, None)?;
         match tokio::time::timeout(TIMEOUT, client.get("/ready", &[])).await {
             Ok(answer) => answer,
             Err(_) => bail!("{} did not answer in {TIMEOUT:?}", arguments.server),

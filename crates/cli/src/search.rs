@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::arguments::{Query, Tags};
-use crate::client::{Client, escape, list, text};
+use crate::client::{escape, list, text};
 use crate::{demo, output, runtime};
 
 /// Longest text in a column of a table.
@@ -14,7 +14,7 @@ const CELL_MAX: usize = 60;
 
 pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
     let found = runtime::small()?.block_on(async {
-        let mut client = Client::new(&arguments.server.server)?;
+        let mut client = arguments.server.client()?;
         let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
         parameters.push(("q", arguments.query.clone()));
         parameters.push(("limit", arguments.limit.to_string()));
@@ -35,7 +35,7 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
 
 pub(crate) fn tags(arguments: &Tags) -> Result<ExitCode> {
     let found = runtime::small()?.block_on(async {
-        let mut client = Client::new(&arguments.server.server)?;
+        let mut client = arguments.server.client()?;
         let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
         parameters.extend(arguments.query.iter().map(|query| ("q", query.clone())));
         let path = match &arguments.name {

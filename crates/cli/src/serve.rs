@@ -21,10 +21,10 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracewell_ingest::{IngestConfig, IngestMetrics};
+use tracewell_ingest::{IngestConfig, IngestMetrics, Tenancy};
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
-use tracewell_model::{Clock, Limits};
+use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::Engine;
 use tracewell_server::{Backend, ServerConfig};
 use tracewell_store::Store;
@@ -41,6 +41,8 @@ use ports::Ports;
 const DRAIN_MAX: Duration = Duration::from_millis(400);
 /// The same for cutting and merging, which lose nothing when they are cut off.
 const WORKERS_MAX: Duration = Duration::from_millis(300);
+/// Whose traffic `--demo` is where there are tenants.
+const DEMO_TENANT: &str = "demo";
 /// How often the numbers for `/metrics` and `/status` are taken from the store.
 const STATUS_EVERY: Duration = Duration::from_secs(2);
 
@@ -85,7 +87,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     )?;
     announce(config, &addresses, &store, start.elapsed());
     let traffic = demo_rate
-        .and_then(|rate| Some((demo_endpoint(&addresses)?, rate)))
+        .and_then(|rate| Some((demo_endpoint(config, &addresses)?, rate)))
         .map(|(endpoint, rate)| {
             tracing::info!(%endpoint, traces_per_second = rate, "sending demo traffic");
             ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone()))
@@ -140,14 +142,17 @@ fn start_serving(
     let store = process.store();
     let sink: Arc<dyn SpanSink> = Arc::clone(&store) as Arc<dyn SpanSink>;
     let snapshots: Arc<dyn Snapshots> = store;
-    let receivers = tracewell_ingest::Server::new(
-        IngestConfig::new(limits.clone()),
-        ports.receivers,
-        sink,
-        Arc::clone(&metrics),
-    );
+    let tenancy = match config.tenants.enabled {
+        true => Tenancy::FromHeader,
+        false => Tenancy::Single,
+    };
+    let mut ingest_config = IngestConfig::new(limits.clone());
+    ingest_config.tenancy = tenancy;
+    let receivers =
+        tracewell_ingest::Server::new(ingest_config, ports.receivers, sink, Arc::clone(&metrics));
     let engine = Engine::new(snapshots, limits.clone(), Arc::clone(clock));
     let mut server_config = ServerConfig::new(limits.clone());
+    server_config.tenancy = tenancy;
     server_config.prefix.clone_from(&config.http.prefix);
     server_config.aliases = match config.query.aliases {
         true => tracewell_query::Aliases::Resolve,
@@ -267,7 +272,8 @@ fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: 
     eprintln!("{text}");
 }
 
-fn demo_endpoint(addresses: &ports::Addresses) -> Option<Endpoint> {
+/// Where the demo sends, and as whom.
+fn demo_endpoint(config: &Config, addresses: &ports::Addresses) -> Option<Endpoint> {
     let grpc = addresses
         .otlp_grpc
         .as_ref()
@@ -278,5 +284,9 @@ fn demo_endpoint(addresses: &ports::Addresses) -> Option<Endpoint> {
             .as_ref()
             .map(|it| format!("http://{it}"))
     };
-    grpc.or_else(http)?.parse().ok()
+    let mut endpoint: Endpoint = grpc.or_else(http)?.parse().ok()?;
+    if config.tenants.enabled {
+        endpoint.tenant = TenantId::new(DEMO_TENANT).ok();
+    }
+    Some(endpoint)
 }

@@ -14,7 +14,6 @@ use serde_json::Value;
 use tracewell_model::TraceId;
 
 use crate::arguments::Trace;
-use crate::client::Client;
 use crate::{Usage, output, runtime};
 use draw::Style;
 
@@ -26,7 +25,7 @@ pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
         ))
     })?;
     let answer = runtime::small()?.block_on(async {
-        let mut client = Client::new(&arguments.server.server)?;
+        let mut client = arguments.server.client()?;
         client.get(&format!("/api/v2/traces/{id}"), &[]).await
     })?;
     if answer.status != 200 && answer.status != 404 {

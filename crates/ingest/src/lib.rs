@@ -20,8 +20,10 @@ pub mod metrics;
 pub mod refusal;
 mod reply;
 pub mod server;
+pub mod tenancy;
 
 pub use admission::Admission;
 pub use metrics::IngestMetrics;
 pub use refusal::Refusal;
-pub use server::{IngestConfig, Listeners, Server, Tenancy};
+pub use server::{IngestConfig, Listeners, Server};
+pub use tenancy::{Tenancy, TenantError};

@@ -81,7 +81,7 @@ pub struct IngestMetrics {
 }
 
 /// Tenants with counters of their own; further ones share one named `_other`.
-const TENANTS_MAX: usize = 1_000;
+pub const TENANTS_MAX: usize = 1_000;
 const OTHER_TENANTS: &str = "_other";
 const ACK_SECONDS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -91,6 +91,11 @@ const ACK_SECONDS: [f64; 12] = [
 const TRACES_PER_BATCH: [f64; 10] = [
     2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0,
 ];
+
+/// The name under which tenants without counters of their own are counted.
+pub fn other_tenants() -> TenantId {
+    TenantId::new(OTHER_TENANTS).unwrap_or_else(|_| TenantId::single())
+}
 
 // === impl IngestMetrics ===
 
@@ -125,7 +130,7 @@ impl IngestMetrics {
         let key = if tenants.len() < TENANTS_MAX {
             tenant.clone()
         } else {
-            TenantId::new(OTHER_TENANTS).unwrap_or_else(|_| TenantId::single())
+            other_tenants()
         };
         Arc::clone(tenants.entry(key).or_default())
     }

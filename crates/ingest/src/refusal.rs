@@ -13,6 +13,7 @@ use tracewell_model::sink::WriteError;
 use tracewell_wire::otlp::DecodeError;
 
 use crate::compression::{Encoding, InflateError};
+use crate::tenancy::TenantError;
 
 /// Why a whole request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +130,17 @@ impl From<WriteError> for Refusal {
             // The model may grow variants: what is not known is an outage, which may be retried.
             other => Self::Log {
                 reason: other.to_string(),
+            },
+        }
+    }
+}
+
+impl From<TenantError> for Refusal {
+    fn from(error: TenantError) -> Self {
+        match error {
+            TenantError::Missing => Self::NoTenant,
+            invalid @ TenantError::Invalid { .. } => Self::BadTenant {
+                reason: invalid.to_string(),
             },
         }
     }

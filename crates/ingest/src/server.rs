@@ -19,17 +19,8 @@ use crate::body::BodyLimits;
 use crate::intake::Intake;
 use crate::metrics::IngestMetrics;
 use crate::refusal::Refusal;
+use crate::tenancy::Tenancy;
 use crate::{grpc, http as otlp_http};
-
-/// Whose data a request brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Tenancy {
-    /// Everything belongs to the one tenant; the header is ignored.
-    #[default]
-    Single,
-    /// The header `X-Scope-OrgID` names it, and a request without it is refused.
-    FromHeader,
-}
 
 /// How ingest behaves.
 #[derive(Debug, Clone)]
@@ -71,8 +62,6 @@ pub(crate) struct Shared {
     grpc: Option<SocketAddr>,
     http: Option<SocketAddr>,
 }
-
-const TENANT_HEADER: &str = "x-scope-orgid";
 
 // === impl IngestConfig ===
 
@@ -198,16 +187,10 @@ impl Shared {
     }
 
     pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, Refusal> {
-        if self.tenancy == Tenancy::Single {
-            return Ok(self.single.clone());
+        match self.tenancy {
+            Tenancy::Single => Ok(self.single.clone()),
+            Tenancy::FromHeader => Ok(self.tenancy.tenant(headers)?),
         }
-        let value = headers.get(TENANT_HEADER).ok_or(Refusal::NoTenant)?;
-        let text = value.to_str().map_err(|error| Refusal::BadTenant {
-            reason: format!("tenant id: {error}"),
-        })?;
-        TenantId::new(text).map_err(|error| Refusal::BadTenant {
-            reason: error.to_string(),
-        })
     }
 
     /// `extra` is what a protocol puts around a body.

@@ -1,6 +1,6 @@
 //! One request to the API, from its route to its answer: the part that all endpoints share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::accept::ConnectionMetrics;
+use tracewell_ingest::metrics::{TENANTS_MAX, other_tenants};
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy};
 use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::{Aliases, Caller, QueryStats};
@@ -57,6 +58,8 @@ struct Counters {
     /// Sums over the answers, by operation.
     inspected: BTreeMap<&'static str, QueryStats>,
     limits_hit: BTreeMap<&'static str, u64>,
+    /// Those with counters of their own.
+    tenants: BTreeSet<TenantId>,
 }
 
 /// One request.
@@ -72,7 +75,6 @@ pub(crate) struct Call {
     pub(crate) aliases: Aliases,
 }
 
-const TENANT_HEADER: &str = "x-scope-orgid";
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -131,7 +133,7 @@ impl Api {
     ) -> Response<Body> {
         let start = Instant::now();
         let tenant = self.tenant(route, &headers);
-        let label = tenant.clone().unwrap_or_else(|_| TenantId::single());
+        let label = tenant.clone().ok();
         let answered = async {
             let call = Call {
                 route,
@@ -182,14 +184,10 @@ impl Api {
     }
 
     fn tenant(&self, route: Route, headers: &HeaderMap) -> ApiResult<TenantId> {
-        if self.tenancy == Tenancy::Single || !route.is_query() {
-            return Ok(TenantId::single());
+        match route.is_query() {
+            true => Ok(self.tenancy.tenant(headers)?),
+            false => Ok(TenantId::single()),
         }
-        let value = headers.get(TENANT_HEADER).ok_or(ApiError::NoTenant)?;
-        let text = value
-            .to_str()
-            .map_err(|_| ApiError::BadRequest(String::from("tenant id is not text")))?;
-        TenantId::new(text).map_err(|error| ApiError::BadRequest(error.to_string()))
     }
 
     pub(crate) fn observe_query(&self, call: &Call, stats: &QueryStats) {
@@ -216,7 +214,7 @@ impl Api {
         &self,
         route: Route,
         method: &Method,
-        tenant: TenantId,
+        tenant: Option<TenantId>,
         status: u16,
         took: Duration,
     ) {
@@ -227,6 +225,7 @@ impl Api {
             .or_insert_with(|| Histogram::new(SECONDS))
             .observe(took.as_secs_f64());
         if route.is_query() {
+            let tenant = counters.tenant(tenant);
             let result = match status {
                 CLIENT_CLOSED_REQUEST => Some("canceled"),
                 _ if status < 500 && took <= SLO => Some("completed"),
@@ -345,6 +344,23 @@ impl Api {
             hits.add(limit, *n);
         }
         hits
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// The tenant as a label: who asks for nobody's data, and whoever comes after very many others, is
+    /// `_other`.
+    fn tenant(&mut self, tenant: Option<TenantId>) -> TenantId {
+        match tenant {
+            Some(tenant) if self.tenants.contains(&tenant) => tenant,
+            Some(tenant) if self.tenants.len() < TENANTS_MAX => {
+                self.tenants.insert(tenant.clone());
+                tenant
+            }
+            _ => other_tenants(),
+        }
     }
 }
 

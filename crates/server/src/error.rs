@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use tracewell_ingest::TenantError;
 use tracewell_query::{Error as QueryError, ErrorKind, QueryLimit};
 
 /// Why a request has no answer.
@@ -80,6 +81,15 @@ impl ApiError {
         match self {
             Self::Busy { retry_after, .. } => Some(*retry_after),
             _ => None,
+        }
+    }
+}
+
+impl From<TenantError> for ApiError {
+    fn from(error: TenantError) -> Self {
+        match error {
+            TenantError::Missing => Self::NoTenant,
+            invalid => Self::BadRequest(invalid.to_string()),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Target {
     pub(super) fn running(arguments: &Bench) -> Result<Self> {
         let otlp = arguments.otlp.as_deref().unwrap_or_default();
         Ok(Self {
-            otlp: otlp.parse()?,
+            otlp: endpoint(otlp, arguments)?,
             api: arguments.api.clone().unwrap_or_default(),
             cold_start: None,
             pid: arguments.pid,
@@ -71,13 +71,17 @@ impl Target {
             .args(["--set", &format!("listen.http={http}")])
             .args(["--set", &format!("listen.otlp_grpc={grpc}")])
             .args(["--set", &format!("listen.otlp_http={otlp_http}")])
+            .args([
+                "--set",
+                &format!("tenants.enabled={}", arguments.tenant.is_some()),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .context("starting a server")?;
         let mut target = Self {
-            otlp: format!("grpc://127.0.0.1:{grpc}").parse()?,
+            otlp: endpoint(&format!("grpc://127.0.0.1:{grpc}"), arguments)?,
             api: format!("http://127.0.0.1:{http}"),
             cold_start: None,
             pid: Some(child.id()),
@@ -266,6 +270,13 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
 }
 
 /// Ports that nobody uses at the moment.
+/// Where the spans go, and as whose.
+fn endpoint(url: &str, arguments: &Bench) -> Result<Endpoint> {
+    let mut endpoint: Endpoint = url.parse()?;
+    endpoint.tenant.clone_from(&arguments.tenant);
+    Ok(endpoint)
+}
+
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();

@@ -48,6 +48,10 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("query", "How questions are understood."),
     ("log", "The process's own log, on standard error."),
     (
+        "tenants",
+        "Several teams on one server, each with data of its own; see [Tenants](tenants.md).",
+    ),
+    (
         "limits",
         "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key.",
     ),
@@ -345,6 +349,13 @@ pub(crate) const KEYS: &[KeySpec] = &[
             LogFormat::Text => "text".to_owned(),
             LogFormat::Json => "json".to_owned(),
         },
+    },
+    KeySpec {
+        name: "tenants.enabled",
+        unit: Unit::Switch,
+        doc: "Every request names its tenant in the header `X-Scope-OrgID`, and one that does not is answered 401; a query sees what its tenant sent and nothing else. Without it everything belongs to the tenant `single-tenant`, and the header means nothing. The header says who asks and proves nothing: put something in front that sets it.",
+        apply: |config, node| store(&mut config.tenants.enabled, values::switch(node)),
+        show: |config| config.tenants.enabled.to_string(),
     },
     limit!(
         memory_bytes,

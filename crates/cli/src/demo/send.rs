@@ -16,9 +16,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tracewell_model::TenantId;
 
 use super::traffic::Request;
 use crate::Usage;
+use crate::client::TENANT_HEADER;
 pub(crate) use report::Report;
 
 /// Where to send.
@@ -28,6 +30,8 @@ pub(crate) struct Endpoint {
     /// host:port.
     pub(crate) authority: String,
     pub(crate) path: String,
+    /// Whose spans they are, for a server with tenants.
+    pub(crate) tenant: Option<TenantId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +189,7 @@ async fn http(
     endpoint: &Endpoint,
     request: &Request,
 ) -> Result<Answer> {
-    let message = http::Request::post(&endpoint.path)
+    let message = post(&endpoint.path, endpoint)
         .header("host", &endpoint.authority)
         .header("content-type", "application/x-protobuf")
         .body(Full::new(request.body.clone()))?;
@@ -221,7 +225,8 @@ async fn grpc(
     framed.put_u8(0);
     framed.put_u32(request.body.len() as u32);
     framed.extend_from_slice(&request.body);
-    let message = http::Request::post(format!("http://{}{}", endpoint.authority, endpoint.path))
+    let uri = format!("http://{}{}", endpoint.authority, endpoint.path);
+    let message = post(&uri, endpoint)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Full::new(framed.freeze()))?;
@@ -269,6 +274,14 @@ async fn grpc(
         },
         _ => Answer::Refused { reason },
     })
+}
+
+fn post(uri: &str, endpoint: &Endpoint) -> http::request::Builder {
+    let request = http::Request::post(uri);
+    match &endpoint.tenant {
+        Some(tenant) => request.header(TENANT_HEADER, tenant.as_str()),
+        None => request,
+    }
 }
 
 async fn read(body: hyper::body::Incoming) -> Result<Bytes> {
@@ -417,6 +430,7 @@ impl FromStr for Endpoint {
             protocol,
             authority,
             path,
+            tenant: None,
         })
     }
 }

@@ -122,7 +122,7 @@ fn the_configuration_is_printed_explained_and_verified() {
         let said = errors(&run(&[&flag, check, "--strict"], 1));
         assert!(said.contains("--strict takes none"), "{said}");
     }
-    run(&[&flag, "-config.verify", "-auth.enabled"], 1);
+    run(&[&flag, "-config.verify", "-search.enabled=false"], 1);
 }
 
 #[test]

@@ -19,19 +19,25 @@ const FRAME_BYTES_MAX: usize = 16 << 10;
 /// Sends an export request for traces. `Ok` if the server answered with a message, which it does when it
 /// has taken the spans; an error has trailers alone.
 pub(crate) fn export(port: u16, body: &[u8]) -> Result<(), String> {
+    export_with(port, body, &[])
+}
+
+/// With further fields of the head.
+pub(crate) fn export_with(port: u16, body: &[u8], more: &[(&str, &str)]) -> Result<(), String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut out = PREFACE.to_vec();
     write_frame(&mut out, SETTINGS, 0, 0, &[]);
     let mut head = Vec::new();
-    for (name, value) in [
+    let fields = [
         (":method", "POST"),
         (":scheme", "http"),
         (":path", TRACES),
         (":authority", "127.0.0.1"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
-    ] {
+    ];
+    for (name, value) in fields.iter().chain(more) {
         write_field(&mut head, name, value);
     }
     write_frame(&mut out, HEADERS, END_HEADERS, 1, &head);

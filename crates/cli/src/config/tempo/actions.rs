@@ -53,6 +53,8 @@ const PER_TENANT: &str = "overrides per tenant are not built yet, and what the f
                           hold; take the key out, and set limits.* and retention.age, which hold for all";
 const STREAMING: &str = "streaming is not built yet; searches are answered as one";
 const KAFKA: &str = "Tracewell writes its own log and reads no Kafka yet";
+const SEVERAL_TENANTS: &str =
+    "a query over several tenants (X-Scope-OrgID: a|b) is not built yet and answered 400";
 const REPORTS: &str = "Tracewell reports nothing to anybody";
 const SCHEDULER_RETENTION: &str =
     "as in Tempo, retention is backend_worker.compaction.block_retention";
@@ -60,8 +62,11 @@ const SPAN_LOG: &str = "spans are not written to the log; `tracewell query` show
 
 /// Every key of Tempo's that is known. A pattern that ends in `.*` is all below it; the longest wins.
 pub(super) const KEYS: &[(&str, Action)] = &[
-    ("auth_enabled", Action::Only(&["false"], SIGN_ON)),
-    ("multitenancy_enabled", Action::Only(&["false"], SIGN_ON)),
+    ("auth_enabled", Action::Convert("tenants.enabled", if_on)),
+    (
+        "multitenancy_enabled",
+        Action::Convert("tenants.enabled", if_on),
+    ),
     ("target", Action::Elsewhere),
     ("http_api_prefix", Action::Same("http.prefix")),
     (
@@ -289,7 +294,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ),
     (
         "query_frontend.multi_tenant_queries_enabled",
-        Action::NoEffect("tenants are not built yet"),
+        Action::Unless(&["false"], SEVERAL_TENANTS),
     ),
     (
         "query_frontend.mcp_server.enabled",
@@ -378,6 +383,18 @@ fn text_node(line: u64, text: &str) -> Node {
         line,
         value: Value::Text(text.to_owned()),
     }
+}
+
+/// Either of two keys switches on what they say; the other one, written as false, does not undo it.
+fn if_on(node: &Node) -> Result<Node, String> {
+    let is_on = values::switch(node)?;
+    Ok(Node {
+        line: node.line,
+        value: match is_on {
+            true => Value::Bool(true),
+            false => Value::Null,
+        },
+    })
 }
 
 fn bucket_kind(node: &Node) -> Result<Node, String> {

@@ -15,7 +15,7 @@ const EXPECTED: &str = "#> ";
 const HERE: &str = "# here";
 
 /// Files with an outcome beside them.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "howto-tempo",
     "tempo-2",
     "tempo-2-s3",
@@ -23,6 +23,7 @@ const FILES: [&str; 9] = [
     "tempo/howto-sampling",
     "tempo/howto-correlation",
     "tempo/legacy-overrides",
+    "tempo/tenants",
     "tempo/tempo-3",
     "tempo/written-out",
 ];

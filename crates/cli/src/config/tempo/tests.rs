@@ -65,9 +65,6 @@ fn the_file_of_the_how_to_starts_as_it_is() {
 #[test]
 fn what_protects_is_never_ignored() {
     for (text, key) in [
-        ("multitenancy_enabled: true\n", "multitenancy_enabled"),
-        ("auth_enabled: true\n", "auth_enabled"),
-        ("multitenancy_enabled: yes\n", "multitenancy_enabled"),
         ("memberlist:\n  tls_enabled: on\n", "memberlist.tls_enabled"),
         (
             "server:\n  http_tls_config:\n    cert_file: /x\n",
@@ -205,6 +202,25 @@ fn a_retention_of_zero_is_what_holds_otherwise() {
     assert!(errors.starts_with("tempo.yaml:3: compactor.compaction.block_retention: expected"));
 }
 
+/// Each of the two switches it on, and the other one cannot undo it.
+#[test]
+fn tenants_are_switched_on_by_either_key() {
+    for (text, on) in [
+        ("multitenancy_enabled: true\n", true),
+        ("auth_enabled: yes\n", true),
+        ("multitenancy_enabled: true\nauth_enabled: false\n", true),
+        ("auth_enabled: true\nmultitenancy_enabled: false\n", true),
+        ("multitenancy_enabled: false\nauth_enabled: off\n", false),
+        ("target: all\n", false),
+    ] {
+        let (config, findings) = load(text, &[]);
+        assert!(findings.errors.is_empty(), "{text}: {findings}");
+        assert_eq!(config.tenants.enabled, on, "{text}");
+    }
+    let (_, findings) = load("multitenancy_enabled: perhaps\n", &[]);
+    assert_eq!(findings.errors.len(), 1, "{findings}");
+}
+
 #[test]
 fn overrides_per_tenant_are_refused_for_what_they_are() {
     let key = "overrides.per_tenant_override_config";
@@ -264,9 +280,9 @@ fn flags_win_over_the_file_and_name_themselves() {
     assert_eq!(config.listen.http, Endpoint::Port(3201));
     assert_eq!(config.blocks_path(), Path::new("/data/tracewell"));
     assert_eq!(texts(&findings.errors), Vec::<String>::new());
-    let (_, findings) = load("target: all\n", &[("auth.enabled", "true")]);
+    let (_, findings) = load("target: all\n", &[("target", "querier")]);
     assert!(
-        texts(&findings.errors)[0].starts_with("-auth.enabled"),
+        texts(&findings.errors)[0].starts_with("-target"),
         "{findings:?}"
     );
 }

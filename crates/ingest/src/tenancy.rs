@@ -1,0 +1,108 @@
+//! Whose a request is: what the header `X-Scope-OrgID` says, for receivers and query surfaces alike.
+//!
+//! It takes whoever asks at their word; to prove it is the business of what stands in front.
+
+use http::HeaderMap;
+use tracewell_model::TenantId;
+
+/// Whose data a request brings or asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tenancy {
+    /// Everything belongs to the one tenant; the header is ignored.
+    #[default]
+    Single,
+    /// The header `X-Scope-OrgID` names it, and a request without it is refused.
+    FromHeader,
+}
+
+/// Why a request has no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TenantError {
+    /// Tempo's words, which clients match on.
+    #[error("no org id")]
+    Missing,
+    #[error("{reason}")]
+    Invalid { reason: String },
+}
+
+const HEADER: &str = "x-scope-orgid";
+const SEVERAL_HEADERS: &str = "X-Scope-OrgID is there more than once: who asks must be told by one; let the proxy that \
+     sets it take away what clients send";
+const SEVERAL_TENANTS: &str = "X-Scope-OrgID names several tenants (a|b), which is not built yet: send and ask for each alone";
+
+// === impl Tenancy ===
+
+impl Tenancy {
+    /// The tenant of a request with these headers.
+    pub fn tenant(self, headers: &HeaderMap) -> Result<TenantId, TenantError> {
+        if self == Self::Single {
+            return Ok(TenantId::single());
+        }
+        let invalid = |reason: &str| TenantError::Invalid {
+            reason: reason.to_owned(),
+        };
+        let mut values = headers.get_all(HEADER).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Err(TenantError::Missing),
+            (Some(value), None) => value,
+            // The first one would be the client's, behind a proxy that adds its own.
+            (Some(_), Some(_)) => return Err(invalid(SEVERAL_HEADERS)),
+        };
+        match value.to_str() {
+            Ok("") => Err(TenantError::Missing),
+            Ok(text) if text.contains('|') => Err(invalid(SEVERAL_TENANTS)),
+            Ok(text) => TenantId::new(text).map_err(|error| invalid(&error.to_string())),
+            Err(_) => Err(invalid("tenant id is not text")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn tenant(values: &[&'static str]) -> Result<String, TenantError> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let single = Tenancy::Single.tenant(&headers);
+        assert_eq!(single, Ok(TenantId::single()), "the header means nothing");
+        let tenant = Tenancy::FromHeader.tenant(&headers)?;
+        Ok(tenant.to_string())
+    }
+
+    #[test]
+    fn one_header_names_one_tenant() {
+        assert_eq!(tenant(&["team-a"]).as_deref(), Ok("team-a"));
+        assert_eq!(tenant(&["!-_.*'()aZ9"]).as_deref(), Ok("!-_.*'()aZ9"));
+        assert_eq!(tenant(&[]), Err(TenantError::Missing));
+        assert_eq!(tenant(&[""]), Err(TenantError::Missing));
+        for (values, words) in [
+            (&["a", "b"][..], "more than once"),
+            (&["a", "a"], "more than once"),
+            (&["a|b"], "not built yet"),
+            (&["a/b"], "not allowed"),
+            (&[".."], "not allowed"),
+            (&["a b"], "not allowed"),
+            (&["\u{e4}"], "not text"),
+        ] {
+            let error = tenant(values).unwrap_err();
+            assert!(
+                matches!(&error, TenantError::Invalid { reason } if reason.contains(words)),
+                "{values:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tenant_id_has_at_most_150_bytes() {
+        let id: &'static str = "x".repeat(150).leak();
+        assert_eq!(tenant(&[id]).as_deref(), Ok(id));
+        let error = tenant(&["x".repeat(151).leak()]).unwrap_err();
+        assert!(error.to_string().contains("150"), "{error}");
+    }
+}
