@@ -23,7 +23,7 @@ const SHARED: TraceId = TraceId(*b"one id for both.");
 const TENANTS: [&str; 2] = ["team-a", "team-b"];
 
 /// The head's line that names a tenant.
-fn named(tenant: &str) -> String {
+pub(super) fn named(tenant: &str) -> String {
     format!("X-Scope-OrgID: {tenant}\r\n")
 }
 
@@ -134,6 +134,13 @@ fn nobody_sees_another(site: &Site, place: &str) {
                 assert!(
                     !text.contains(&theirs),
                     "{place}: {own} sees in {question}:\n{text}"
+                );
+                // Whoever asks for another one's words finds nothing, not even that they are there.
+                let asks_for_theirs = question.contains(&theirs);
+                assert!(
+                    !asks_for_theirs
+                        || !(text.contains("\"traceID\":") || text.contains("of-team")),
+                    "{place}: {own} is found by another's words in {question}:\n{text}"
                 );
                 n_own += usize::from(text.contains(&format!("of-{own}")));
             }
