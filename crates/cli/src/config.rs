@@ -10,6 +10,7 @@
 mod guide;
 pub(crate) mod keys;
 pub(crate) mod load;
+pub(crate) mod overrides;
 pub(crate) mod raw;
 pub(crate) mod reference;
 pub(crate) mod tempo;
@@ -142,6 +143,9 @@ pub(crate) enum LogFormat {
 pub(crate) struct Tenants {
     /// Whether requests name a tenant.
     pub(crate) enabled: bool,
+    /// A file with limits of single tenants.
+    pub(crate) overrides_path: Option<PathBuf>,
+    pub(crate) overrides_period: Duration,
 }
 
 /// The head must hold some generations and the parts of the budget must stay usable.
@@ -157,6 +161,10 @@ const UPLOAD_AFTER: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// Far longer than any query, and than a process is silent before it looks at the bucket again.
 const REPLACED_KEPT_MIN: Duration = Duration::from_secs(3_600);
+
+/// More often is of no use to people, and more rarely looks as if it were not read.
+const OVERRIDES_PERIOD: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
 
 // === impl Config ===
 
@@ -204,7 +212,11 @@ impl Default for Config {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
             },
-            tenants: Tenants { enabled: false },
+            tenants: Tenants {
+                enabled: false,
+                overrides_path: None,
+                overrides_period: Duration::from_secs(10),
+            },
             limits: Limits::default(),
         }
     }
@@ -300,6 +312,11 @@ impl Config {
             self.bucket.replaced_kept >= REPLACED_KEPT_MIN,
             "bucket.replaced_kept",
             "at least 1h: other processes may read what is replaced".to_owned(),
+        );
+        require(
+            OVERRIDES_PERIOD.contains(&self.tenants.overrides_period),
+            "tenants.overrides_period",
+            "from 1s to 1h".to_owned(),
         );
         require(
             self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),

@@ -11,6 +11,7 @@ mod host;
 mod logging;
 mod measure;
 mod ports;
+mod reload;
 mod storage;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracewell_ingest::{IngestConfig, IngestMetrics, Tenancy};
+use tracewell_ingest::{IngestConfig, Tenancy, Tenants};
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, TenantId};
@@ -36,6 +37,7 @@ use crate::demo;
 use crate::demo::send::Endpoint;
 use host::Process;
 use ports::Ports;
+use reload::Reload;
 
 /// Receivers and queries may end what they do within this time of a stop; then they are cut off.
 const DRAIN_MAX: Duration = Duration::from_millis(400);
@@ -78,8 +80,12 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         stop.clone(),
     );
     watch_status(&ingest_runtime, &process, &stop);
+    let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
+    if let Some(reload) = Reload::new(config, &tenants, process.reloads()) {
+        ingest_runtime.spawn(reload.run(stop.clone()));
+    }
     let serving = start_serving(
-        config,
+        (config, &tenants),
         ports,
         &process,
         &clock,
@@ -131,14 +137,13 @@ struct Serving {
 }
 
 fn start_serving(
-    config: &Config,
+    (config, tenants): (&Config, &Arc<Tenants>),
     ports: Ports,
     process: &Arc<Process>,
     clock: &Arc<dyn Clock>,
     (ingest_runtime, query_runtime): (&Runtime, &Runtime),
 ) -> Result<Serving> {
     let limits: &Limits = &config.limits;
-    let metrics = Arc::new(IngestMetrics::new());
     let store = process.store();
     let sink: Arc<dyn SpanSink> = Arc::clone(&store) as Arc<dyn SpanSink>;
     let snapshots: Arc<dyn Snapshots> = store;
@@ -149,7 +154,7 @@ fn start_serving(
     let mut ingest_config = IngestConfig::new(limits.clone());
     ingest_config.tenancy = tenancy;
     let receivers =
-        tracewell_ingest::Server::new(ingest_config, ports.receivers, sink, Arc::clone(&metrics));
+        tracewell_ingest::Server::new(ingest_config, ports.receivers, sink, Arc::clone(tenants));
     let engine = Engine::new(snapshots, limits.clone(), Arc::clone(clock));
     let mut server_config = ServerConfig::new(limits.clone());
     server_config.tenancy = tenancy;
@@ -162,7 +167,8 @@ fn start_serving(
         queries: Arc::new(engine),
         host: Arc::clone(process) as Arc<dyn tracewell_server::Host>,
         clock: Arc::clone(clock),
-        ingest: Some((metrics, receivers.admission())),
+        tenants: Arc::clone(tenants),
+        ingest: Some((Arc::clone(tenants.metrics()), receivers.admission())),
     };
     let server =
         tracewell_server::Server::new(server_config, ports.http, backend).context("http.prefix")?;

@@ -65,13 +65,12 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
         signal,
         format: Format::Protobuf,
         encoding: Encoding::Identity,
-        tenant: shared.default_tenant(),
     };
     let exported = async {
         check_content_type(&head.headers)?;
         let encoding = encoding_of(&head.headers)?;
         call.encoding = encoding;
-        call.tenant = shared.tenant(&head.headers)?;
+        let tenant = shared.tenant(&head.headers)?;
         let mut reservation = shared.intake.admission.request();
         let limits = shared.body_limits(PREFIX_BYTES);
         let framed = body::read(&mut incoming, Length::Prefix, limits, &mut reservation).await?;
@@ -83,7 +82,10 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
                 reason: String::from("the message is marked as compressed, but no grpc-encoding"),
             });
         }
-        shared.intake.export(&call, message, &mut reservation).await
+        shared
+            .intake
+            .export(&call, &tenant, message, &mut reservation)
+            .await
     };
     let result: Result<PartialSuccess, Refusal> = exported.await;
     shared.intake.count(&call, &result);

@@ -62,17 +62,19 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
         signal,
         format: format.clone().unwrap_or(Format::Protobuf),
         encoding: Encoding::Identity,
-        tenant: shared.default_tenant(),
     };
     let exported = async {
         format.clone()?;
         call.encoding = encoding_of(&head.headers)?;
-        call.tenant = shared.tenant(&head.headers)?;
+        let tenant = shared.tenant(&head.headers)?;
         let mut reservation = shared.intake.admission.request();
         let claimed = Length::Head(content_length(&head.headers));
         let limits = shared.body_limits(0);
         let wire = body::read(&mut incoming, claimed, limits, &mut reservation).await?;
-        shared.intake.export(&call, wire, &mut reservation).await
+        shared
+            .intake
+            .export(&call, &tenant, wire, &mut reservation)
+            .await
     };
     let result = exported.await;
     shared.intake.count(&call, &result);

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracewell_model::limits::REQUEST_DECODED_BYTES;
 use tracewell_model::sink::SpanSink;
-use tracewell_model::{Limits, SpanBatch, TenantId};
+use tracewell_model::{Limits, SpanBatch};
 use tracewell_wire::otlp::response::PartialSuccess;
 use tracewell_wire::otlp::{self, DecodeError, Signal};
 
@@ -20,6 +20,7 @@ use crate::admission::{Admission, Reservation};
 use crate::compression::{Encoding, Inflate};
 use crate::metrics::{Format, IngestMetrics, Protocol, RequestLabels};
 use crate::refusal::Refusal;
+use crate::tenants::Tenant;
 
 /// One export request without its body.
 #[derive(Debug, Clone)]
@@ -28,14 +29,14 @@ pub(crate) struct Call {
     pub(crate) signal: Signal,
     pub(crate) format: Format,
     pub(crate) encoding: Encoding,
-    pub(crate) tenant: TenantId,
 }
 
 /// The shared state of all ingest listeners.
 #[derive(Debug)]
 pub(crate) struct Intake {
     sink: Arc<dyn SpanSink>,
-    limits: Arc<Limits>,
+    /// What holds whoever sends.
+    limits: Limits,
     pub(crate) metrics: Arc<IngestMetrics>,
     pub(crate) admission: Admission,
     /// Threads that decode or decompress large bodies at the same time.
@@ -56,7 +57,7 @@ const STEP_BYTES: usize = 2 << 20;
 impl Intake {
     pub(crate) fn new(
         sink: Arc<dyn SpanSink>,
-        limits: Arc<Limits>,
+        limits: Limits,
         metrics: Arc<IngestMetrics>,
         admission: Admission,
     ) -> Self {
@@ -78,6 +79,7 @@ impl Intake {
     pub(crate) async fn export(
         &self,
         call: &Call,
+        tenant: &Arc<Tenant>,
         wire: Bytes,
         reservation: &mut Reservation,
     ) -> Result<PartialSuccess, Refusal> {
@@ -98,7 +100,7 @@ impl Intake {
         reservation.grow_to(n_copies * body.len() as u64).await?;
         match call.signal {
             Signal::Traces => {
-                let answer = self.spans(call, body).await?;
+                let answer = self.spans(call, tenant, body).await?;
                 metrics.observe_ack(start.elapsed());
                 Ok(answer)
             }
@@ -113,7 +115,9 @@ impl Intake {
             Ok(_) => "partial",
             Err(refusal) => refusal.label(),
         };
-        if let Err(Refusal::TooLarge { limit, .. } | Refusal::Busy { limit, .. }) = result {
+        if let Err(refusal) = result
+            && let Some(limit) = refusal.limit()
+        {
             self.metrics.count_limit(limit, 1);
         }
         self.metrics.count_request(RequestLabels {
@@ -125,21 +129,30 @@ impl Intake {
         });
     }
 
-    async fn spans(&self, call: &Call, body: Bytes) -> Result<PartialSuccess, Refusal> {
-        let request_hash = twox_hash::XxHash3_128::oneshot(&body);
+    async fn spans(
+        &self,
+        call: &Call,
+        tenant: &Arc<Tenant>,
+        body: Bytes,
+    ) -> Result<PartialSuccess, Refusal> {
         let n_bytes = body.len();
-        let limits = Arc::clone(&self.limits);
-        let (tenant, format) = (call.tenant.clone(), call.format);
+        // Before it is decoded: whoever sends too much shall cost little.
+        if let Err(refusal) = tenant.take_bytes(n_bytes as u64) {
+            self.count_refused(call, tenant, refusal.label(), &body);
+            return Err(refusal);
+        }
+        let request_hash = twox_hash::XxHash3_128::oneshot(&body);
+        let (owner, format) = (Arc::clone(tenant), call.format);
         let decoded = self
             .compute(n_bytes, move || match format {
-                Format::Protobuf => otlp::decode(tenant, body, &limits),
-                Format::Json => otlp::decode_json(tenant, &body, &limits),
+                Format::Protobuf => otlp::decode(owner.id.clone(), body, &owner.limits),
+                Format::Json => otlp::decode_json(owner.id.clone(), &body, &owner.limits),
             })
             .await??;
         let rejected = decoded.rejected;
         for (reason, n) in rejected.iter() {
             self.metrics
-                .count_refused(call.protocol, &call.tenant, reason.label(), n);
+                .count_refused(call.protocol, &tenant.metrics, reason.label(), n);
             if let Some(limit) = reason.limit() {
                 self.metrics.count_limit(limit, n);
             }
@@ -163,16 +176,32 @@ impl Intake {
                     self.metrics.traces_per_batch.observe(n_traces as f64);
                     let n_bytes = n_bytes as u64;
                     self.metrics
-                        .count_accepted(call.protocol, &call.tenant, n_spans, n_bytes);
+                        .count_accepted(call.protocol, &tenant.metrics, n_spans, n_bytes);
                 }
                 Ok(answer)
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                self.metrics
-                    .count_refused(call.protocol, &call.tenant, refusal.label(), n_spans);
+                self.metrics.count_refused(
+                    call.protocol,
+                    &tenant.metrics,
+                    refusal.label(),
+                    n_spans,
+                );
                 Err(refusal)
             }
+        }
+    }
+
+    /// Counts the spans of a request that was not decoded; none of one that cannot be read.
+    fn count_refused(&self, call: &Call, tenant: &Tenant, reason: &'static str, body: &[u8]) {
+        let n_spans = match call.format {
+            Format::Protobuf => call.signal.count_protobuf(body),
+            Format::Json => call.signal.count_json(body),
+        };
+        if let Ok(n_spans) = n_spans {
+            self.metrics
+                .count_refused(call.protocol, &tenant.metrics, reason, n_spans);
         }
     }
 

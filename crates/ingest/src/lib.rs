@@ -17,13 +17,16 @@ mod http;
 mod intake;
 pub mod listen;
 pub mod metrics;
+mod rate;
 pub mod refusal;
 mod reply;
 pub mod server;
 pub mod tenancy;
+pub mod tenants;
 
 pub use admission::Admission;
 pub use metrics::IngestMetrics;
 pub use refusal::Refusal;
 pub use server::{IngestConfig, Listeners, Server};
 pub use tenancy::{Tenancy, TenantError};
+pub use tenants::{Tenant, TenantLimits, Tenants};

@@ -1,7 +1,7 @@
 //! Counters of everything that ingest accepted and refused.
 //!
 //! Names and export are not here: the metrics page of `tracewell-server` reads these. The hot path
-//! touches atomics, and one read lock per request for its tenant.
+//! touches atomics; what is kept of a tenant is found by [`crate::tenants`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ pub struct IngestMetrics {
     pub grpc_connections: Arc<ConnectionMetrics>,
     pub http_connections: Arc<ConnectionMetrics>,
     tenants: RwLock<BTreeMap<TenantId, Arc<TenantMetrics>>>,
+    /// Of all tenants without counters of their own.
+    pub(crate) others: Arc<TenantMetrics>,
     requests: Mutex<BTreeMap<RequestLabels, u64>>,
     pub accepted_spans_grpc: AtomicU64,
     pub accepted_spans_http: AtomicU64,
@@ -81,7 +83,7 @@ pub struct IngestMetrics {
 }
 
 /// Tenants with counters of their own; further ones share one named `_other`.
-pub const TENANTS_MAX: usize = 1_000;
+pub const TENANTS_MAX: usize = 1_024;
 const OTHER_TENANTS: &str = "_other";
 const ACK_SECONDS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -105,6 +107,7 @@ impl IngestMetrics {
             grpc_connections: Arc::default(),
             http_connections: Arc::default(),
             tenants: RwLock::default(),
+            others: Arc::default(),
             requests: Mutex::default(),
             accepted_spans_grpc: AtomicU64::new(0),
             accepted_spans_http: AtomicU64::new(0),
@@ -127,19 +130,20 @@ impl IngestMetrics {
             return Arc::clone(metrics);
         }
         let mut tenants = self.tenants.write();
-        let key = if tenants.len() < TENANTS_MAX {
-            tenant.clone()
-        } else {
-            other_tenants()
-        };
-        Arc::clone(tenants.entry(key).or_default())
+        if tenants.len() >= TENANTS_MAX && !tenants.contains_key(tenant) {
+            return Arc::clone(&self.others);
+        }
+        Arc::clone(tenants.entry(tenant.clone()).or_default())
     }
 
-    /// All tenants seen so far.
+    /// All tenants that anything was counted of.
     pub fn tenants(&self) -> Vec<(TenantId, Arc<TenantMetrics>)> {
         let tenants = self.tenants.read();
+        let others = other_tenants();
         tenants
             .iter()
+            .chain([(&others, &self.others)])
+            .filter(|(_, metrics)| !metrics.is_untouched())
             .map(|(tenant, metrics)| (tenant.clone(), Arc::clone(metrics)))
             .collect()
     }
@@ -154,13 +158,18 @@ impl IngestMetrics {
         requests.iter().map(|(labels, n)| (*labels, *n)).collect()
     }
 
-    pub(crate) fn count_accepted(&self, protocol: Protocol, tenant: &TenantId, n: u64, bytes: u64) {
+    pub(crate) fn count_accepted(
+        &self,
+        protocol: Protocol,
+        tenant: &TenantMetrics,
+        n: u64,
+        bytes: u64,
+    ) {
         let by_protocol = match protocol {
             Protocol::Grpc => &self.accepted_spans_grpc,
             Protocol::Http => &self.accepted_spans_http,
         };
         by_protocol.fetch_add(n, Ordering::Relaxed);
-        let tenant = self.tenant(tenant);
         tenant.accepted_spans.fetch_add(n, Ordering::Relaxed);
         tenant.accepted_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -168,7 +177,7 @@ impl IngestMetrics {
     pub(crate) fn count_refused(
         &self,
         protocol: Protocol,
-        tenant: &TenantId,
+        tenant: &TenantMetrics,
         reason: &'static str,
         n: u64,
     ) {
@@ -177,7 +186,6 @@ impl IngestMetrics {
             Protocol::Http => &self.refused_spans_http,
         };
         by_protocol.fetch_add(n, Ordering::Relaxed);
-        let tenant = self.tenant(tenant);
         *tenant.refused_spans.lock().entry(reason).or_default() += n;
     }
 
@@ -206,6 +214,10 @@ impl Default for IngestMetrics {
 // === impl TenantMetrics ===
 
 impl TenantMetrics {
+    fn is_untouched(&self) -> bool {
+        self.accepted_spans.load(Ordering::Relaxed) == 0 && self.refused_spans.lock().is_empty()
+    }
+
     /// Refused spans by reason.
     pub fn refused_spans(&self) -> Vec<(&'static str, u64)> {
         let refused = self.refused_spans.lock();

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tonic::Code;
+use tracewell_model::TenantId;
 use tracewell_model::limits::REQUEST_DECODED_BYTES;
 use tracewell_model::sink::WriteError;
 use tracewell_wire::otlp::DecodeError;
 
 use crate::compression::{Encoding, InflateError};
 use crate::tenancy::TenantError;
+use crate::tenants::TENANT_RATE;
 
 /// Why a whole request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +39,19 @@ pub enum Refusal {
     #[error("{limit} is used up, try again in {retry_after:?}")]
     Busy {
         limit: &'static str,
+        retry_after: Duration,
+    },
+    /// Begins as Tempo's words do.
+    #[error(
+        "RATE_LIMITED: {seen} bytes are more than tenant {tenant} may send now; \
+         limits.tenant_bytes_per_second_max is {rate}, limits.tenant_burst_bytes_max {burst}; try again in \
+         {retry_after:?}"
+    )]
+    RateLimited {
+        tenant: TenantId,
+        seen: u64,
+        rate: u64,
+        burst: u64,
         retry_after: Duration,
     },
     #[error("nothing was stored: {reason}")]
@@ -70,6 +85,7 @@ impl Refusal {
             Self::Encoding { .. } => "unsupported_encoding",
             Self::TooLarge { .. } => "too_large",
             Self::Busy { .. } => "busy",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Log { .. } => "log_error",
             Self::Stopping => "stopping",
             Self::SlowBody { .. } => "slow_body",
@@ -87,7 +103,7 @@ impl Refusal {
             }
             Self::ContentType { .. } | Self::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Log { .. } | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::NoTenant => StatusCode::UNAUTHORIZED,
@@ -102,7 +118,7 @@ impl Refusal {
             | Self::ContentType { .. }
             | Self::TooLarge { .. } => Code::InvalidArgument,
             Self::Encoding { .. } => Code::Unimplemented,
-            Self::Busy { .. } => Code::ResourceExhausted,
+            Self::Busy { .. } | Self::RateLimited { .. } => Code::ResourceExhausted,
             Self::Log { .. } | Self::Stopping => Code::Unavailable,
             Self::SlowBody { .. } => Code::DeadlineExceeded,
             Self::Gone { .. } => Code::Cancelled,
@@ -111,10 +127,21 @@ impl Refusal {
         }
     }
 
+    /// The limit that refuses, by its name in counters.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::TooLarge { limit, .. } | Self::Busy { limit, .. } => Some(limit),
+            Self::RateLimited { .. } => Some(TENANT_RATE),
+            _ => None,
+        }
+    }
+
     /// After how long the same bytes may be sent again with hope; `None`: see [`Self::http_status`].
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after, .. } => Some(*retry_after),
+            Self::Busy { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Stopping => Some(RETRY_AFTER_STOP),
             _ => None,
         }

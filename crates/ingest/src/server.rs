@@ -10,16 +10,16 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio_util::sync::CancellationToken;
+use tracewell_model::Limits;
 use tracewell_model::sink::SpanSink;
-use tracewell_model::{Limits, TenantId};
 
 use crate::accept::{self, ConnectionLimits, ConnectionMetrics};
 use crate::admission::Admission;
 use crate::body::BodyLimits;
 use crate::intake::Intake;
-use crate::metrics::IngestMetrics;
 use crate::refusal::Refusal;
 use crate::tenancy::Tenancy;
+use crate::tenants::{Tenant, Tenants};
 use crate::{grpc, http as otlp_http};
 
 /// How ingest behaves.
@@ -56,7 +56,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) intake: Intake,
     tenancy: Tenancy,
-    single: TenantId,
+    tenants: Arc<Tenants>,
     body_pause_max: Duration,
     body_total_max: Duration,
     grpc: Option<SocketAddr>,
@@ -85,14 +85,19 @@ impl Server {
         config: IngestConfig,
         listeners: Listeners,
         sink: Arc<dyn SpanSink>,
-        metrics: Arc<IngestMetrics>,
+        tenants: Arc<Tenants>,
     ) -> Self {
         let admission = Admission::new(config.limits.in_flight_bytes(), config.admission_wait);
-        let intake = Intake::new(sink, Arc::new(config.limits), metrics, admission);
+        let intake = Intake::new(
+            sink,
+            config.limits,
+            Arc::clone(tenants.metrics()),
+            admission,
+        );
         let shared = Shared {
             intake,
             tenancy: config.tenancy,
-            single: TenantId::single(),
+            tenants,
             body_pause_max: config.body_pause_max,
             body_total_max: config.body_total_max,
             grpc: first_address(&listeners.grpc),
@@ -182,14 +187,10 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn default_tenant(&self) -> TenantId {
-        self.single.clone()
-    }
-
-    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, Refusal> {
+    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Refusal> {
         match self.tenancy {
-            Tenancy::Single => Ok(self.single.clone()),
-            Tenancy::FromHeader => Ok(self.tenancy.tenant(headers)?),
+            Tenancy::Single => Ok(self.tenants.single()),
+            Tenancy::FromHeader => Ok(self.tenants.get(&self.tenancy.tenant(headers)?)),
         }
     }
 

@@ -50,6 +50,12 @@ pub struct Limits {
     pub disk_reserve_bytes: u64,
     /// First blocks that wait for a merge; more slow ingest down.
     pub waiting_blocks_max: usize,
+    /// Decompressed bytes of requests that one tenant may send each second; [`Limits::NONE`].
+    pub tenant_bytes_per_second_max: u64,
+    /// What it may send at once: more than any request has by default.
+    pub tenant_burst_bytes_max: u64,
+    /// Queries of one tenant that run at the same time; [`Limits::NONE`].
+    pub tenant_queries_max: u64,
 }
 
 /// What an ingest request can be refused for, as answers and counters name it.
@@ -131,11 +137,17 @@ impl Default for Limits {
             trace_spans_max: 100_000,
             disk_reserve_bytes: 512 * MIB,
             waiting_blocks_max: 32,
+            tenant_bytes_per_second_max: Self::NONE,
+            tenant_burst_bytes_max: 30_000_000,
+            tenant_queries_max: Self::NONE,
         }
     }
 }
 
 impl Limits {
+    /// The value of a limit that there is not.
+    pub const NONE: u64 = u64::MAX;
+
     values! {
         memory_bytes,
         request_bytes_max,
@@ -158,6 +170,9 @@ impl Limits {
         trace_spans_max,
         disk_reserve_bytes,
         waiting_blocks_max,
+        tenant_bytes_per_second_max,
+        tenant_burst_bytes_max,
+        tenant_queries_max,
     }
 
     /// Bytes that the generations of the head may hold together.

@@ -11,6 +11,8 @@ use crate::limit::LimitsHit;
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub tenant: TenantId,
+    /// How long the answer may take, if the tenant has a time of its own.
+    pub query_ms_max: Option<u64>,
     /// Fires when nobody waits for the answer any more.
     pub cancel: CancellationToken,
     /// Whether old and new names of semantic conventions are one attribute.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::accept::ConnectionMetrics;
 use tracewell_ingest::metrics::{TENANTS_MAX, other_tenants};
-use tracewell_ingest::{Admission, IngestMetrics, Tenancy};
+use tracewell_ingest::{Admission, IngestMetrics, Tenancy, Tenant, Tenants};
 use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::{Aliases, Caller, QueryStats};
 
@@ -37,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) gate: Gate,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenancy: Tenancy,
+    tenants: Arc<Tenants>,
     pub(crate) default_window_nano: u64,
     pub(crate) pads_trace_ids: bool,
     aliases: Aliases,
@@ -70,7 +71,7 @@ pub(crate) struct Call {
     pub(crate) path_param: String,
     pub(crate) params: Params,
     pub(crate) headers: HeaderMap,
-    pub(crate) tenant: TenantId,
+    pub(crate) tenant: Arc<Tenant>,
     /// What holds unless the request asks for what was sent.
     pub(crate) aliases: Aliases,
 }
@@ -89,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenancy: Tenancy,
+    pub(crate) tenants: Arc<Tenants>,
     pub(crate) default_window: Duration,
     pub(crate) pads_trace_ids: bool,
     pub(crate) aliases: Aliases,
@@ -107,6 +109,7 @@ impl Api {
             gate: parts.gate,
             clock: parts.clock,
             tenancy: parts.tenancy,
+            tenants: parts.tenants,
             default_window_nano: u64::try_from(parts.default_window.as_nanos()).unwrap_or(u64::MAX),
             pads_trace_ids: parts.pads_trace_ids,
             aliases: parts.aliases,
@@ -133,7 +136,7 @@ impl Api {
     ) -> Response<Body> {
         let start = Instant::now();
         let tenant = self.tenant(route, &headers);
-        let label = tenant.clone().ok();
+        let label = tenant.as_ref().ok().map(|tenant| tenant.id.clone());
         let answered = async {
             let call = Call {
                 route,
@@ -183,11 +186,11 @@ impl Api {
         }
     }
 
-    fn tenant(&self, route: Route, headers: &HeaderMap) -> ApiResult<TenantId> {
-        match route.is_query() {
-            true => Ok(self.tenancy.tenant(headers)?),
-            false => Ok(TenantId::single()),
-        }
+    fn tenant(&self, route: Route, headers: &HeaderMap) -> ApiResult<Arc<Tenant>> {
+        Ok(match (route.is_query(), self.tenancy) {
+            (false, _) | (_, Tenancy::Single) => self.tenants.single(),
+            (true, Tenancy::FromHeader) => self.tenants.get(&self.tenancy.tenant(headers)?),
+        })
     }
 
     pub(crate) fn observe_query(&self, call: &Call, stats: &QueryStats) {
@@ -369,7 +372,8 @@ impl Counters {
 impl Call {
     pub(crate) fn caller(&self, cancel: CancellationToken) -> Caller {
         Caller {
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.id.clone(),
+            query_ms_max: Some(self.tenant.limits.query_ms_max),
             cancel,
             aliases: if self.is_raw() {
                 Aliases::Off

@@ -27,10 +27,9 @@ pub enum ApiError {
     NoTenant,
     #[error("{0}")]
     NotBuilt(String),
-    #[error(
-        "too many queries: {waiting} are waiting for limits.queries_max, try again in {retry_after:?}"
-    )]
+    #[error("too many queries: {waiting} are waiting for {limit}, try again in {retry_after:?}")]
     Busy {
+        limit: &'static str,
         waiting: usize,
         retry_after: Duration,
     },
@@ -72,7 +71,7 @@ impl ApiError {
         match self {
             Self::Limited { limit, .. } => Some(limit.name()),
             Self::TimedOut { .. } => Some(QueryLimit::Time.name()),
-            Self::Busy { .. } => Some("limits.queries_max"),
+            Self::Busy { limit, .. } => Some(limit),
             _ => None,
         }
     }

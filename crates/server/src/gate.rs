@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracewell_ingest::Tenant;
 use tracewell_model::Limits;
 
 use crate::error::{ApiError, ApiResult};
@@ -23,7 +24,6 @@ pub(crate) struct Gate {
     permits: Arc<Semaphore>,
     n_waiting: AtomicUsize,
     waiting_max: usize,
-    time_max: Duration,
     wait_max: Duration,
     grace: Duration,
     /// For answers that are still being sent though their queries have ended.
@@ -37,6 +37,7 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Permit {
     query: OwnedSemaphorePermit,
+    of_tenant: Option<OwnedSemaphorePermit>,
     sending: Arc<Semaphore>,
     answer_time_max: Duration,
 }
@@ -51,6 +52,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The engine stops at its deadline by itself, with an answer in part. Only one that does not stop
 /// this long after it is cut off.
 const GRACE: Duration = Duration::from_secs(1);
+const QUERIES: &str = "limits.queries_max";
+const TENANT_QUERIES: &str = "limits.tenant_queries_max";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const QUEUE_SECONDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -63,7 +66,6 @@ impl Gate {
             permits: Arc::new(Semaphore::new(running_max)),
             n_waiting: AtomicUsize::new(0),
             waiting_max: running_max * WAITING_PER_RUNNING,
-            time_max: Duration::from_millis(limits.query_ms_max),
             wait_max: WAIT_MAX,
             grace: GRACE,
             sending: Arc::new(Semaphore::new(running_max * SENDING_PER_RUNNING)),
@@ -80,36 +82,42 @@ impl Gate {
     /// Runs a query under a token that is cancelled when this future is dropped or times out.
     pub(crate) async fn run<T, F>(
         &self,
+        tenant: &Tenant,
         query: impl FnOnce(CancellationToken) -> F,
     ) -> ApiResult<(T, Permit)>
     where
         F: Future<Output = tracewell_query::Result<T>>,
     {
-        let permit = self.enter().await?;
+        let permit = self.enter(tenant).await?;
+        let time_max = Duration::from_millis(tenant.limits.query_ms_max);
         let cancel = CancellationToken::new();
         let _on_drop = cancel.clone().drop_guard();
-        match tokio::time::timeout(self.time_max + self.grace, query(cancel)).await {
+        match tokio::time::timeout(time_max + self.grace, query(cancel)).await {
             Ok(answer) => Ok((answer?, permit)),
-            Err(_) => Err(ApiError::TimedOut {
-                limit: self.time_max,
-            }),
+            Err(_) => Err(ApiError::TimedOut { limit: time_max }),
         }
     }
 
-    async fn enter(&self) -> ApiResult<Permit> {
+    /// First the tenant's own turn: who waits for that takes no place in the queue of all.
+    async fn enter(&self, tenant: &Tenant) -> ApiResult<Permit> {
+        let begun = Instant::now();
+        let of_tenant = match &tenant.queries {
+            Some(turns) => Some(self.turn_of(tenant, turns).await?),
+            None => None,
+        };
         let permit = |query| Permit {
             query,
+            of_tenant,
             sending: Arc::clone(&self.sending),
             answer_time_max: self.answer_time_max,
         };
         if let Ok(query) = Arc::clone(&self.permits).try_acquire_owned() {
-            self.queue_seconds.observe(0.0);
+            self.queue_seconds.observe(begun.elapsed().as_secs_f64());
             return Ok(permit(query));
         }
-        let begun = Instant::now();
         let waiting = Waiting::new(&self.n_waiting);
         if waiting.n_before >= self.waiting_max {
-            return Err(self.busy(waiting.n_before));
+            return Err(self.busy(QUERIES, waiting.n_before));
         }
         let turn = Arc::clone(&self.permits).acquire_owned();
         let turn = tokio::time::timeout(self.wait_max, turn).await;
@@ -117,13 +125,36 @@ impl Gate {
         match turn {
             Ok(Ok(query)) => Ok(permit(query)),
             Ok(Err(_)) => Err(ApiError::Unavailable(String::from("shutting down"))),
-            Err(_) => Err(self.busy(self.n_waiting())),
+            Err(_) => Err(self.busy(QUERIES, self.n_waiting())),
         }
     }
 
-    fn busy(&self, waiting: usize) -> ApiError {
+    /// One of the queries that a tenant may run.
+    async fn turn_of(
+        &self,
+        tenant: &Tenant,
+        turns: &Arc<Semaphore>,
+    ) -> ApiResult<OwnedSemaphorePermit> {
+        if let Ok(turn) = Arc::clone(turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        let n_max = usize::try_from(tenant.limits.tenant_queries_max).unwrap_or(usize::MAX);
+        let waiting = Waiting::new(&tenant.queries_waiting);
+        if waiting.n_before >= n_max.saturating_mul(WAITING_PER_RUNNING) {
+            return Err(self.busy(TENANT_QUERIES, waiting.n_before));
+        }
+        let turn = Arc::clone(turns).acquire_owned();
+        match tokio::time::timeout(self.wait_max, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(ApiError::Unavailable(String::from("shutting down"))),
+            Err(_) => Err(self.busy(TENANT_QUERIES, waiting.n_before)),
+        }
+    }
+
+    fn busy(&self, limit: &'static str, waiting: usize) -> ApiError {
         self.refused.fetch_add(1, Ordering::Relaxed);
         ApiError::Busy {
+            limit,
             waiting,
             retry_after: RETRY_AFTER,
         }
@@ -140,6 +171,7 @@ impl Permit {
 
     /// The query has ended: makes room for another, unless too many answers are sent already.
     pub(crate) fn until_sent(self) -> OwnedSemaphorePermit {
+        drop(self.of_tenant);
         self.sending.try_acquire_owned().unwrap_or(self.query)
     }
 }
@@ -165,21 +197,59 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tracewell_ingest::Tenants;
+    use tracewell_model::TenantId;
+
     use super::*;
 
-    fn gate() -> Gate {
+    fn limits() -> Limits {
         let mut limits = Limits::default();
         limits.queries_max = 1;
         limits.query_ms_max = 20;
-        Gate::new(&limits, Duration::from_secs(1))
+        limits
+    }
+
+    fn gate() -> Gate {
+        Gate::new(&limits(), Duration::from_secs(1))
+    }
+
+    fn tenants(limits: Limits) -> Arc<Tenants> {
+        Tenants::new(limits.into(), Arc::default())
+    }
+
+    fn anybody() -> Arc<Tenant> {
+        tenants(limits()).single()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_too_many_queries_waits_alone() {
+        let mut limits = limits();
+        limits.queries_max = 2;
+        limits.tenant_queries_max = 1;
+        let mut gate = Gate::new(&limits, Duration::from_secs(1));
+        gate.wait_max = Duration::from_millis(20);
+        let tenants = tenants(limits);
+        let named = |name: &str| tenants.get(&TenantId::new(name).unwrap());
+        let first = gate.enter(&named("greedy")).await.unwrap();
+        let refused = gate.enter(&named("greedy")).await.unwrap_err();
+        assert_eq!(refused.limit(), Some(TENANT_QUERIES));
+        assert!(refused.to_string().contains(TENANT_QUERIES), "{refused}");
+        // The queue of all is untouched, and so is the other's turn.
+        assert_eq!(gate.n_waiting(), 0);
+        let other = gate.enter(&named("modest")).await.unwrap();
+        let sent = first.until_sent();
+        drop(other);
+        assert!(gate.enter(&named("greedy")).await.is_ok(), "it has ended");
+        drop(sent);
     }
 
     #[tokio::test]
     async fn who_waits_too_long_for_a_turn_is_told_to_come_again() {
         let mut gate = gate();
         gate.wait_max = Duration::from_millis(20);
-        let permit = gate.enter().await.unwrap();
-        let waited = tokio::time::timeout(Duration::from_secs(20), gate.enter()).await;
+        let permit = gate.enter(&anybody()).await.unwrap();
+        let anybody = anybody();
+        let waited = tokio::time::timeout(Duration::from_secs(20), gate.enter(&anybody)).await;
         let refused = waited.expect("a bounded wait").unwrap_err();
         assert_eq!(refused.retry_after(), Some(RETRY_AFTER));
         assert_eq!(
@@ -197,10 +267,10 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(60)).await;
             Ok(())
         };
-        assert!(gate.run(late).await.is_ok());
+        assert!(gate.run(&anybody(), late).await.is_ok());
         gate.grace = Duration::ZERO;
         let never = |_| std::future::pending::<tracewell_query::Result<()>>();
-        let error = gate.run(never).await.unwrap_err();
+        let error = gate.run(&anybody(), never).await.unwrap_err();
         assert!(matches!(error, ApiError::TimedOut { .. }), "{error}");
     }
 
@@ -209,9 +279,9 @@ mod tests {
         let gate = gate();
         let mut sent = Vec::new();
         for _ in 0..SENDING_PER_RUNNING {
-            sent.push(gate.enter().await.unwrap().until_sent());
+            sent.push(gate.enter(&anybody()).await.unwrap().until_sent());
         }
-        let last = gate.enter().await.unwrap().until_sent();
+        let last = gate.enter(&anybody()).await.unwrap().until_sent();
         assert_eq!(gate.permits.available_permits(), 0);
         drop(last);
         assert_eq!(gate.permits.available_permits(), 1);

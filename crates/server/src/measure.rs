@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tracewell_ingest::IngestMetrics;
 use tracewell_ingest::accept::ConnectionMetrics;
+use tracewell_model::Limits;
 use tracewell_model::limits::REFUSALS;
 use tracewell_query::QueryLimit;
 
@@ -58,7 +59,8 @@ impl LimitHits {
 pub(crate) fn measure_limits(samples: &mut Samples, limits: &[(&'static str, u64)]) {
     let own = limits.iter().map(|(key, value)| {
         let name = key.strip_prefix("limits.").unwrap_or(key);
-        (name, *value)
+        // Tempo's dashboards know 0 as no limit.
+        (name, if *value == Limits::NONE { 0 } else { *value })
     });
     for (name, value) in own.chain(TEMPO_LIMITS.map(|name| (name, 0))) {
         let labels = vec![("limit_name", name.to_owned())];

@@ -201,7 +201,13 @@ metrics! {
     // Limits.
     LimitHits = "limit_hits", Counter,
         "Requests, spans, connections and queries that a limit refused or cut, by limit and part", [];
-    LimitDefaults = "limits", Gauge, "The limits in force; 0 where Tempo has one that is not here",
+    OverridesReloads = "overrides_reloads", Counter,
+        "Versions of the file of overrides that were taken while the server ran", [];
+    OverridesFailures = "overrides_reload_failures", Counter,
+        "Versions of the file of overrides that were refused while the server ran", [];
+    OverridesFailing = "overrides_failing", Gauge,
+        "1 while the newest version of the file of overrides is refused and an older one holds", [];
+    LimitDefaults = "limits", Gauge, "The limits in force; 0 where there is none",
         ["tempo_limits_defaults"];
     Warnings = "warnings", Counter, "Traces that something was odd about, by tenant and reason",
         ["tempo_warnings_total"];

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracewell_ingest::accept::{self, ConnectionLimits, ConnectionMetrics};
-use tracewell_ingest::{Admission, IngestMetrics, Tenancy};
+use tracewell_ingest::{Admission, IngestMetrics, Tenancy, Tenants};
 use tracewell_model::{Clock, Limits};
 use tracewell_query::Aliases;
 
@@ -48,6 +48,8 @@ pub struct Backend {
     pub queries: Arc<dyn Queries>,
     pub host: Arc<dyn Host>,
     pub clock: Arc<dyn Clock>,
+    /// Who asks, and within which limits.
+    pub tenants: Arc<Tenants>,
     /// The receivers' counters and byte budget, for `/metrics`.
     pub ingest: Option<(Arc<IngestMetrics>, Admission)>,
 }
@@ -100,6 +102,7 @@ impl Server {
             gate: Gate::new(&config.limits, config.connections.answer_timeout),
             clock: backend.clock,
             tenancy: config.tenancy,
+            tenants: backend.tenants,
             default_window: config.default_window,
             pads_trace_ids: config.pads_trace_ids,
             aliases: config.aliases,

@@ -10,6 +10,7 @@ mod round_trip;
 mod stop;
 mod tempo_file;
 mod tempo_files;
+mod tenant_limits;
 mod tenants;
 
 use std::process::Command;

@@ -169,6 +169,7 @@ impl Kept {
     async fn n_spans(&self, id: TraceId) -> usize {
         let request = TraceRequest {
             caller: Caller {
+                query_ms_max: None,
                 tenant: TenantId::single(),
                 cancel: CancellationToken::new(),
                 aliases: Aliases::Off,

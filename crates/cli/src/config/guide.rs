@@ -8,6 +8,7 @@ use clap::Parser;
 use super::load::Source;
 use super::verdict::Verdict;
 use super::yaml::{self, Node, Value};
+use super::{Config, overrides};
 use crate::arguments::Arguments;
 use crate::legacy_flags;
 
@@ -55,6 +56,9 @@ fn listings(page: &str) -> Vec<Listing> {
 /// What checking a file prints, with the name that the listing gives it.
 fn check(folder: &Path, name: &str, text: &str) -> (String, bool) {
     let file = folder.join(name);
+    // What the guide lays into a folder of the system lies in that of the test.
+    let text = text.replace("/etc/tracewell", &folder.display().to_string());
+    std::fs::write(folder.join("overrides.yaml"), "overrides:\n").unwrap();
     std::fs::write(&file, text).unwrap();
     let source = Source {
         file: Some(file),
@@ -108,6 +112,11 @@ fn every_listing_of_the_guide_is_what_it_says() {
                         assert!(findings.errors.is_empty(), "{place}: {findings}");
                         n_commands += 1;
                     }
+                }
+                ("yaml", Some("# overrides.yaml")) => {
+                    let (_, findings) = overrides::parse(&Config::default(), &path, text);
+                    assert_eq!(findings.to_string(), "", "{place}");
+                    n_files += 1;
                 }
                 ("yaml", Some(first)) => {
                     let name = first.trim_start_matches("# ");

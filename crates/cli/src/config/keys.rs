@@ -1,5 +1,7 @@
 //! The table of keys: the one place where a key has a name, a meaning, a unit and a default.
 
+use tracewell_model::Limits;
+
 use super::values::{self, show_bytes, show_duration};
 use super::yaml::{Node, Value};
 use super::{BucketKind, BucketLookup, Config, Durability, LogFormat};
@@ -21,7 +23,9 @@ pub(crate) enum Unit {
     Text,
     Secret,
     Size,
+    SizeOrOff,
     Count,
+    CountOrOff,
     Duration,
     Milliseconds,
     Switch,
@@ -69,6 +73,30 @@ macro_rules! limit {
                 Ok(())
             },
             show: |config| show_bytes(widen(config.limits.$field)),
+        }
+    };
+    ($field:ident, size_or_off, $doc:expr) => {
+        KeySpec {
+            name: concat!("limits.", stringify!($field)),
+            unit: Unit::SizeOrOff,
+            doc: $doc,
+            apply: |config, node| {
+                config.limits.$field = values::or_off(node, values::bytes)?;
+                Ok(())
+            },
+            show: |config| show_or_off(config.limits.$field, show_bytes),
+        }
+    };
+    ($field:ident, count_or_off, $doc:expr) => {
+        KeySpec {
+            name: concat!("limits.", stringify!($field)),
+            unit: Unit::CountOrOff,
+            doc: $doc,
+            apply: |config, node| {
+                config.limits.$field = values::or_off(node, values::positive)?;
+                Ok(())
+            },
+            show: |config| show_or_off(config.limits.$field, |n| n.to_string()),
         }
     };
     ($field:ident, count, $doc:expr) => {
@@ -357,6 +385,20 @@ pub(crate) const KEYS: &[KeySpec] = &[
         apply: |config, node| store(&mut config.tenants.enabled, values::switch(node)),
         show: |config| config.tenants.enabled.to_string(),
     },
+    KeySpec {
+        name: "tenants.overrides_path",
+        unit: Unit::Path,
+        doc: "A file with limits of single tenants, Tracewell's own or Tempo's, which is read again while the server runs. What it does not say of a tenant holds as in `limits`.",
+        apply: |config, node| store(&mut config.tenants.overrides_path, path(node).map(Some)),
+        show: |config| show_path(config.tenants.overrides_path.as_deref()),
+    },
+    KeySpec {
+        name: "tenants.overrides_period",
+        unit: Unit::Duration,
+        doc: "How often that file is looked at. A version with an error is refused, and the limits that held go on holding.",
+        apply: |config, node| store(&mut config.tenants.overrides_period, values::duration(node)),
+        show: |config| show_duration(config.tenants.overrides_period),
+    },
     limit!(
         memory_bytes,
         size,
@@ -458,6 +500,21 @@ pub(crate) const KEYS: &[KeySpec] = &[
         count,
         "First blocks that wait for a merge; more slow down what comes in."
     ),
+    limit!(
+        tenant_bytes_per_second_max,
+        size_or_off,
+        "Bytes of requests, decompressed, that each tenant may send a second. More is answered 429 with the time after which it passes."
+    ),
+    limit!(
+        tenant_burst_bytes_max,
+        size,
+        "What a tenant with a rate may send at once before that holds. A larger request is answered 413."
+    ),
+    limit!(
+        tenant_queries_max,
+        count_or_off,
+        "Queries of one tenant that run at the same time; further ones wait, for 30 seconds at most, then get 429."
+    ),
 ];
 
 /// A suggestion must share this much with what was written.
@@ -531,6 +588,13 @@ fn show_path(path: Option<&std::path::Path>) -> String {
         .unwrap_or_default()
 }
 
+fn show_or_off(value: u64, show: impl Fn(u64) -> String) -> String {
+    match value {
+        Limits::NONE => "off".to_owned(),
+        value => show(value),
+    }
+}
+
 fn choice(node: &Node, choices: &'static [&'static str]) -> Result<&'static str, String> {
     let Value::Text(text) = &node.value else {
         return Err(format!(
@@ -564,7 +628,9 @@ impl Unit {
             Self::Text => "text".to_owned(),
             Self::Secret => "secret".to_owned(),
             Self::Size => "size".to_owned(),
+            Self::SizeOrOff => "size or off".to_owned(),
             Self::Count => "number".to_owned(),
+            Self::CountOrOff => "number or off".to_owned(),
             Self::Duration => "duration".to_owned(),
             Self::Milliseconds => "milliseconds".to_owned(),
             Self::Switch => "true or false".to_owned(),

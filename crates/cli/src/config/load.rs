@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use tracewell_ingest::TenantLimits;
+
 use super::raw::{Findings, Place, Raw};
-use super::{Config, tempo, yaml};
+use super::{Config, overrides, tempo, yaml};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Source {
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
+    /// The limits of everybody, as they hold at the start.
+    pub(crate) tenant_limits: TenantLimits,
     pub(crate) raw: Raw,
     pub(crate) findings: Findings,
 }
@@ -51,8 +55,11 @@ impl Source {
         }
         let (config, more) = Config::from_raw(&raw);
         findings.extend(more);
+        let (tenant_limits, more) = overrides::load(&config, &raw);
+        findings.extend(more);
         Loaded {
             config,
+            tenant_limits,
             raw,
             findings,
         }

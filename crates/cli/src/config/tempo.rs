@@ -85,6 +85,32 @@ pub(crate) fn translate(written: Written<'_>) -> (Raw, Findings) {
     (translation.raw, translation.findings)
 }
 
+/// True for the name of a limit, or of a section of them, in either form.
+pub(crate) fn is_limit(name: &str) -> bool {
+    forms::documented(name).is_some() || known::is_known(&format!("overrides.defaults.{name}"))
+}
+
+/// Translates limits of one tenant, as a file of overrides has them.
+pub(crate) fn translate_limits(path: &Path, limits: Vec<(Key, Node)>) -> (Raw, Findings) {
+    let mut translation = Translation {
+        path: Some(path),
+        flags: Vec::new(),
+        host_is_chosen: true,
+        raw: Raw::default(),
+        findings: Findings::default(),
+    };
+    let mut root = Node::empty();
+    for (key, node) in limits {
+        let at = format!("overrides.defaults.{}", key.name);
+        insert(&mut root, &at, key.line, node);
+    }
+    // The flat form is a form of its own here, and is not warned of.
+    forms::bring_up_to_date(&mut translation, &mut root);
+    translation.findings = Findings::default();
+    walk::walk(&mut translation, root);
+    (translation.raw, translation.findings)
+}
+
 /// The settings and findings of one file, as they grow.
 pub(super) struct Translation<'a> {
     path: Option<&'a Path>,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tracewell_model::Limits;
 use tracing_subscriber::EnvFilter;
 
 use super::yaml::{Node, Value};
@@ -105,6 +106,26 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+/// A limit, or none.
+pub(crate) fn or_off(
+    node: &Node,
+    parse: impl Fn(&Node) -> Result<u64, String>,
+) -> Result<u64, String> {
+    match &node.value {
+        Value::Bool(false) => Ok(Limits::NONE),
+        Value::Text(text) if text == "off" => Ok(Limits::NONE),
+        _ => parse(node).map_err(|error| format!("{error}, or off for no limit")),
+    }
+}
+
+/// A count of something that must be possible at all.
+pub(crate) fn positive(node: &Node) -> Result<u64, String> {
+    match count(node)? {
+        0 => Err(expected("a number above 0", node)),
+        n => Ok(n as u64),
+    }
 }
 
 pub(crate) fn duration(node: &Node) -> Result<Duration, String> {

@@ -13,7 +13,7 @@ use tracewell_store::bucket::BucketStatus;
 use tracewell_store::status::StoreStatus;
 
 use super::ports::Addresses;
-use super::{health, measure};
+use super::{health, measure, reload};
 use crate::config::load::Loaded;
 use crate::config::raw::Raw;
 use crate::config::{Config, reference};
@@ -28,6 +28,7 @@ pub(super) struct Process {
     addresses: Addresses,
     stop: CancellationToken,
     started: Instant,
+    reloads: Arc<reload::Counters>,
     /// The last look at the store; a scrape does not wait for its locks.
     status: Mutex<Option<StoreStatus>>,
 }
@@ -48,12 +49,18 @@ impl Process {
             addresses: addresses.clone(),
             stop,
             started: Instant::now(),
+            reloads: Arc::default(),
             status: Mutex::new(None),
         })
     }
 
     pub(super) fn store(&self) -> Arc<Store> {
         Arc::clone(&self.store)
+    }
+
+    /// How reading the overrides again went.
+    pub(super) fn reloads(&self) -> &Arc<reload::Counters> {
+        &self.reloads
     }
 
     pub(super) fn stop_token(&self) -> CancellationToken {
@@ -222,6 +229,7 @@ impl Host for Process {
 
     fn measure(&self, samples: &mut Samples) {
         measure::process(samples);
+        self.reloads.measure(samples);
         measure::counters(samples, self.store.metrics());
         let cache = self.cache.status();
         samples.add(Metric::CacheHits, Vec::new(), cache.hits);

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Endpoint;
 use tracewell_ingest::compression::Encoding;
-use tracewell_ingest::{Admission, IngestConfig, IngestMetrics, Listeners, Server};
+use tracewell_ingest::{Admission, IngestConfig, IngestMetrics, Listeners, Server, Tenants};
 use tracewell_model::sink::{Ack, SpanSink, WriteError};
 use tracewell_model::{Limits, SpanBatch};
 
@@ -56,7 +56,8 @@ impl Running {
         let metrics = Arc::new(IngestMetrics::new());
         let cancel = CancellationToken::new();
         let sink_of_server: Arc<dyn SpanSink> = Arc::<MemorySink>::clone(&sink);
-        let server = Server::new(config, listeners, sink_of_server, Arc::clone(&metrics));
+        let tenants = Tenants::new(config.limits.clone().into(), Arc::clone(&metrics));
+        let server = Server::new(config, listeners, sink_of_server, tenants);
         Self {
             grpc: grpc_address,
             http: http_address,

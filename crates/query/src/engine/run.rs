@@ -62,10 +62,8 @@ impl Run {
                         .is_none_or(|tenant| *tenant == caller.tenant)
             })
             .collect();
-        let (now, nano_max) = (
-            clock.monotonic_nano(),
-            limits.query_ms_max.saturating_mul(1_000_000),
-        );
+        let ms_max = caller.query_ms_max.unwrap_or(limits.query_ms_max);
+        let (now, nano_max) = (clock.monotonic_nano(), ms_max.saturating_mul(1_000_000));
         Self {
             sources,
             tenant: caller.tenant.clone(),
@@ -75,7 +73,7 @@ impl Run {
             clock,
             deadline_nano: now.saturating_add(nano_max),
             late_nano: now.saturating_add(nano_max / 4 * 3),
-            ms_max: limits.query_ms_max,
+            ms_max,
             partial: snapshot.missing.into_iter().collect(),
             failed: BTreeSet::new(),
             is_over: false,

@@ -30,6 +30,7 @@ fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
 
 fn caller() -> Caller {
     Caller {
+        query_ms_max: None,
         tenant: TenantId::single(),
         cancel: CancellationToken::new(),
         aliases: Aliases::Resolve,

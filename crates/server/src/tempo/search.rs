@@ -41,7 +41,7 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
     let window = time::search_window(params, api.now(), api.default_window_nano)?;
     let (found, _permit) = api
         .gate
-        .run(|cancel| {
+        .run(&call.tenant, |cancel| {
             api.queries.search(SearchRequest {
                 caller: call.caller(cancel),
                 query,

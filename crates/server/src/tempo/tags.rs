@@ -35,7 +35,7 @@ pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult
     let limit = limit_of(call, NAMES_MAX)?;
     let (found, _permit) = api
         .gate
-        .run(|cancel| {
+        .run(&call.tenant, |cancel| {
             api.queries.tag_names(TagNamesRequest {
                 caller: call.caller(cancel),
                 scopes: request_scopes,
@@ -71,7 +71,7 @@ pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResul
     let limit = limit_of(call, VALUES_MAX)?;
     let (found, _permit) = api
         .gate
-        .run(|cancel| {
+        .run(&call.tenant, |cancel| {
             api.queries.tag_values(TagValuesRequest {
                 caller: call.caller(cancel),
                 name,

@@ -102,7 +102,7 @@ async fn find(
     let window = time::trace_window(&call.params)?;
     let (mut found, permit) = api
         .gate
-        .run(|cancel| {
+        .run(&call.tenant, |cancel| {
             api.queries.trace_by_id(TraceRequest {
                 caller: call.caller(cancel),
                 trace_id,

@@ -12,7 +12,7 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracewell_ingest::{Admission, IngestMetrics};
+use tracewell_ingest::{Admission, IngestMetrics, Tenants};
 use tracewell_model::{Clock, Limits};
 use tracewell_query::{
     Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest,
@@ -48,7 +48,9 @@ impl Running {
         let planted = Arc::new(Planted::default());
         let host = Arc::new(PlantedHost::default());
         let ingest = Arc::new(IngestMetrics::new());
+        let tenants = Tenants::new(config.limits.clone().into(), Arc::clone(&ingest));
         let backend = Backend {
+            tenants,
             queries: Arc::<Planted>::clone(&planted),
             host: Arc::<PlantedHost>::clone(&host),
             clock: Arc::new(Stopped),

@@ -48,9 +48,8 @@ const QUERIES: &str =
 const SLO: &str = "tracewell_queries_within_slo_total counts queries within five seconds; another bound cannot be \
                    set";
 const METRICS: &str = "metrics from spans are not built yet";
-const LIMITS: &str = "limits per tenant are not built yet; limits.* hold for the whole process";
-const PER_TENANT: &str = "overrides per tenant are not built yet, and what the file says of single tenants would not \
-                          hold; take the key out, and set limits.* and retention.age, which hold for all";
+const LIMITS: &str = "Tracewell has no such limit of a tenant; limits.* hold";
+const RETRY_INFO: &str = "a refusal always says when to try again";
 const STREAMING: &str = "streaming is not built yet; searches are answered as one";
 const KAFKA: &str = "Tracewell writes its own log and reads no Kafka yet";
 const SEVERAL_TENANTS: &str =
@@ -320,6 +319,24 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     // Limits.
     ("overrides.defaults.*", Action::NoEffect(LIMITS)),
     (
+        "overrides.defaults.ingestion.rate_limit_bytes",
+        Action::Same("limits.tenant_bytes_per_second_max"),
+    ),
+    (
+        "overrides.defaults.ingestion.burst_size_bytes",
+        Action::Same("limits.tenant_burst_bytes_max"),
+    ),
+    // There is one process, so that both strategies are the same.
+    ("overrides.defaults.ingestion.rate_strategy", Action::Silent),
+    (
+        "overrides.defaults.ingestion.retry_info_enabled",
+        Action::Unless(&["true"], RETRY_INFO),
+    ),
+    (
+        "overrides.defaults.ingestion.max_attribute_bytes",
+        Action::NoEffect("values are kept whole, up to limits.attribute_value_bytes_max"),
+    ),
+    (
         "overrides.defaults.compaction.compaction_disabled",
         Action::Unless(&["false"], MERGING),
     ),
@@ -346,10 +363,12 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ),
     (
         "overrides.per_tenant_override_config",
-        Action::Only(&[""], PER_TENANT),
+        Action::Same("tenants.overrides_path"),
     ),
-    // How often that file is read.
-    ("overrides.per_tenant_override_period", Action::Silent),
+    (
+        "overrides.per_tenant_override_period",
+        Action::Same("tenants.overrides_period"),
+    ),
 ];
 
 /// What becomes of a key: that of the longest pattern that covers it.

@@ -94,7 +94,7 @@ fn flat_overrides(translation: &mut Translation<'_>, root: &mut Node) {
 }
 
 /// Where the documentation has a flat name, below `overrides.defaults`.
-fn documented(flat: &str) -> Option<String> {
+pub(super) fn documented(flat: &str) -> Option<String> {
     FLAT.iter()
         .filter_map(|(begin, section)| Some(format!("{section}{}", flat.strip_prefix(begin)?)))
         .find(|path| known::is_known(&format!("overrides.defaults.{path}")))

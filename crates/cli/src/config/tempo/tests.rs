@@ -222,20 +222,22 @@ fn tenants_are_switched_on_by_either_key() {
 }
 
 #[test]
-fn overrides_per_tenant_are_refused_for_what_they_are() {
-    let key = "overrides.per_tenant_override_config";
-    let text = "overrides:\n  per_tenant_override_config: /conf/overrides.yaml\n  \
-                per_tenant_override_period: 10s\n";
-    let (_, findings) = load(text, &[]);
-    let errors = texts(&findings.errors);
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    let error = &errors[0];
-    assert!(error.starts_with(&format!("tempo.yaml:2: {key}: /conf/overrides.yaml")));
-    assert!(error.contains("per tenant are not built yet") && error.contains("take the key out"));
-    assert!(!error.contains("proxy"), "{error}");
-    // Empty is off in Tempo, too.
-    let (_, findings) = load("overrides:\n  per_tenant_override_config: ''\n", &[]);
-    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+fn limits_and_the_file_of_overrides_are_taken_over() {
+    let text = "overrides:\n  defaults:\n    ingestion:\n      rate_limit_bytes: 5000000\n      \
+                burst_size_bytes: 10000000\n      rate_strategy: global\n  \
+                per_tenant_override_config: /conf/overrides.yaml\n  per_tenant_override_period: 30s\n";
+    let (config, findings) = load(text, &[]);
+    assert!(findings.errors.is_empty(), "{findings}");
+    assert_eq!(config.limits.tenant_bytes_per_second_max, 5_000_000);
+    assert_eq!(config.limits.tenant_burst_bytes_max, 10_000_000);
+    let tenants = &config.tenants;
+    assert_eq!(
+        tenants.overrides_path.as_deref(),
+        Some(Path::new("/conf/overrides.yaml"))
+    );
+    assert_eq!(tenants.overrides_period.as_secs(), 30);
+    let (config, _) = load("overrides:\n  per_tenant_override_config: ''\n", &[]);
+    assert_eq!(config.tenants.overrides_path, None);
 }
 
 #[test]

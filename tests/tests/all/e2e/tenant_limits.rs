@@ -1,0 +1,343 @@
+//! Limits of single tenants on the real binary: one that bites a tenant leaves the others alone, and a new
+//! version of the file holds without a restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tracewell_model::TraceId;
+
+use super::PROTOBUF;
+use super::metrics::wait_for;
+use super::tenants::named;
+use crate::harness::http::{self, Answer};
+use crate::harness::metrics::scrape;
+use crate::harness::server::{Server, Site};
+use crate::harness::{binary, eventually, grpc};
+use crate::load::{N_SPANS, n_spans, request};
+
+const ON: &str = "tenants.enabled=true";
+
+/// A server with a file of overrides that it looks at every second.
+fn start(site: &Site, file: &Path, more: &[&str]) -> Server {
+    let path = format!("tenants.overrides_path={}", file.display());
+    let settings = [ON, &path, "tenants.overrides_period=1s"];
+    site.start(&[&settings[..], more].concat())
+}
+
+fn overrides(site: &Site, text: &str) -> PathBuf {
+    let file = site.folder().join("overrides.yaml");
+    // As an editor or a ConfigMap does: the file is never half there.
+    let beside = site.folder().join("overrides.new");
+    std::fs::write(&beside, text).unwrap();
+    std::fs::rename(&beside, &file).unwrap();
+    file
+}
+
+fn post(site: &Site, tenant: &str, body: &[u8]) -> Answer {
+    http::post_with(site.otlp_http, "/v1/traces", PROTOBUF, &named(tenant), body).unwrap()
+}
+
+fn discarded(reason: &str, tenant: &str) -> String {
+    format!(r#"tempo_discarded_spans_total{{reason="{reason}",tenant="{tenant}"}}"#)
+}
+
+/// So slow that what is over does not pass within a test.
+const SLOW: &str = "
+overrides:
+  slow:
+    tenant_bytes_per_second_max: 10
+    tenant_burst_bytes_max: 5KB
+";
+
+#[test]
+fn who_sends_too_much_is_told_when_to_come_again_and_others_are_not() {
+    let site = Site::new();
+    let server = start(&site, &overrides(&site, SLOW), &[]);
+    let (_, body) = request(60, 0, 0);
+    assert!(body.len() > 2_500 && body.len() < 5_000, "{}", body.len());
+    assert_eq!(post(&site, "slow", &body).status, 200);
+    let (id, body) = request(60, 0, 1);
+    let refused = post(&site, "slow", &body);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    let head = refused.head.to_lowercase();
+    let after = head.split("retry-after: ").nth(1).unwrap();
+    let seconds: usize = after.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(seconds > 10 && seconds <= body.len() / 10 + 1, "{seconds}");
+    for words in [
+        "RATE_LIMITED",
+        "slow",
+        "limits.tenant_bytes_per_second_max is 10",
+    ] {
+        assert!(refused.text().contains(words), "{}", refused.text());
+    }
+    let head = [("x-scope-orgid", "slow")];
+    assert!(grpc::export_with(site.otlp_grpc, &body, &head).is_err());
+    // More than ever passes at once: no time is named.
+    let large = [body.clone(), request(60, 0, 2).1].concat();
+    let refused = post(&site, "slow", &large);
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert!(refused.text().contains("limits.tenant_burst_bytes_max"));
+    for tenant in ["other", "another"] {
+        for _ in 0..3 {
+            assert_eq!(post(&site, tenant, &body).status, 200);
+        }
+    }
+    let path = format!("/api/v2/traces/{id}");
+    let found = http::get_with(site.http, &path, &named("slow")).unwrap();
+    assert!(!found.text().contains("spanId"), "{}", found.text());
+    let seen = scrape(&server);
+    let n = N_SPANS as f64;
+    assert_eq!(seen[&discarded("rate_limited", "slow")], 2.0 * n);
+    assert_eq!(seen[&discarded("too_large", "slow")], 2.0 * n);
+    let hits = r#"tracewell_limit_hits_total{limit="limits.tenant_bytes_per_second_max"}"#;
+    assert_eq!(seen[hits], 2.0);
+    assert!(!seen.contains_key(&discarded("rate_limited", "other")));
+}
+
+#[test]
+fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
+    let site = Site::new();
+    let file = overrides(&site, SLOW);
+    let server = start(&site, &file, &[]);
+    let bodies: Vec<_> = (0..8).map(|n| request(61, 0, n).1).collect();
+    assert_eq!(post(&site, "slow", &bodies[0]).status, 200);
+    assert_eq!(post(&site, "slow", &bodies[1]).status, 429);
+    overrides(
+        &site,
+        "overrides:\n  slow:\n    tenant_bytes_per_secnd_max: off\n",
+    );
+    let seen = wait_for(&server, "tracewell_overrides_reload_failures_total", 1.0);
+    assert_eq!(seen["tracewell_overrides_failing"], 1.0);
+    let log = server.log();
+    for words in [
+        "refused",
+        "overrides.yaml:3",
+        "did you mean tenant_bytes_per_second_max?",
+    ] {
+        assert!(log.contains(words), "{words} is not in\n{log}");
+    }
+    assert_eq!(
+        post(&site, "slow", &bodies[1]).status,
+        429,
+        "the old one holds"
+    );
+    std::fs::remove_file(&file).unwrap();
+    wait_for(&server, "tracewell_overrides_reload_failures_total", 2.0);
+    assert_eq!(
+        post(&site, "slow", &bodies[1]).status,
+        429,
+        "without a file, too"
+    );
+    // As Tempo writes it, in both of its forms.
+    overrides(
+        &site,
+        "overrides:\n  slow:\n    ingestion:\n      rate_limit_bytes: 50000000\n  '*':\n    ingestion_rate_limit_bytes: 0\n",
+    );
+    let seen = wait_for(&server, "tracewell_overrides_reloads_total", 1.0);
+    assert_eq!(seen["tracewell_overrides_failing"], 0.0);
+    assert_eq!(post(&site, "slow", &bodies[1]).status, 200);
+    let refused = post(&site, "anybody", &bodies[2]);
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert!(
+        refused
+            .text()
+            .contains("limits.tenant_bytes_per_second_max, which is 0")
+    );
+}
+
+#[test]
+fn a_broken_file_of_overrides_starts_no_server() {
+    let site = Site::new();
+    let file = overrides(&site, "overrides:\n  a:\n    request_spans_max: many\n");
+    let path = format!("tenants.overrides_path={}", file.display());
+    for (path, words) in [
+        (path, "overrides.yaml:3"),
+        (
+            "tenants.overrides_path=/no/such/file".to_owned(),
+            "cannot be read",
+        ),
+    ] {
+        let output = std::process::Command::new(binary())
+            .args(site.arguments(&[ON, &path]))
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(words), "{errors}");
+    }
+}
+
+/// Attribute bytes, spans of a request and the time of a query, each of one tenant alone.
+#[test]
+fn spans_and_queries_have_the_limits_of_their_tenant() {
+    let site = Site::new();
+    let text = "
+overrides:
+  short: { attribute_value_bytes_max: 10 }
+  few: { request_spans_max: 5 }
+  hasty: { query_ms_max: 0 }
+";
+    let server = start(&site, &overrides(&site, text), &[]);
+    let (id, body) = request(62, 0, 0);
+    let n_kept = |tenant: &str| {
+        let path = format!("/api/v2/traces/{id}");
+        let found = http::get_with(site.http, &path, &named(tenant)).unwrap();
+        let spans = &found.json()["trace"]["resourceSpans"];
+        if spans.is_null() { 0 } else { n_spans(spans) }
+    };
+    for (tenant, wanted) in [
+        ("short", 0),
+        ("few", 5),
+        ("hasty", N_SPANS),
+        ("other", N_SPANS),
+    ] {
+        let answer = post(&site, tenant, &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let told = answer.text().contains("limits.");
+        assert_eq!(told, wanted < N_SPANS, "{tenant}: {}", answer.text());
+        if tenant != "hasty" {
+            eventually("the spans are there", || match n_kept(tenant) {
+                n if n == wanted => Ok(()),
+                n => Err(format!("{tenant}: {n} spans, {wanted} are wanted")),
+            });
+        }
+    }
+    let search = |tenant: &str| http::get_with(site.http, "/api/search", &named(tenant)).unwrap();
+    let partial = "x-tracewell-partial";
+    let hasty = search("hasty");
+    assert!(
+        hasty.head.to_lowercase().contains(partial),
+        "{}",
+        hasty.head
+    );
+    assert!(!search("other").head.to_lowercase().contains(partial));
+    let seen = scrape(&server);
+    let n = N_SPANS as f64;
+    assert_eq!(seen[&discarded("attribute_too_large", "short")], n);
+    assert_eq!(seen[&discarded("too_many_spans", "few")], n - 5.0);
+}
+
+const TENANTS: u64 = 1_000;
+const REQUESTS: u64 = 2;
+/// Bytes a second that each tenant may send, and 100 times as much.
+const RATE: u64 = 5_000;
+const OVER: u64 = 100;
+
+/// One tenant sends a hundred times what it may while 999 others send what they have.
+#[test]
+fn a_thousand_tenants_do_not_notice_one_that_is_far_over_its_limit() {
+    let site = Site::new();
+    let text = "overrides:\n  '*':\n    tenant_bytes_per_second_max: 5KB\n    tenant_burst_bytes_max: 20KB\n";
+    let server = start(&site, &overrides(&site, text), &[]);
+    let quiet = others_send(&site, 0, &AtomicBool::new(false));
+    let (done, offered, accepted) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let start = Instant::now();
+    let loud = std::thread::scope(|scope| {
+        let (site, done, offered, accepted) = (&site, &done, &offered, &accepted);
+        scope.spawn(move || {
+            for number in 0.. {
+                let so_far = offered.load(Ordering::Relaxed);
+                let due = Duration::from_millis(so_far * 1_000 / (RATE * OVER));
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (_, body) = request(70, 99, number);
+                offered.fetch_add(body.len() as u64, Ordering::Relaxed);
+                if post(site, "greedy", &body).status == 200 {
+                    accepted.fetch_add(body.len() as u64, Ordering::Relaxed);
+                }
+            }
+        });
+        others_send(site, 1, done)
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    let (offered, accepted) = (offered.into_inner() as f64, accepted.into_inner() as f64);
+    println!(
+        "{} requests of {TENANTS} tenants: p50 {:?}, p99 {:?} alone; p50 {:?}, p99 {:?} beside one that sends {:.0} \
+         times its limit",
+        quiet.len(),
+        percentile(&quiet, 50),
+        percentile(&quiet, 99),
+        percentile(&loud, 50),
+        percentile(&loud, 99),
+        offered / seconds / RATE as f64,
+    );
+    assert!(
+        accepted <= 20_000.0 + RATE as f64 * (seconds + 1.0),
+        "{accepted} in {seconds} s"
+    );
+    assert!(
+        offered > accepted * 10.0,
+        "{offered} offered, {accepted} taken"
+    );
+    everything_is_there(&site, &server);
+}
+
+/// Every other tenant sends its requests of a round. How long each took.
+fn others_send(site: &Site, round: u64, done: &AtomicBool) -> Vec<Duration> {
+    let next = AtomicU64::new(0);
+    let took = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut took = Vec::new();
+                    loop {
+                        let tenant = next.fetch_add(1, Ordering::Relaxed);
+                        if tenant >= TENANTS - 1 {
+                            return took;
+                        }
+                        for number in 0..REQUESTS {
+                            let (_, body) = request(70, round, tenant * REQUESTS + number);
+                            let start = Instant::now();
+                            let answer = post(site, &format!("tenant-{tenant}"), &body);
+                            took.push(start.elapsed());
+                            assert_eq!(answer.status, 200, "{tenant}: {}", answer.text());
+                        }
+                    }
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|it| it.join().unwrap())
+            .collect()
+    });
+    done.store(true, Ordering::Relaxed);
+    took
+}
+
+fn everything_is_there(site: &Site, server: &Server) {
+    let seen = scrape(server);
+    for tenant in 0..TENANTS - 1 {
+        let counted =
+            format!(r#"tracewell_ingest_accepted_spans_total{{tenant="tenant-{tenant}"}}"#);
+        assert_eq!(
+            seen[&counted],
+            (2 * REQUESTS) as f64 * N_SPANS as f64,
+            "{counted}"
+        );
+        assert!(!seen.contains_key(&discarded("rate_limited", &format!("tenant-{tenant}"))));
+    }
+    assert!(seen[&discarded("rate_limited", "greedy")] >= N_SPANS as f64);
+    for tenant in (0..TENANTS - 1).step_by(37) {
+        for round in 0..2 {
+            let (id, _): (TraceId, _) = request(70, round, tenant * REQUESTS);
+            let path = format!("/api/v2/traces/{id}");
+            let whose = |tenant: u64| {
+                let head = named(&format!("tenant-{tenant}"));
+                let found = http::get_with(site.http, &path, &head).unwrap();
+                let spans = &found.json()["trace"]["resourceSpans"];
+                if spans.is_null() { 0 } else { n_spans(spans) }
+            };
+            assert_eq!((whose(tenant), whose(tenant + 1)), (N_SPANS, 0), "{tenant}");
+        }
+    }
+}
+
+fn percentile(took: &[Duration], percent: usize) -> Duration {
+    let mut sorted = took.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() * percent / 100]
+}
