@@ -342,4 +342,6 @@ fn the_demo_is_a_tenant() {
             false => Err(answer.text()),
         }
     });
+    let others = ask(&site, "team-a", "/api/search");
+    assert!(!others.text().contains("traceID"), "{}", others.text());
 }
