@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
 async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
     let mut table = Table::new(n_spans, arguments.connections, arguments.batch);
     let mut target = match &arguments.otlp {
-        Some(_) => Target::running(arguments)?,
+        Some(_) => Target::running(arguments).await?,
         None => Target::start(arguments, n_spans).await?,
     };
     if let Some(seconds) = target.cold_start {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::Demo;
 use crate::config::values::parse_duration;
 use crate::output;
-use send::{Endpoint, Report, Sender};
+use send::{Endpoint, Report, Sender, Tell};
 use traffic::{Pace, Request, Traffic};
 
 /// Requests that wait between the generator and each connection.
@@ -81,7 +81,10 @@ pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
                 spread,
                 spans_per_second: None,
             };
-            runtime.block_on(send_all(load))
+            runtime.block_on(async {
+                load.endpoint.reach("--endpoint").await?;
+                anyhow::Ok(send_all(load).await)
+            })?
         }
         None => {
             eprintln!(
@@ -95,7 +98,8 @@ pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
                     stopping.cancel();
                 }
             });
-            runtime.block_on(live(endpoint, arguments.seed, arguments.rate, stop))
+            let tell: Tell = |text| eprintln!("{text}");
+            runtime.block_on(live(endpoint, arguments.seed, arguments.rate, stop, tell))
         }
     };
     if arguments.json {
@@ -191,18 +195,19 @@ async fn deliver(
     }
 }
 
-/// Sends live traffic until it is stopped.
+/// Sends live traffic until it is stopped. Trouble that lasts is told meanwhile.
 pub(crate) async fn live(
     endpoint: Endpoint,
     seed: u64,
     rate: f64,
     stop: CancellationToken,
+    tell: Tell,
 ) -> Report {
     const BATCH: usize = 512;
     let start = std::time::Instant::now();
     // Another run shall not send the same traces again.
     let mut traffic = Traffic::new(seed ^ now(), BATCH, u64::MAX);
-    let mut sender = Sender::new(endpoint);
+    let mut sender = Sender::new(endpoint).telling(tell);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut credit = 1.0;
@@ -238,4 +243,31 @@ pub(crate) fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    /// Port 1 takes no connection, and `.invalid` is no host.
+    #[test]
+    fn a_load_without_a_server_fails_at_once() {
+        for endpoint in [
+            "grpc://127.0.0.1:1",
+            "http://127.0.0.1:1/v1/traces",
+            "grpc://x.invalid:1",
+        ] {
+            let words = ["tracewell", "demo", "--spans", "10", "--endpoint", endpoint];
+            let Some(Command::Demo(arguments)) = Arguments::parse_from(words).command else {
+                panic!("{words:?}");
+            };
+            let error = format!("{:#}", run(&arguments).unwrap_err());
+            let expected = format!("no server answers at {endpoint}");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(error.contains("name another with --endpoint: "), "{error}");
+        }
+    }
 }

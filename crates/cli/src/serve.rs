@@ -96,7 +96,8 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         .and_then(|rate| Some((demo_endpoint(config, &addresses)?, rate)))
         .map(|(endpoint, rate)| {
             tracing::info!(%endpoint, traces_per_second = rate, "sending demo traffic");
-            ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone()))
+            let tell: demo::send::Tell = |text| tracing::warn!("demo traffic: {text}");
+            ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone(), tell))
         });
     let failed = ingest_runtime.block_on(until_stopped(&stop, serving));
     let stopping = Instant::now();

@@ -42,10 +42,11 @@ const QUIET_PAUSES: u32 = 3;
 // === impl Target ===
 
 impl Target {
-    pub(super) fn running(arguments: &Bench) -> Result<Self> {
-        let otlp = arguments.otlp.as_deref().unwrap_or_default();
+    pub(super) async fn running(arguments: &Bench) -> Result<Self> {
+        let otlp = endpoint(arguments.otlp.as_deref().unwrap_or_default(), arguments)?;
+        otlp.reach("--otlp").await?;
         Ok(Self {
-            otlp: endpoint(otlp, arguments)?,
+            otlp,
             api: arguments.api.clone().unwrap_or_default(),
             cold_start: None,
             pid: arguments.pid,

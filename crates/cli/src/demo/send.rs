@@ -5,12 +5,13 @@
 //! `Retry-After`, `RetryInfo`, and not to send again what cannot succeed.
 
 mod report;
+mod trouble;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
@@ -22,6 +23,8 @@ use super::traffic::Request;
 use crate::Usage;
 use crate::client::TENANT_HEADER;
 pub(crate) use report::Report;
+pub(crate) use trouble::Tell;
+use trouble::Trouble;
 
 /// Where to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(crate) struct Sender {
     endpoint: Endpoint,
     connection: Option<Connection>,
     report: Report,
+    trouble: Trouble,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,8 @@ const TRIES_MAX: u32 = 24;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// The first connection: a server that is there takes it at once.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer to an export has some hundred bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
@@ -89,6 +95,15 @@ impl Sender {
             endpoint,
             connection: None,
             report: Report::default(),
+            trouble: Trouble::new(|_| {}),
+        }
+    }
+
+    /// Who hears at once of trouble that lasts; without one, the report tells at the end.
+    pub(crate) fn telling(self, tell: Tell) -> Self {
+        Self {
+            trouble: Trouble::new(tell),
+            ..self
         }
     }
 
@@ -105,7 +120,9 @@ impl Sender {
         let mut pause = PAUSE_FIRST;
         for _ in 0..TRIES_MAX {
             let start = Instant::now();
-            let answer = match tokio::time::timeout(TIMEOUT, self.attempt(request)).await {
+            let attempt = attempt(&mut self.connection, &self.endpoint, request);
+            let attempt = tokio::time::timeout(TIMEOUT, attempt);
+            let answer = match self.trouble.during(attempt).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => Answer::Later {
                     after: None,
@@ -123,39 +140,50 @@ impl Sender {
                 } => {
                     self.report
                         .accepted(request, n_rejected, &message, start.elapsed());
+                    self.trouble.is_over();
                     return;
                 }
                 Answer::Refused { reason } => {
+                    self.trouble.failed(&reason);
                     self.report.lost(request, &reason);
                     return;
                 }
                 Answer::Later { after, reason } => {
+                    self.trouble.failed(&reason);
                     self.report.retried(&reason);
-                    tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX)).await;
+                    let pausing = tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX));
+                    self.trouble.during(pausing).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
         self.report.lost(request, "gave up after many tries");
     }
+}
 
-    async fn attempt(&mut self, request: &Request) -> Result<Answer> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => connect(&self.endpoint).await?,
-        };
-        let answer = match &mut connection {
-            Connection::Grpc(client) => grpc(client, &self.endpoint, request).await?,
-            Connection::Http(client) => http(client, &self.endpoint, request).await?,
-        };
-        // A connection that failed is dropped with its error.
-        self.connection = Some(connection);
-        Ok(answer)
-    }
+/// Sends once, over the connection that there is or a new one.
+async fn attempt(
+    held: &mut Option<Connection>,
+    endpoint: &Endpoint,
+    request: &Request,
+) -> Result<Answer> {
+    let mut connection = match held.take() {
+        Some(connection) => connection,
+        None => connect(endpoint).await?,
+    };
+    let answer = match &mut connection {
+        Connection::Grpc(client) => grpc(client, endpoint, request).await?,
+        Connection::Http(client) => http(client, endpoint, request).await?,
+    };
+    // A connection that failed is dropped with its error.
+    *held = Some(connection);
+    Ok(answer)
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Connection> {
-    let stream = TcpStream::connect(&endpoint.authority).await?;
+    let stream = TcpStream::connect(&endpoint.authority)
+        .await
+        .with_context(|| format!("no server answers at {endpoint}"))?;
     stream.set_nodelay(true)?;
     let stream = TokioIo::new(stream);
     Ok(match endpoint.protocol {
@@ -393,6 +421,23 @@ fn take_varint(message: &mut &[u8]) -> Option<u64> {
 }
 
 // === impl Endpoint ===
+
+impl Endpoint {
+    /// Whether anything takes a connection: who begins to send knows at once. The flag is the one to
+    /// name another endpoint with.
+    pub(crate) async fn reach(&self, flag: &str) -> Result<()> {
+        let connecting = TcpStream::connect(&self.authority);
+        let connected = match tokio::time::timeout(REACH_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(anyhow::Error::new),
+            Err(_) => Err(anyhow!("no connection within {REACH_TIMEOUT:?}")),
+        };
+        connected.map(drop).with_context(|| {
+            format!(
+                "no server answers at {self}; start one with `tracewell`, or name another with {flag}"
+            )
+        })
+    }
+}
 
 impl FromStr for Endpoint {
     type Err = anyhow::Error;

@@ -168,6 +168,32 @@ fn serve_with_demo_has_traces_of_the_shop() {
 }
 
 #[test]
+fn a_live_demo_tells_of_a_server_that_is_away_and_back() {
+    let site = Site::new();
+    let mut command = Command::new(binary());
+    let endpoint = format!("grpc://127.0.0.1:{}", site.otlp_grpc);
+    command.args(["demo", "--endpoint", &endpoint]);
+    let demo = site.launch(command);
+    let told = |words: &str| {
+        eventually(words, || match demo.log() {
+            log if log.contains(words) => Ok(()),
+            log => Err(log),
+        });
+    };
+    told(&format!(
+        "no spans are taken: no server answers at {endpoint}: "
+    ));
+    let server = site.start(&[]);
+    told("spans are taken again");
+    assert!(server.stop().success());
+    // What need not go on says so at once.
+    let load = ["demo", "--spans", "10", "--endpoint", &endpoint];
+    assert!(errors(&run(&load, 1)).contains("no server answers"));
+    let bench = ["bench", "--otlp", &endpoint, "--api", "http://127.0.0.1:1"];
+    assert!(errors(&run(&bench, 1)).contains("name another with --otlp"));
+}
+
+#[test]
 fn a_small_bench_prints_a_table_for_each_size() {
     let arguments = ["bench", "--spans", "1000,3000", "--repeat", "2", "--json"];
     let tables = json(&run(&arguments, 0));
