@@ -16,12 +16,10 @@ use tracewell_store::objects::DiskObjects;
 use tracewell_store::wal::Durability;
 use tracewell_store::{Store, StoreConfig, Workers};
 
-use super::bucket;
+use super::folder::LOCK;
+use super::{bucket, folder};
 use crate::config::values::DiskShare;
 use crate::config::{self, Config};
-
-/// The file that keeps a second process out of a folder.
-const LOCK: &str = "lock";
 
 /// An open store, its workers, and what keeps other processes away for as long as it is held.
 pub(super) struct Opened {
@@ -37,17 +35,8 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
     let mut locks = Vec::new();
     let blocks = config.blocks_path();
     let wal = config.wal_path();
-    for (folder, key) in [(&blocks, "storage.path"), (&wal, "storage.wal_path")] {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("creating {}, see {key}", folder.display()))?;
-        let lock = disk.lock(&folder.join(LOCK)).with_context(|| {
-            format!(
-                "{} is used by another process; stop it, or keep this one's data elsewhere with \
-                 --data-dir ({key})",
-                folder.display()
-            )
-        })?;
-        locks.push(lock);
+    for (path, key) in [(&blocks, "storage.path"), (&wal, "storage.wal_path")] {
+        locks.push(folder::claim(&*disk, path, key)?);
     }
     let objects = DiskObjects::open(Arc::clone(&disk), &blocks)
         .with_context(|| format!("opening {}, see storage.path", blocks.display()))?;
