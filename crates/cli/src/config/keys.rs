@@ -57,19 +57,23 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key.",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps) and `disk_reserve_bytes` (no reserve) can be 0.",
     ),
 ];
 
-/// A size, count or time of `Limits`: key, unit, meaning.
+/// A size or count of `Limits`: key, unit, meaning. It is 1 or more, as nothing works without; where 0
+/// has a sense it is written behind the unit.
 macro_rules! limit {
-    ($field:ident, size, $doc:expr) => {
+    ($field:ident, $unit:ident, $doc:expr) => {
+        limit!($field, $unit, 1, $doc)
+    };
+    ($field:ident, size, $min:literal, $doc:expr) => {
         KeySpec {
             name: concat!("limits.", stringify!($field)),
             unit: Unit::Size,
             doc: $doc,
             apply: |config, node| {
-                config.limits.$field = fit(values::bytes(node)?)?;
+                config.limits.$field = fit(at_least($min, values::bytes(node)?)?)?;
                 Ok(())
             },
             show: |config| show_bytes(widen(config.limits.$field)),
@@ -99,13 +103,13 @@ macro_rules! limit {
             show: |config| show_or_off(config.limits.$field, |n| n.to_string()),
         }
     };
-    ($field:ident, count, $doc:expr) => {
+    ($field:ident, count, $min:literal, $doc:expr) => {
         KeySpec {
             name: concat!("limits.", stringify!($field)),
             unit: Unit::Count,
             doc: $doc,
             apply: |config, node| {
-                config.limits.$field = fit(values::count(node)?)?;
+                config.limits.$field = fit(at_least($min, values::count(node)?)?)?;
                 Ok(())
             },
             show: |config| config.limits.$field.to_string(),
@@ -402,6 +406,8 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         memory_bytes,
         size,
+        // `Config::check` has the minimum.
+        0,
         "The one budget for data in memory: half for the newest spans, an eighth for requests in flight, a quarter for cutting and merging blocks, the rest for queries and caches."
     ),
     limit!(
@@ -434,6 +440,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         attribute_depth_max,
         count,
+        0,
         "Levels of lists and maps within an attribute value."
     ),
     limit!(
@@ -476,7 +483,8 @@ pub(crate) const KEYS: &[KeySpec] = &[
                 Value::Text(_) => values::duration(node)?.as_millis(),
                 _ => values::count(node)? as u128,
             };
-            store(&mut config.limits.query_ms_max, fit(milliseconds))
+            let milliseconds = at_least(1, milliseconds).and_then(fit);
+            store(&mut config.limits.query_ms_max, milliseconds)
         },
         show: |config| config.limits.query_ms_max.to_string(),
     },
@@ -493,6 +501,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         disk_reserve_bytes,
         size,
+        0,
         "Free space on the volume below which new spans are answered 429, so that merging and retention can go on."
     ),
     limit!(
@@ -610,6 +619,13 @@ fn choice(node: &Node, choices: &'static [&'static str]) -> Result<&'static str,
         .ok_or_else(|| format!("expected {}, found {text:?}", choices.join(" or ")))
 }
 
+fn at_least<T: PartialOrd + std::fmt::Display>(min: T, value: T) -> Result<T, String> {
+    match value < min {
+        true => Err(format!("at least {min}")),
+        false => Ok(value),
+    }
+}
+
 fn fit<T, U: TryInto<T>>(value: U) -> Result<T, String> {
     value.try_into().map_err(|_| "too large".to_owned())
 }
@@ -665,6 +681,36 @@ mod tests {
             let name = limit.name();
             assert!(is_key(name) || fixed.contains(&name), "{name}");
         }
+    }
+
+    /// A server without connections, time or attributes starts and then takes or answers nothing.
+    #[test]
+    fn no_limit_is_zero_but_where_that_has_a_sense() {
+        use super::super::raw::Raw;
+        for (key, _) in tracewell_model::Limits::default().values() {
+            let check = |value: &str| {
+                let mut raw = Raw::default();
+                raw.set("--set", key, value);
+                Config::from_raw(&raw).1.to_string()
+            };
+            let expected = match key {
+                "limits.attribute_depth_max" | "limits.disk_reserve_bytes" => String::new(),
+                "limits.memory_bytes" => format!("error: --set: {key}: at least 64MiB\n"),
+                _ => format!("error: --set: {key}: at least 1\n"),
+            };
+            let found = check("0");
+            match key {
+                "limits.memory_bytes" => assert!(found.contains(&expected), "{found}"),
+                _ => assert_eq!(found, expected),
+            }
+        }
+        let mut raw = Raw::default();
+        raw.set("--set", "limits.query_ms_max", "900us");
+        let (_, findings) = Config::from_raw(&raw);
+        assert!(
+            findings.to_string().ends_with(": at least 1\n"),
+            "{findings}"
+        );
     }
 
     /// Whatever a message of the program calls `limits.something` can be looked up.
