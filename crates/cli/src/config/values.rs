@@ -223,20 +223,33 @@ pub(crate) fn text_or_none(node: &Node) -> Result<String, String> {
     }
 }
 
-/// What the process's own log shows. A word alone is a level; the filter itself would take it for the
-/// name of a module.
+/// What the process's own log shows. The filter itself takes a word for the name of a module and what
+/// stands behind a second `=` for nothing, and then logs nothing.
 pub(crate) fn log_filter(node: &Node) -> Result<String, String> {
     let filter = text(node)?;
-    let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    let is_level = |part: &str| {
-        let part = part.trim().to_ascii_lowercase();
-        part.contains(['=', '[']) || levels.contains(&part.as_str())
-    };
-    match filter.split(',').all(is_level) && EnvFilter::try_new(&filter).is_ok() {
+    match filter.split(',').all(is_directive) && EnvFilter::try_new(&filter).is_ok() {
         true => Ok(filter),
         false => Err(format!(
-            "expected error, warn, info, debug, trace, or a filter such as info,tracewell_store=debug, found {filter:?}"
+            "expected error, warn, info, debug or trace, or a filter of one of them and module=level \
+             behind commas, such as info,tracewell_store=debug, found {filter:?}"
         )),
+    }
+}
+
+/// A level, `module=level`, or `module[span{field=value}]=level`, of which module or level may be
+/// missing.
+fn is_directive(part: &str) -> bool {
+    let is_level = |text: &str| {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        levels.contains(&text.trim().to_ascii_lowercase().as_str())
+    };
+    if let Some((_, behind)) = part.rsplit_once(']') {
+        return part.contains('[')
+            && (behind.trim().is_empty() || behind.strip_prefix('=').is_some_and(is_level));
+    }
+    match part.split_once('=') {
+        Some((module, level)) => !module.trim().is_empty() && is_level(level),
+        None => is_level(part),
     }
 }
 
@@ -466,11 +479,30 @@ mod tests {
             "DEBUG",
             "info,tracewell_store=debug",
             "warn,object_store=off",
+            "warn,tracewell_store[cut{blocks=2}]=debug,hyper=error",
+            "info,[merge]",
         ] {
             assert_eq!(log_filter(&node(text)).as_deref(), Ok(text));
         }
-        for text in ["loud", "info,loud", "info,tracewell_store=loud", ""] {
+        for text in [
+            "loud",
+            "info,loud",
+            "info,tracewell_store=loud",
+            "info,foo=bar=baz",
+            "info,tracewell_store=",
+            "info,[merge]=loud",
+            "info,=debug",
+            "info,",
+            "",
+        ] {
             assert!(log_filter(&node(text)).is_err(), "{text}");
+        }
+        let error = log_filter(&node("info,foo=bar=baz")).unwrap_err();
+        for words in [
+            "error, warn, info, debug or trace",
+            "info,tracewell_store=debug",
+        ] {
+            assert!(error.contains(words), "{error}");
         }
     }
 
