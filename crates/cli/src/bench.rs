@@ -19,7 +19,7 @@ use crate::arguments::Bench;
 use crate::client::Client;
 use crate::demo::send::Report;
 use crate::demo::{self, Load};
-use crate::{output, runtime};
+use crate::{Usage, output, runtime};
 use table::{Better, Row, Table};
 use target::Target;
 
@@ -34,7 +34,8 @@ const QUIET_MAX: Duration = Duration::from_secs(600);
 
 pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
     if arguments.spans.contains(&0) || arguments.connections == 0 || arguments.repeat == 0 {
-        bail!("--spans, --connections and --repeat must be at least 1");
+        let wrong = "--spans, --connections and --repeat must be at least 1";
+        return Err(Usage(wrong.to_owned()).into());
     }
     let runtime = runtime::sending()?;
     let mut tables = Vec::new();

@@ -14,13 +14,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Demo;
 use crate::config::values::parse_duration;
-use crate::output;
+use crate::{Usage, output};
 use send::{Endpoint, Report, Sender, Tell};
 use traffic::{Pace, Request, Traffic};
 
@@ -53,21 +53,19 @@ pub(crate) struct Load {
 
 pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
     if arguments.connections == 0 || arguments.connections > CONNECTIONS_MAX {
-        bail!("--connections: expected 1 to {CONNECTIONS_MAX}");
+        return Err(Usage(format!("--connections: expected 1 to {CONNECTIONS_MAX}")).into());
     }
-    if !(arguments.rate > 0.0 && arguments.rate <= RATE_MAX) {
-        bail!("--rate: expected more than 0, at most {RATE_MAX} traces a second");
-    }
+    check_rate("--rate", arguments.rate)?;
     let mut endpoint: Endpoint = arguments.endpoint.parse()?;
     endpoint.tenant.clone_from(&arguments.tenant);
     let runtime = crate::runtime::sending()?;
     let report = match arguments.spans {
         Some(n_spans) => {
-            let spread = parse_duration(&arguments.spread).with_context(|| {
-                format!(
+            let spread = parse_duration(&arguments.spread).ok_or_else(|| {
+                Usage(format!(
                     "--spread {}: expected a duration such as 1h",
                     arguments.spread
-                )
+                ))
             })?;
             let load = Load {
                 endpoint,
@@ -111,6 +109,16 @@ pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Traces a second of live traffic, given by a flag.
+pub(crate) fn check_rate(flag: &str, rate: f64) -> Result<(), Usage> {
+    match rate > 0.0 && rate <= RATE_MAX {
+        true => Ok(()),
+        false => Err(Usage(format!(
+            "{flag}: expected more than 0, at most {RATE_MAX} traces a second"
+        ))),
+    }
 }
 
 /// Sends a fixed number of spans. What could not be delivered is in the report.
@@ -252,6 +260,29 @@ mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
 
+    fn demo(words: &[&str]) -> anyhow::Error {
+        let words = ["tracewell", "demo"].iter().chain(words);
+        let Some(Command::Demo(arguments)) = Arguments::parse_from(words).command else {
+            panic!("another command than demo");
+        };
+        run(&arguments).unwrap_err()
+    }
+
+    #[test]
+    fn wrong_arguments_are_told_from_what_goes_wrong() {
+        for words in [
+            ["--rate", "0"].as_slice(),
+            &["--rate=-1"],
+            &["--rate", "inf"],
+            &["--connections", "0"],
+            &["--connections", "257"],
+            &["--spans", "1", "--spread", "x"],
+        ] {
+            let error = demo(words);
+            assert!(error.is::<Usage>(), "{words:?}: {error}");
+        }
+    }
+
     /// Port 1 takes no connection, and `.invalid` is no host.
     #[test]
     fn a_load_without_a_server_fails_at_once() {
@@ -260,11 +291,9 @@ mod tests {
             "http://127.0.0.1:1/v1/traces",
             "grpc://x.invalid:1",
         ] {
-            let words = ["tracewell", "demo", "--spans", "10", "--endpoint", endpoint];
-            let Some(Command::Demo(arguments)) = Arguments::parse_from(words).command else {
-                panic!("{words:?}");
-            };
-            let error = format!("{:#}", run(&arguments).unwrap_err());
+            let error = demo(&["--spans", "10", "--endpoint", endpoint]);
+            assert!(!error.is::<Usage>());
+            let error = format!("{error:#}");
             let expected = format!("no server answers at {endpoint}");
             assert!(error.starts_with(&expected), "{error}");
             assert!(error.contains("name another with --endpoint: "), "{error}");

@@ -82,6 +82,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn run_server(arguments: &arguments::Serve) -> Result<ExitCode> {
+    if let Some(rate) = arguments.demo {
+        demo::check_rate("--demo", rate)?;
+    }
     let loaded = arguments.source().load();
     if arguments.verify {
         return Ok(verify(&loaded, arguments.strict));

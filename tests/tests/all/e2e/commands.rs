@@ -78,6 +78,10 @@ fn wrong_arguments_and_configurations_exit_with_two() {
         &["query", "--limit", "x"],
         &["config", "explain", "limits.nonsense"],
         &["serve", "--set", "nonsense=1"],
+        &["serve", "--demo", "0"],
+        &["demo", "--rate", "0"],
+        &["demo", "--connections", "0"],
+        &["bench", "--spans", "0"],
     ] {
         let output = run(arguments, 2);
         assert!(!errors(&output).is_empty(), "{arguments:?}");
