@@ -357,7 +357,7 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         strict: bool,
     },
-    /// Meaning, unit and default of one key.
+    /// Meaning, unit and default of one key, or the keys of a section.
     Explain {
         #[arg(value_name = "KEY")]
         key: String,
@@ -368,7 +368,8 @@ const CONFIG_EXAMPLES: &str = "\
 Examples:
   tracewell config print > tracewell.yaml
   tracewell config verify tempo.yaml
-  tracewell config explain limits.memory_bytes";
+  tracewell config explain limits.memory_bytes
+  tracewell config explain limits                all keys of the section";
 
 #[derive(Debug, Args)]
 pub(crate) struct Block {

@@ -116,8 +116,8 @@ fn run_config(command: ConfigCommand) -> Result<ExitCode> {
             };
             return Ok(verify(&source.load(), strict));
         }
-        ConfigCommand::Explain { key } => match keys::find(&key) {
-            Some(key) => output::print(&reference::explain(key))?,
+        ConfigCommand::Explain { key } => match reference::explain(&key) {
+            Some(text) => output::print(&text)?,
             None => {
                 eprintln!("tracewell: {}", keys::unknown(&key));
                 return Ok(ExitCode::from(EXIT_USAGE));

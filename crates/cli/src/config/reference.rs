@@ -117,34 +117,66 @@ pub(crate) fn print_written(config: &Config, raw: &Raw) -> String {
     text
 }
 
-/// All about one key.
-pub(crate) fn explain(key: &KeySpec) -> String {
-    let default = match (key.show)(&Config::default()) {
-        value if value.is_empty() => "(none)".to_owned(),
-        value => value,
-    };
+/// All about one key, or what there is in a section; nothing for another name.
+pub(crate) fn explain(name: &str) -> Option<String> {
+    match super::keys::find(name) {
+        Some(key) => Some(explain_key(key)),
+        None => GROUPS
+            .iter()
+            .find(|(group, _)| *group == name)
+            .map(|(group, about)| explain_group(group, about)),
+    }
+}
+
+fn explain_key(key: &KeySpec) -> String {
     format!(
-        "{}\n  {}\n\n  unit: {}\n  default: {default}\n  flag: --set {}=...\n",
+        "{}\n  {}\n\n  unit: {}\n  default: {}\n  flag: --set {}=...\n",
         key.name,
         key.doc,
         key.unit.text(),
+        default_of(key),
         key.name
     )
+}
+
+fn explain_group(group: &str, about: &str) -> String {
+    let mut text = format!("{group}\n  {about}\n\n");
+    let lines = || keys_of(group).map(|key| (key, default_of(key)));
+    let width = lines().map(|(_, default)| default.len()).max().unwrap_or(0);
+    for (key, default) in lines() {
+        let meaning = first_sentence(key);
+        push(
+            &mut text,
+            format_args!("  {:<34}  {default:<width$}  {meaning}\n", key.name),
+        );
+    }
+    text.push_str("\n  `tracewell config explain` tells more about each of them\n");
+    text
+}
+
+fn default_of(key: &KeySpec) -> String {
+    match (key.show)(&Config::default()) {
+        value if value.is_empty() => "(none)".to_owned(),
+        value => value,
+    }
 }
 
 /// One line per key, for `--help`.
 pub(crate) fn help() -> String {
     let mut text = String::from("Keys for --set and the configuration file:\n");
     for key in KEYS {
-        let first = key
-            .doc
-            .split_inclusive(['.', ':'])
-            .next()
-            .unwrap_or(key.doc);
-        let first = first.trim_end_matches(['.', ':']);
-        push(&mut text, format_args!("  {:<36} {first}\n", key.name));
+        push(
+            &mut text,
+            format_args!("  {:<36} {}\n", key.name, first_sentence(key)),
+        );
     }
     text
+}
+
+/// What a key means, for a line of its own.
+fn first_sentence(key: &KeySpec) -> &'static str {
+    let first = key.doc.split_inclusive(['.', ':']).next();
+    first.unwrap_or(key.doc).trim_end_matches(['.', ':'])
 }
 
 fn keys_of(group: &str) -> impl Iterator<Item = &'static KeySpec> {
@@ -201,6 +233,28 @@ mod tests {
         let (again, findings) = Config::from_raw(&Raw::from_file(Path::new("x"), &root));
         assert!(findings.errors.is_empty(), "{findings:?}");
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_section_is_explained_with_a_line_for_each_of_its_keys() {
+        let text = explain("limits").unwrap();
+        assert!(text.starts_with("limits\n  What one request, "), "{text}");
+        for key in KEYS {
+            let line = text
+                .lines()
+                .find(|line| line.split_whitespace().next() == Some(key.name));
+            assert_eq!(line.is_some(), key.name.starts_with("limits."), "{text}");
+            assert!(
+                line.is_none_or(|line| line.contains(&default_of(key))),
+                "{text}"
+            );
+        }
+        assert!(
+            explain("limits.memory_bytes")
+                .unwrap()
+                .contains("default: 256MB")
+        );
+        assert_eq!(explain("limit"), None);
     }
 
     #[test]
