@@ -255,44 +255,46 @@ impl Config {
     }
 
     fn check(&self, raw: &Raw, findings: &mut Findings) {
-        let mut require = |holds: bool, key: &str, message: String| {
-            if !holds {
+        // Several keys where the value of another is as much to blame.
+        let mut require = |holds: bool, keys: &[&str], message: String| {
+            if !holds && let Some(key) = raw.first_written(keys) {
                 let name = raw.name_of(key);
                 findings.error(&raw.place_of(key), format!("{name}: {message}"));
             }
         };
         require(
             self.limits.memory_bytes >= MEMORY_BYTES_MIN,
-            "limits.memory_bytes",
+            &["limits.memory_bytes"],
             format!("at least {}", values::show_bytes(MEMORY_BYTES_MIN)),
         );
         require(
             self.limits.request_decoded_bytes_max <= self.limits.in_flight_bytes(),
-            "limits.request_decoded_bytes_max",
+            &["limits.request_decoded_bytes_max", "limits.memory_bytes"],
             format!(
-                "at most an eighth of limits.memory_bytes, which is {}: a request must fit into \
-                 what requests in flight may use",
-                values::show_bytes(self.limits.in_flight_bytes())
+                "an eighth of limits.memory_bytes ({}) is less than limits.request_decoded_bytes_max ({}): a \
+                 request must fit into what requests in flight may use",
+                values::show_bytes(self.limits.in_flight_bytes()),
+                values::show_bytes(self.limits.request_decoded_bytes_max)
             ),
         );
         require(
             self.wal_path() != self.blocks_path(),
-            "storage.wal_path",
+            &["storage.wal_path", "storage.blocks_path"],
             "the write-ahead log cannot lie in the folder of the blocks; name one below it, such as its wal".to_owned(),
         );
         require(
             BLOCK_DURATION.contains(&self.storage.max_block_duration),
-            "storage.max_block_duration",
+            &["storage.max_block_duration"],
             "from 1s to 1h".to_owned(),
         );
         require(
             self.retention.age >= RETENTION_AGE_MIN,
-            "retention.age",
+            &["retention.age"],
             "at least 1h".to_owned(),
         );
         require(
             self.bucket.kind == BucketKind::None || !self.bucket.name.is_empty(),
-            "bucket.kind",
+            &["bucket.kind"],
             "the name of the bucket is missing: bucket.name; in a file of Tempo's `bucket`, `bucket_name` or \
              `container_name` of the section"
                 .to_owned(),
@@ -300,17 +302,17 @@ impl Config {
         require(
             self.bucket.access_key.is_empty() == self.bucket.secret_key.is_empty()
                 || self.bucket.kind == BucketKind::Azure,
-            "bucket.access_key",
+            &["bucket.access_key", "bucket.secret_key"],
             "bucket.access_key and bucket.secret_key go together".to_owned(),
         );
         require(
             UPLOAD_AFTER.contains(&self.bucket.upload_after),
-            "bucket.upload_after",
+            &["bucket.upload_after"],
             "from 1s to 1h".to_owned(),
         );
         require(
             self.bucket.replaced_kept >= REPLACED_KEPT_MIN,
-            "bucket.replaced_kept",
+            &["bucket.replaced_kept"],
             "at least 1h: other processes may read what is replaced".to_owned(),
         );
         require(
@@ -320,7 +322,7 @@ impl Config {
         );
         require(
             self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),
-            "http.prefix",
+            &["http.prefix"],
             "starts with a slash, such as /tempo".to_owned(),
         );
         self.check_ports(raw, findings);
@@ -340,10 +342,14 @@ impl Config {
                 other == address && address.as_ref().is_some_and(|(_, port)| *port != 0)
             });
             if let Some((other, _)) = twin {
-                let (name, key) = (raw.name_of(other), raw.name_of(key));
+                let (at, twin) = match raw.first_written(&[other, key]) {
+                    Some(written) if written == *key => (key, other),
+                    _ => (other, key),
+                };
+                let (name, twin) = (raw.name_of(at), raw.name_of(twin));
                 findings.error(
-                    &raw.place_of(other),
-                    format!("{name}: the same address as {key}; each surface needs its own"),
+                    &raw.place_of(at),
+                    format!("{name}: the same address as {twin}; each surface needs its own"),
                 );
             }
         }
@@ -360,5 +366,44 @@ fn default_data_dir() -> PathBuf {
     match not_empty("HOME") {
         Some(home) => PathBuf::from(home).join(".local/state/tracewell"),
         None => PathBuf::from("/var/lib/tracewell"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let root = yaml::parse(text).unwrap();
+        let (_, findings) = Config::from_raw(&Raw::from_file(Path::new("x"), &root));
+        let errors: Vec<String> = findings.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), expected.len(), "{errors:?}");
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    /// Nobody can mend a line called "defaults".
+    #[test]
+    fn what_a_default_does_not_go_with_is_to_blame() {
+        check("bucket: {kind: s3}\n", &["x:1: bucket.kind: the name of"]);
+        check(
+            "bucket: {kind: s3, name: b}\nlimits:\n  memory_bytes: 80MB\n",
+            &["x:3: limits.memory_bytes: an eighth of limits.memory_bytes (10MB) is less than"],
+        );
+        check(
+            "limits:\n  memory_bytes: 300MB\n  request_decoded_bytes_max: 1GB\n",
+            &["x:3: limits.request_decoded_bytes_max: an eighth of limits.memory_bytes"],
+        );
+        check(
+            "bucket: {kind: s3, name: b,\n  secret_key: k}\n",
+            &["x:2: bucket.secret_key: bucket.access_key and"],
+        );
+        check(
+            "listen:\n  http: 4317\n",
+            &["x:2: listen.http: the same address as listen.otlp_grpc"],
+        );
     }
 }

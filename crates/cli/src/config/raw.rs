@@ -106,6 +106,13 @@ impl Raw {
             .unwrap_or_default()
     }
 
+    /// Of keys that do not go together, the first that somebody wrote; the first of all where nobody
+    /// wrote any.
+    pub(crate) fn first_written<'a>(&self, keys: &[&'a str]) -> Option<&'a str> {
+        let written = keys.iter().find(|key| self.holding(key).is_some());
+        written.or(keys.first()).copied()
+    }
+
     /// The key whose value holds, as whoever wrote it knows it.
     pub(crate) fn name_of<'a>(&'a self, key: &'a str) -> &'a str {
         self.holding(key).map_or(key, Setting::written)
