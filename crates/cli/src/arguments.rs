@@ -180,10 +180,10 @@ pub(crate) struct Window {
     /// Look back so far from now.
     #[arg(long, value_name = "DURATION", conflicts_with_all = ["start", "end"])]
     pub(crate) since: Option<String>,
-    /// From this time on: Unix seconds or 2026-01-31T12:00:00Z.
+    /// From this time on: Unix seconds, '2026-01-31 12:00:00Z' or 2026-01-31; UTC without a zone.
     #[arg(long, value_name = "TIME", requires = "end")]
     pub(crate) start: Option<String>,
-    /// Up to this time.
+    /// Up to this time; a day is its first moment.
     #[arg(long, value_name = "TIME", requires = "start")]
     pub(crate) end: Option<String>,
 }
@@ -206,6 +206,7 @@ const QUERY_EXAMPLES: &str = "\
 Examples:
   tracewell query                                        the newest traces
   tracewell query '{ status = error }' --since 1h
+  tracewell query --start '2026-01-31 12:00:00' --end '2026-01-31 12:05:00'
   tracewell query '{ resource.service.name = \"checkout\" && duration > 500ms }'
   tracewell query '{ span.http.route = \"/cart\" } && { span.db.system = \"redis\" }'
   tracewell query '{ status = error }' --tenant team-a   on a server with tenants

@@ -222,17 +222,45 @@ impl Window {
     }
 }
 
+/// Whole seconds around what was written: a start before it, an end behind it.
 fn seconds(name: &str, text: &str) -> Result<u64> {
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(seconds);
+    let Some(nanos) = unix_nanos(text.trim()) else {
+        let expected = "expected Unix seconds, or a time such as 2026-01-31T12:00:00Z, 2026-01-31 12:00:00 or 2026-01-31, \
+                        which is UTC where no zone is written";
+        return Err(Usage(format!("--{name} {text}: {expected}")).into());
+    };
+    let Ok(nanos) = u128::try_from(nanos) else {
+        return Err(Usage(format!("--{name} {text} lies before 1970")).into());
+    };
+    let seconds = match name {
+        "end" => nanos.div_ceil(1_000_000_000),
+        _ => nanos / 1_000_000_000,
+    };
+    Ok(u64::try_from(seconds).unwrap_or(u64::MAX))
+}
+
+/// Nanoseconds since 1970 of a time as people write it, and as `tracewell query` prints it.
+fn unix_nanos(text: &str) -> Option<i128> {
+    if let Some(nanos) = decimal_nanos(text) {
+        return Some(nanos);
     }
-    let time: jiff::Timestamp = text.parse().map_err(|_| {
-        Usage(format!(
-            "--{name} {text}: expected Unix seconds or a time such as 2026-01-31T12:00:00Z"
-        ))
-    })?;
-    u64::try_from(time.as_second())
-        .map_err(|_| Usage(format!("--{name} {text} lies before 1970")).into())
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let time: jiff::civil::DateTime = text.parse()?;
+        let zoned = time.to_zoned(jiff::tz::TimeZone::UTC);
+        zoned.map(|zoned| zoned.timestamp())
+    });
+    time.ok().map(jiff::Timestamp::as_nanosecond)
+}
+
+/// Unix seconds, which may have decimals; what is finer than nanoseconds is cut off.
+fn decimal_nanos(text: &str) -> Option<i128> {
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    if decimals.is_empty() || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds: u64 = seconds.parse().ok()?;
+    let nanos: i128 = format!("{decimals:0<9}").get(..9)?.parse().ok()?;
+    Some(i128::from(seconds) * 1_000_000_000 + nanos)
 }
 
 /// Percent-encoding of everything that is not unreserved.
@@ -306,8 +334,50 @@ mod tests {
             parameters,
             [("start", "5".to_owned()), ("end", "7".to_owned())]
         );
+        // Milliseconds reach the server, which says what is wrong with them.
+        let parameters = window(None, Some("1795917480500"), Some("1795917480500.0"));
+        let milliseconds = "1795917480500".to_owned();
+        assert_eq!(
+            parameters.parameters(1).unwrap(),
+            [("start", milliseconds.clone()), ("end", milliseconds)]
+        );
         assert!(window(None, None, None).parameters(1).unwrap().is_empty());
         assert!(window(Some("x"), None, None).parameters(1).is_err());
         assert!(window(None, Some("x"), Some("1")).parameters(1).is_err());
+    }
+
+    #[test]
+    fn times_as_people_write_them() {
+        let second = 1_795_917_479;
+        for (text, start, end) in [
+            ("2026-11-29 01:57:59", second, second),
+            ("2026-11-29T01:57:59", second, second),
+            ("2026-11-29T01:57:59Z", second, second),
+            ("2026-11-29 01:57:59Z", second, second),
+            ("2026-11-29 02:57:59+01:00", second, second),
+            ("2026-11-29 01:57:59.787Z", second, second + 1),
+            ("2026-11-29 01:57", second - 59, second - 59),
+            ("2026-11-29", 1_795_910_400, 1_795_910_400),
+            ("1795917480.5", second + 1, second + 2),
+            ("1795917480", second + 1, second + 1),
+            ("1795917480.00", second + 1, second + 1),
+        ] {
+            assert_eq!(seconds("start", text).unwrap(), start, "{text}");
+            assert_eq!(seconds("end", text).unwrap(), end, "{text}");
+        }
+        for text in [
+            "yesterday",
+            "1795917480.",
+            "1795917480.x",
+            ".5",
+            "-1",
+            "1e9",
+            "2026-13-01",
+            "1969-12-31",
+            "",
+        ] {
+            let error = seconds("start", text).unwrap_err();
+            assert!(error.is::<Usage>(), "{text}: {error}");
+        }
     }
 }

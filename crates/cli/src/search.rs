@@ -112,11 +112,11 @@ fn table_of_traces(answer: &Value) -> String {
     }
 }
 
-/// Seconds precisely enough to tell traces apart, in UTC.
+/// Seconds precisely enough to tell traces apart, in UTC; `--start` and `--end` take it.
 fn started(unix_nano: u128) -> String {
     let milliseconds = i64::try_from(unix_nano / 1_000_000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(milliseconds)
-        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string())
+        .map(|time| time.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string())
         .unwrap_or_else(|_| unix_nano.to_string())
 }
 
@@ -161,8 +161,24 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert_eq!(
             lines[1],
-            "00000000000000000000000000000abc  2026-01-01 00:00:00.123  12 ms     2 of 7  edge     GET /"
+            "00000000000000000000000000000abc  2026-01-01 00:00:00.123Z  12 ms     2 of 7  edge     GET /"
         );
         assert_eq!(table_of_traces(&serde_json::json!({})), "");
+    }
+
+    #[test]
+    fn a_time_that_is_printed_is_an_argument() {
+        let window = crate::arguments::Window {
+            since: None,
+            start: Some(started(1_767_225_600_123_456_789)),
+            end: Some(started(1_767_225_601_123_456_789)),
+        };
+        assert_eq!(
+            window.parameters(0).unwrap(),
+            [
+                ("start", "1767225600".to_owned()),
+                ("end", "1767225602".to_owned())
+            ]
+        );
     }
 }
