@@ -317,7 +317,7 @@ impl Config {
         );
         require(
             OVERRIDES_PERIOD.contains(&self.tenants.overrides_period),
-            "tenants.overrides_period",
+            &["tenants.overrides_period"],
             "from 1s to 1h".to_owned(),
         );
         require(

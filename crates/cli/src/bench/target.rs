@@ -270,7 +270,6 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Ports that nobody uses at the moment.
 /// Where the spans go, and as whose.
 fn endpoint(url: &str, arguments: &Bench) -> Result<Endpoint> {
     let mut endpoint: Endpoint = url.parse()?;
@@ -278,6 +277,7 @@ fn endpoint(url: &str, arguments: &Bench) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
+/// Ports that nobody uses at the moment.
 fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();

@@ -57,28 +57,13 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps) and `disk_reserve_bytes` (no reserve) can be 0.",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps), `disk_reserve_bytes` (no reserve) and `tenant_bytes_per_second_max` (nothing is taken) can be 0.",
     ),
 ];
 
 /// A size or count of `Limits`: key, unit, meaning. It is 1 or more, as nothing works without; where 0
 /// has a sense it is written behind the unit.
 macro_rules! limit {
-    ($field:ident, $unit:ident, $doc:expr) => {
-        limit!($field, $unit, 1, $doc)
-    };
-    ($field:ident, size, $min:literal, $doc:expr) => {
-        KeySpec {
-            name: concat!("limits.", stringify!($field)),
-            unit: Unit::Size,
-            doc: $doc,
-            apply: |config, node| {
-                config.limits.$field = fit(at_least($min, values::bytes(node)?)?)?;
-                Ok(())
-            },
-            show: |config| show_bytes(widen(config.limits.$field)),
-        }
-    };
     ($field:ident, size_or_off, $doc:expr) => {
         KeySpec {
             name: concat!("limits.", stringify!($field)),
@@ -101,6 +86,21 @@ macro_rules! limit {
                 Ok(())
             },
             show: |config| show_or_off(config.limits.$field, |n| n.to_string()),
+        }
+    };
+    ($field:ident, $unit:ident, $doc:expr) => {
+        limit!($field, $unit, 1, $doc)
+    };
+    ($field:ident, size, $min:literal, $doc:expr) => {
+        KeySpec {
+            name: concat!("limits.", stringify!($field)),
+            unit: Unit::Size,
+            doc: $doc,
+            apply: |config, node| {
+                config.limits.$field = fit(at_least($min, values::bytes(node)?)?)?;
+                Ok(())
+            },
+            show: |config| show_bytes(widen(config.limits.$field)),
         }
     };
     ($field:ident, count, $min:literal, $doc:expr) => {
@@ -694,8 +694,13 @@ mod tests {
                 Config::from_raw(&raw).1.to_string()
             };
             let expected = match key {
-                "limits.attribute_depth_max" | "limits.disk_reserve_bytes" => String::new(),
+                "limits.attribute_depth_max"
+                | "limits.disk_reserve_bytes"
+                | "limits.tenant_bytes_per_second_max" => String::new(),
                 "limits.memory_bytes" => format!("error: --set: {key}: at least 64MiB\n"),
+                "limits.tenant_queries_max" => format!(
+                    "error: --set: {key}: expected a number above 0, found 0, or off for no limit\n"
+                ),
                 _ => format!("error: --set: {key}: at least 1\n"),
             };
             let found = check("0");
