@@ -105,7 +105,7 @@ fn a_trace_above_its_limit_is_answered_in_part() {
 fn limits_of_ingest_are_counted_named_and_on_the_ready_page() {
     let site = Site::new();
     let server = site.start(&[
-        "limits.waiting_blocks_max=0",
+        "limits.waiting_blocks_max=1",
         "limits.attributes_max=1",
         "storage.max_block_duration=1h",
     ]);
@@ -115,13 +115,15 @@ fn limits_of_ingest_are_counted_named_and_on_the_ready_page() {
     assert_eq!(scrape(&server)[attributes], crate::load::N_SPANS as f64);
     assert!(server.stop().success());
     let server = site.start(&[
-        "limits.waiting_blocks_max=0",
+        "limits.waiting_blocks_max=1",
         "storage.max_block_duration=1h",
     ]);
     assert!(!server.get("/ready?verbose").text().contains("refused"));
-    send(&site, &request(31, 0, 1).1);
-    assert_eq!(server.get("/flush").status / 100, 2);
-    let (_, body) = request(31, 0, 2);
+    for block in 1..3 {
+        send(&site, &request(31, 0, block).1);
+        assert_eq!(server.get("/flush").status / 100, 2);
+    }
+    let (_, body) = request(31, 0, 3);
     let answer = http::post(site.otlp_http, "/v1/traces", PROTOBUF, &body).unwrap();
     assert_eq!(answer.status, 429, "{}", answer.text());
     assert!(
