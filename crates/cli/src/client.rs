@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
@@ -43,8 +44,6 @@ pub(crate) struct Found {
     pub(crate) partial: Option<String>,
 }
 
-/// Names the tenant, where spans are sent and where questions are asked.
-pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
 /// Where an answer says that it is partial: search and tags have no field for it.
 const PARTIAL: &str = "x-tracewell-partial";
 

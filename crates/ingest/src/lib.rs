@@ -28,5 +28,5 @@ pub use admission::Admission;
 pub use metrics::IngestMetrics;
 pub use refusal::Refusal;
 pub use server::{IngestConfig, Listeners, Server};
-pub use tenancy::{Tenancy, TenantError};
+pub use tenancy::{TENANT_HEADER, Tenancy, TenantError};
 pub use tenants::{Tenant, TenantLimits, Tenants};

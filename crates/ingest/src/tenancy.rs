@@ -26,7 +26,8 @@ pub enum TenantError {
     Invalid { reason: String },
 }
 
-const HEADER: &str = "x-scope-orgid";
+/// The header that names a tenant.
+pub const TENANT_HEADER: &str = "x-scope-orgid";
 const SEVERAL_HEADERS: &str = "X-Scope-OrgID is there more than once: who asks must be told by one; let the proxy that \
      sets it take away what clients send";
 const SEVERAL_TENANTS: &str = "X-Scope-OrgID names several tenants (a|b), which is not built yet: send and ask for each alone";
@@ -42,7 +43,7 @@ impl Tenancy {
         let invalid = |reason: &str| TenantError::Invalid {
             reason: reason.to_owned(),
         };
-        let mut values = headers.get_all(HEADER).iter();
+        let mut values = headers.get_all(TENANT_HEADER).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Err(TenantError::Missing),
             (Some(value), None) => value,
@@ -67,7 +68,10 @@ mod tests {
     fn tenant(values: &[&'static str]) -> Result<String, TenantError> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(
+                TENANT_HEADER,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
         let single = Tenancy::Single.tenant(&headers);
         assert_eq!(single, Ok(TenantId::single()), "the header means nothing");

@@ -17,11 +17,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use super::traffic::Request;
 use crate::Usage;
-use crate::client::TENANT_HEADER;
 pub(crate) use report::Report;
 pub(crate) use trouble::Tell;
 use trouble::Trouble;
