@@ -21,7 +21,7 @@ use tracewell_wire::otlp::{canonical_resource, canonical_scope, decode_resource,
 
 use super::arrays::named;
 use super::cache::Part;
-use super::chunk::Chunk;
+use super::chunk::{Cells, Chunk};
 use super::encode::Encoder;
 use super::error::{BlockError, BlockResult};
 use super::file::selection;
@@ -54,18 +54,20 @@ pub(super) trait Entity: Sized + Send + Sync + 'static {
 
     fn decode(hash: ContentHash, canonical: &[u8]) -> Result<Self, String>;
 
-    /// The row group of some entries.
-    fn chunks(
-        entries: &[Arc<Self>],
-        canonical: &[Vec<u8>],
-        encoder: &Encoder<'_>,
-    ) -> BlockResult<Vec<Chunk>>;
+    /// The cells of some entries, column by column.
+    fn cells<'a>(
+        entries: &'a [Arc<Self>],
+        canonical: &'a [Vec<u8>],
+        columns: &[ColumnSpec],
+    ) -> Vec<Cells<'a>>;
 }
 
 /// The entries of a block while it is written.
 #[derive(Debug)]
 pub(super) struct EntityRows<T> {
-    /// Each with itself where no input has it.
+    /// True if every entry can be read from an input again.
+    has_inputs: bool,
+    /// Each with itself where that is not so.
     found: HashMap<ContentHash, Option<Arc<T>>, FixedState>,
     /// How many entries have a key as a first occurrence.
     keys: HashMap<(Box<str>, AttributeType), u64, RandomState>,
@@ -116,13 +118,12 @@ impl Entity for ResourceEntry {
         Ok(Self { hash, resource })
     }
 
-    fn chunks(
-        entries: &[Arc<Self>],
-        canonical: &[Vec<u8>],
-        encoder: &Encoder<'_>,
-    ) -> BlockResult<Vec<Chunk>> {
-        let columns = &encoder.schemas.of(Self::TABLE).columns;
-        encoder.chunks(Self::TABLE, resource_cells(entries, canonical, columns))
+    fn cells<'a>(
+        entries: &'a [Arc<Self>],
+        canonical: &'a [Vec<u8>],
+        columns: &[ColumnSpec],
+    ) -> Vec<Cells<'a>> {
+        resource_cells(entries, canonical, columns)
     }
 }
 
@@ -148,34 +149,31 @@ impl Entity for ScopeEntry {
         Ok(Self { hash, scope })
     }
 
-    fn chunks(
-        entries: &[Arc<Self>],
-        canonical: &[Vec<u8>],
-        encoder: &Encoder<'_>,
-    ) -> BlockResult<Vec<Chunk>> {
-        let columns = &encoder.schemas.of(Self::TABLE).columns;
-        encoder.chunks(Self::TABLE, scope_cells(entries, canonical, columns))
+    fn cells<'a>(
+        entries: &'a [Arc<Self>],
+        canonical: &'a [Vec<u8>],
+        columns: &[ColumnSpec],
+    ) -> Vec<Cells<'a>> {
+        scope_cells(entries, canonical, columns)
     }
 }
 
 // === impl EntityRows ===
 
-impl<T> Default for EntityRows<T> {
-    fn default() -> Self {
+impl<T: Entity> EntityRows<T> {
+    pub(super) fn new(inputs: &[Arc<BlockReader>]) -> Self {
         Self {
+            has_inputs: !inputs.is_empty(),
             found: HashMap::default(),
             keys: HashMap::default(),
         }
     }
-}
 
-impl<T: Entity> EntityRows<T> {
-    /// `has_inputs` says that the entry can be read from one of them again.
-    pub(super) fn insert(&mut self, entry: &Arc<T>, has_inputs: bool) {
+    pub(super) fn insert(&mut self, entry: &Arc<T>) {
         if self.found.contains_key(&entry.hash()) {
             return;
         }
-        let kept = (!has_inputs).then(|| Arc::clone(entry));
+        let kept = (!self.has_inputs).then(|| Arc::clone(entry));
         self.found.insert(entry.hash(), kept);
         for attribute in firsts(entry.attributes()) {
             let name = (
@@ -242,7 +240,8 @@ pub(super) fn encode_entities<T: Entity>(
     encoder: &Encoder<'_>,
 ) -> BlockResult<Vec<Chunk>> {
     let canonical: Vec<Vec<u8>> = entries.iter().map(|entry| entry.canonical()).collect();
-    T::chunks(entries, &canonical, encoder)
+    let columns = &encoder.schemas.of(T::TABLE).columns;
+    encoder.chunks(T::TABLE, T::cells(entries, &canonical, columns))
 }
 
 // === impl SortedEntities ===
@@ -298,8 +297,8 @@ impl Cursor<'_> {
         let ctx = QueryContext::unlimited();
         let mut found = Vec::new();
         while self.row_group < self.n_row_groups && !wanted.is_empty() {
-            let group = self.block.entity_group(self.row_group, Some(wanted), &ctx);
-            let (entries, last) = group.await?;
+            let named = self.block.entities_named(self.row_group, wanted, &ctx);
+            let (entries, last) = named.await?;
             found.extend(entries);
             // What lies beyond the range comes with the next.
             if last.is_some_and(|last| range.last().is_some_and(|end| last > *end)) {
@@ -338,17 +337,13 @@ impl BlockReader {
         ctx: &QueryContext,
     ) -> BlockResult<Arc<Entities<T>>> {
         let table = self.table(T::TABLE);
-        let read = async |wanted: Option<HashSet<ContentHash, FixedState>>| {
-            let mut entries = Vec::new();
-            for row_group in 0..self.n_entity_groups::<T>(ctx).await? {
-                let group = self.entity_group(row_group, wanted.as_ref(), ctx).await?;
-                entries.extend(group.0);
-            }
-            BlockResult::Ok(entries)
-        };
+        let n_row_groups = self.n_entity_groups::<T>(ctx).await?;
+        let mut entries = Vec::new();
         if table.meta.rows <= ROW_GROUP_ENTRIES as u64 {
             let kept = table.kept_or(Part::Entries, 0, async {
-                let entries = read(None).await?;
+                for row_group in 0..n_row_groups {
+                    entries.extend(self.entity_group(row_group, ctx).await?);
+                }
                 let bytes = Entities::n_bytes(&entries);
                 let _held = HeldMemory::default();
                 Ok((Entities { entries, _held }, bytes))
@@ -361,7 +356,11 @@ impl BlockReader {
         };
         let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
         let wanted = hashes.iter().flatten().map(|hash| ContentHash(id16(hash)));
-        let entries = read(Some(wanted.collect())).await?;
+        let wanted = wanted.collect();
+        for row_group in 0..n_row_groups {
+            let (named, _) = self.entities_named(row_group, &wanted, ctx).await?;
+            entries.extend(named);
+        }
         let _held = ctx.hold_while(Entities::n_bytes(&entries));
         Ok(Arc::new(Entities { entries, _held }))
     }
@@ -376,12 +375,22 @@ impl BlockReader {
         }
     }
 
-    /// The entries of one row group of their table, all or those of some hashes, and the last hash that
-    /// lies in it.
+    /// The entries of one row group of their table.
     pub(super) async fn entity_group<T: Entity>(
         &self,
         row_group: usize,
-        wanted: Option<&HashSet<ContentHash, FixedState>>,
+        ctx: &QueryContext,
+    ) -> BlockResult<Vec<Arc<T>>> {
+        let names = [T::HASH, "canonical"];
+        let batch = self.table(T::TABLE).columns(row_group, &names, None, ctx);
+        canonical_rows(&batch.await?)
+    }
+
+    /// Those of some hashes, and the last hash that lies in the row group.
+    async fn entities_named<T: Entity>(
+        &self,
+        row_group: usize,
+        wanted: &HashSet<ContentHash, FixedState>,
         ctx: &QueryContext,
     ) -> BlockResult<(Vec<Arc<T>>, Option<ContentHash>)> {
         let table = self.table(T::TABLE);
@@ -389,17 +398,12 @@ impl BlockReader {
         let hashes = named(&batch, T::HASH)?.as_fixed_size_binary();
         let hash = |row: usize| ContentHash(id16(hashes.value(row)));
         let last = hashes.len().checked_sub(1).map(hash);
-        let select = match wanted {
-            None => None,
-            Some(wanted) => {
-                let rows = (0..hashes.len()).filter(|row| wanted.contains(&hash(*row)));
-                let rows: Vec<usize> = rows.collect();
-                if rows.is_empty() {
-                    return Ok((Vec::new(), last));
-                }
-                Some(selection(&consecutive(&rows), hashes.len()))
-            }
-        };
+        let rows = (0..hashes.len()).filter(|row| wanted.contains(&hash(*row)));
+        let rows: Vec<usize> = rows.collect();
+        if rows.is_empty() {
+            return Ok((Vec::new(), last));
+        }
+        let select = Some(selection(&consecutive(&rows), hashes.len()));
         let names = [T::HASH, "canonical"];
         let batch = table.columns(row_group, &names, select, ctx).await?;
         Ok((canonical_rows(&batch)?, last))

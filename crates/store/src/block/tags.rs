@@ -44,7 +44,7 @@ impl BlockSource {
                     .await
                     .map_err(fail)?;
             }
-            return Ok(answer(names, values));
+            return Ok(names.answer(values));
         }
         for (group, meta) in self.reader().meta().groups.iter().enumerate() {
             tokio::task::yield_now().await;
@@ -82,7 +82,7 @@ impl BlockSource {
                 }
             }
         }
-        Ok(answer(names, values))
+        Ok(names.answer(values))
     }
 
     /// True if every span of the block is asked about.
@@ -144,8 +144,8 @@ impl BlockSource {
     ) -> BlockResult<()> {
         for row_group in 0..self.reader().n_entity_groups::<T>(ctx).await? {
             ctx.check()?;
-            let entries = self.reader().entity_group::<T>(row_group, None, ctx);
-            for entry in entries.await?.0 {
+            let entries = self.reader().entity_group::<T>(row_group, ctx);
+            for entry in entries.await? {
                 for attribute in entry.attributes() {
                     let value_type = attribute.value.attribute_type();
                     names.add(scope, &attribute.key, value_type, 0);
@@ -266,14 +266,5 @@ fn count_used<T: Entity>(
             let value_type = attribute.value.attribute_type();
             names.add(scope, &attribute.key, value_type, *n);
         }
-    }
-}
-
-fn answer(names: Names, values: Distinct) -> KeyAnswer {
-    let (keys, truncated) = names.into_keys();
-    KeyAnswer {
-        keys,
-        values: values.values,
-        truncated: truncated || values.truncated,
     }
 }

@@ -159,6 +159,8 @@ impl BlockWriter {
                 )
             })
             .collect::<BlockResult<_>>()?;
+        let resources = EntityRows::new(&options.inputs);
+        let scopes = EntityRows::new(&options.inputs);
         Ok(Self {
             store,
             folder,
@@ -166,8 +168,8 @@ impl BlockWriter {
             schemas,
             tables,
             groups: Vec::new(),
-            resources: EntityRows::default(),
-            scopes: EntityRows::default(),
+            resources,
+            scopes,
             counts: KeyCounts::default(),
             end_max: 0,
         })
@@ -203,12 +205,11 @@ impl BlockWriter {
     /// # Hidden contract
     /// As for [`Self::append`]; every promoted column of the group is one of the block's.
     pub async fn append_copy(&mut self, copy: GroupCopy) -> BlockResult<()> {
-        let has_inputs = !self.options.inputs.is_empty();
         for entry in &copy.resources {
-            self.resources.insert(entry, has_inputs);
+            self.resources.insert(entry);
         }
         for entry in &copy.scopes {
-            self.scopes.insert(entry, has_inputs);
+            self.scopes.insert(entry);
         }
         self.end_max = self.end_max.max(copy.end_max);
         let mut meta = GroupMeta {
@@ -238,20 +239,19 @@ impl BlockWriter {
     }
 
     fn remember(&mut self, group: &EncodedGroup, dictionary: &Dictionary) {
-        let has_inputs = !self.options.inputs.is_empty();
         for entry in group
             .resources
             .iter()
             .filter_map(|at| dictionary.resources.get(*at as usize))
         {
-            self.resources.insert(entry, has_inputs);
+            self.resources.insert(entry);
         }
         for entry in group
             .scopes
             .iter()
             .filter_map(|at| dictionary.scopes.get(*at as usize))
         {
-            self.scopes.insert(entry, has_inputs);
+            self.scopes.insert(entry);
         }
         self.counts.add(&group.counts);
         for (key, sums) in self.options.promotion.keys.iter().zip(&group.sums) {
@@ -288,9 +288,9 @@ impl BlockWriter {
 
     /// Writes what is left. `shared` are the traces that older blocks hold spans of.
     pub async fn finish(mut self, shared: &SharedIds) -> BlockResult<WrittenBlock> {
-        let resources = std::mem::take(&mut self.resources);
+        let resources = std::mem::replace(&mut self.resources, EntityRows::new(&[]));
         self.entities(&resources).await?;
-        let scopes = std::mem::take(&mut self.scopes);
+        let scopes = std::mem::replace(&mut self.scopes, EntityRows::new(&[]));
         self.entities(&scopes).await?;
         let mut tables = Vec::new();
         let mut sums = Vec::new();

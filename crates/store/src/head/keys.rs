@@ -137,12 +137,7 @@ impl Keys {
         for ((scope, key, value_type), n) in &self.coded {
             self.names.add(*scope, strings.text(*key), *value_type, *n);
         }
-        let (keys, truncated) = self.names.into_keys();
-        KeyAnswer {
-            keys,
-            values: values.values,
-            truncated: truncated || values.truncated,
-        }
+        self.names.answer(values)
     }
 }
 

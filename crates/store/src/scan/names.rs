@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use tracewell_model::AttributeScope;
-use tracewell_model::source::{KeyInfo, KeyQuery};
+use tracewell_model::source::{KeyAnswer, KeyInfo, KeyQuery};
 use tracewell_model::value::AttributeType;
+
+use super::Distinct;
 
 /// Counts names over several units. Of each scope it keeps the first in order, as many as the query asks
 /// for: that there may be a key of its own for every span must not take memory for each.
@@ -15,7 +17,7 @@ pub struct Names {
     bytes_max: usize,
     scopes: BTreeMap<AttributeScope, OfScope>,
     /// True once names were left out.
-    pub truncated: bool,
+    truncated: bool,
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +58,8 @@ impl Names {
         }
     }
 
-    /// The names by scope, in order.
-    pub fn into_keys(mut self) -> (Vec<KeyInfo>, bool) {
+    /// The names by scope, in order, with values that were collected beside them.
+    pub fn answer(mut self, values: Distinct) -> KeyAnswer {
         let mut keys = Vec::new();
         for (scope, mut of_scope) in self.scopes {
             self.truncated |= of_scope.cut(self.n_max, self.bytes_max);
@@ -70,7 +72,11 @@ impl Names {
                 n,
             }));
         }
-        (keys, self.truncated)
+        KeyAnswer {
+            keys,
+            values: values.values,
+            truncated: self.truncated || values.truncated,
+        }
     }
 }
 

@@ -222,8 +222,8 @@ async fn all_entities<T: Entity>(block: &BlockReader) -> Vec<Arc<T>> {
     let ctx = QueryContext::unlimited();
     let mut entities = Vec::new();
     for row_group in 0..block.n_entity_groups::<T>(&ctx).await.unwrap() {
-        let entries = block.entity_group(row_group, None, &ctx).await;
-        entities.extend(entries.unwrap().0);
+        let entries = block.entity_group(row_group, &ctx).await;
+        entities.extend(entries.unwrap());
     }
     entities
 }
