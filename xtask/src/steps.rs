@@ -2,9 +2,12 @@
 //!
 //! A step that fails does not hide the ones after it: all run, and the end names those that failed
 //! and the ten that took longest. The output of every step goes through as it is, so that a log
-//! holds the usual `test result:` lines of cargo.
+//! holds the usual `test result:` lines of cargo; the last lines of what failed are said again at the
+//! end, because logs of hours are often kept by their end alone.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -200,7 +203,10 @@ pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {
         let start = Instant::now();
         let result = step.action.run(root, is_full);
         if let Err(error) = &result {
-            eprintln!("=== {} FAILED: {error:#}", step.name);
+            // What it printed stands above, and once more at the end.
+            let error = format!("{error:#}");
+            let first = error.lines().next().unwrap_or_default();
+            eprintln!("=== {} FAILED: {first}", step.name);
         }
         let took = start.elapsed();
         eprintln!("=== {} took {:.0} s", step.name, took.as_secs_f64());
@@ -296,15 +302,56 @@ fn program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// Lines of a failed command that its error repeats: cargo's tests tell last what failed and why.
+const N_LAST: usize = 60;
+
 fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
     let mut command = Command::new(program());
     command.args(arguments).current_dir(root);
     if let Some((name, value)) = variable {
         command.env(name, value);
     }
-    let status = command.status().context("starting cargo")?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let last = pass_through(BufReader::new(output)).context("reading what cargo prints")?;
+    let status = child.wait().context("waiting for cargo")?;
     if !status.success() {
-        bail!("`cargo {}` ended with {status}", arguments.join(" "));
+        let arguments = arguments.join(" ");
+        bail!("`cargo {arguments}` ended with {status}, and printed last:\n{last}");
     }
     Ok(())
+}
+
+/// Prints all of it as it comes, and gives its last lines.
+fn pass_through(mut output: impl std::io::BufRead) -> std::io::Result<String> {
+    let mut last: VecDeque<Vec<u8>> = VecDeque::with_capacity(N_LAST);
+    loop {
+        let mut line = Vec::new();
+        if output.read_until(b'\n', &mut line)? == 0 {
+            return Ok(String::from_utf8_lossy(&Vec::from(last).concat()).into_owned());
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.flush()?;
+        if last.len() == N_LAST {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let lines: Vec<String> = (0..N_LAST * 2).map(|line| format!("{line}\n")).collect();
+        let kept = pass_through(lines.concat().as_bytes()).unwrap();
+        let expected: Vec<String> = lines.into_iter().skip(N_LAST).collect();
+        assert_eq!(kept, expected.concat());
+    }
 }
