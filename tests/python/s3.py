@@ -28,7 +28,11 @@ def keys():
 
 
 if action == "make":
-    s3.create_bucket(Bucket=bucket)
+    # A first try whose answer was lost may have made it.
+    try:
+        s3.create_bucket(Bucket=bucket)
+    except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        pass
 elif action == "list":
     print("\n".join(keys()))
 elif action == "put":

@@ -6,7 +6,6 @@
 //! end, because logs of hours are often kept by their end alone.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -129,7 +128,8 @@ const STEPS: &[Step] = &[
         name: "binary",
         what: "the binary that the following steps start",
         check: false,
-        action: Action::Cargo(&["build", "--package", "tracewell-cli", "--locked"]),
+        // As the tests build it: with their dependencies, whose features others would be without them.
+        action: Action::Cargo(&["build", "--workspace", "--bins", "--tests", "--locked"]),
     },
     Step {
         name: "e2e",
@@ -267,7 +267,7 @@ fn suite(root: &Path, filter: &str) -> Result<()> {
         tools::require(program)?;
     }
     let tests = ["test", "--workspace", "--locked", "--test", "all", "--"];
-    let listed = Command::new(program())
+    let listed = command()
         .args(tests)
         .args(["--list", filter])
         .current_dir(root)
@@ -297,21 +297,29 @@ impl Action {
     }
 }
 
-/// The cargo that runs this.
-fn program() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this, without what it says of this package: build scripts that look at it would
+/// run again in each cargo that is started from elsewhere, and all that depends on theirs be built anew.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Lines of a failed command that its error repeats: cargo's tests tell last what failed and why.
 const N_LAST: usize = 60;
 
 fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
-    let mut command = Command::new(program());
-    command.args(arguments).current_dir(root);
+    let mut cargo = command();
+    cargo.args(arguments).current_dir(root);
     if let Some((name, value)) = variable {
-        command.env(name, value);
+        cargo.env(name, value);
     }
-    let mut child = command
+    let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()
         .context("starting cargo")?;

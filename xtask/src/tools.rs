@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::steps;
+
 /// The version whose rules deny.toml is written for.
 const DENY_VERSION: &str = "0.20.2";
 
@@ -135,8 +137,7 @@ fn deny_program(root: &Path) -> Result<PathBuf> {
         "building cargo-deny {DENY_VERSION} into {}, once",
         folder.display()
     );
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program)
+    let status = steps::command()
         .args(["install", "cargo-deny", "--version", DENY_VERSION])
         // A debug build takes 70 s on two cores, and checks a workspace in seconds all the same.
         .args(["--locked", "--profile", "dev", "--root"])
@@ -173,8 +174,7 @@ pub(crate) fn fuzz(root: &Path) -> Result<()> {
     }
     names.sort();
     // Built before anything runs, so that a target that does not build is not taken for a finding.
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(&program)
+    let status = steps::command()
         .args(["build", "--release", "--locked", "--bins"])
         .env("CARGO_TARGET_DIR", target.join("fuzz"))
         .current_dir(&folder)
@@ -190,7 +190,7 @@ pub(crate) fn fuzz(root: &Path) -> Result<()> {
         // What a run finds is kept apart from the corpus, which holds what people chose.
         let found = target.join("fuzz-found").join(name);
         std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
-        let status = Command::new(&program)
+        let status = steps::command()
             .args(["run", "--release", "--locked", "--bin", name, "--"])
             .arg(format!("-max_total_time={FUZZ_SECONDS}"))
             .arg(format!("-artifact_prefix={}/", found.display()))

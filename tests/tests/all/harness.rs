@@ -6,6 +6,7 @@ pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod packages;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod s3;
 pub(crate) mod server;
@@ -35,13 +36,30 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "tracewell-cli", "--locked"])
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            // With the tests, because their dependencies have other features without them: the whole
+            // workspace would be built a second time.
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--tests",
+                "--locked",
+            ])
             .arg("--target-dir")
             .arg(target())
-            .current_dir(root())
-            .status()
-            .unwrap();
+            .current_dir(root());
+        // Build scripts that look at them would run again, each time that a cargo within another has
+        // others.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&name);
+            }
+        }
+        let status = cargo.status().unwrap();
         assert!(status.success(), "building the binary");
         target().join("debug").join("tracewell")
     })

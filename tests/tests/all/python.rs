@@ -3,13 +3,12 @@
 mod guide;
 mod live_blocks;
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::exporters::check_sent;
 use crate::harness::server::Site;
-use crate::harness::{PATIENCE, eventually, http, packages, root};
+use crate::harness::{PATIENCE, eventually, http, packages, ports, root};
 
 #[test]
 fn every_exporter_and_compression_arrives() {
@@ -112,11 +111,7 @@ fn flask_apps_of_three_generations_of_names_are_one_to_a_query() {
 
 /// The app of the how-to under auto-instrumentation, and its port.
 fn flask_app(site: &Site, service: &str, semconv_opt_in: &str) -> (Child, u16) {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = ports::free();
     let programs = packages::python();
     let app = Command::new(programs.join("opentelemetry-instrument"))
         .arg(programs.join("python"))

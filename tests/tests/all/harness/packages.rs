@@ -1,17 +1,20 @@
-//! Packages of Python and Node, installed once into the target folder.
+//! Packages of Python, Node and Go, installed once into the target folder. Tests run in threads: one
+//! installs, those that want the same wait.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::{root, target};
-
-/// Tests run in threads; one installs, the others wait.
-static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// The folder of programs of a virtual environment that has the packages of
 /// `tests/python/requirements.txt`.
 pub(crate) fn python() -> PathBuf {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(install_python).clone()
+}
+
+fn install_python() -> PathBuf {
     let requirements = root().join("tests/python/requirements.txt");
     let folder = target().join("test-packages").join("python");
     install(&folder, &requirements, |folder| {
@@ -34,6 +37,11 @@ pub(crate) fn python() -> PathBuf {
 
 /// A folder that holds the Node test programs beside their `node_modules`.
 pub(crate) fn node() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(install_node).clone()
+}
+
+fn install_node() -> PathBuf {
     let source = root().join("tests/node");
     let folder = target().join("test-packages").join("node");
     install(&folder, &source.join("package-lock.json"), |folder| {
@@ -51,6 +59,8 @@ pub(crate) fn node() -> PathBuf {
 
 /// A program that is built from a module of Go, at one version.
 pub(crate) fn go(module: &str, version: &str) -> PathBuf {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let guard = INSTALLING.lock();
     let name = module.rsplit('/').next().unwrap();
     let folder = target().join("test-packages").join("go").join(name);
     let list = format!("{module}@{version}");
@@ -61,6 +71,7 @@ pub(crate) fn go(module: &str, version: &str) -> PathBuf {
             .env("GOFLAGS", "-buildvcs=false -p=2")
             .env("GOBIN", std::path::absolute(folder).unwrap()));
     });
+    drop(guard);
     folder.join(name)
 }
 
@@ -70,14 +81,12 @@ fn install(folder: &Path, list: &Path, steps: impl FnOnce(&Path)) {
 }
 
 fn install_listed(folder: &Path, wanted: &[u8], steps: impl FnOnce(&Path)) {
-    let guard = INSTALLING.lock();
     let stamp = folder.join(".installed");
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return;
     }
     steps(folder);
     std::fs::write(stamp, wanted).unwrap();
-    drop(guard);
 }
 
 fn run(command: &mut Command) {

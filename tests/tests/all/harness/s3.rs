@@ -1,11 +1,10 @@
 //! Real S3 servers, each with an empty bucket. SeaweedFS comes as a package of Python, versitygw as a
 //! module of Go.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::{eventually, packages, root};
+use super::{eventually, packages, ports, root};
 
 pub(crate) const BUCKET: &str = "traces";
 pub(crate) const ACCESS_KEY: &str = "tracewell-key";
@@ -31,11 +30,13 @@ pub(crate) struct S3 {
 
 impl S3 {
     pub(crate) fn start(kind: Kind) -> Self {
+        // Installed before any patience begins.
+        packages::python();
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self {
             kind,
             folder,
-            port: free_port(),
+            port: ports::free(),
             process: None,
         };
         server.resume();
@@ -88,9 +89,9 @@ impl S3 {
         let path = self.folder.path().join("s3.json");
         std::fs::write(&path, identities.to_string()).unwrap();
         let mut command = Command::new(packages::python().join("weed"));
-        let [master, volume, filer] = [free_port(), free_port(), free_port()];
+        let [master, volume, filer] = [ports::free(), ports::free(), ports::free()];
         let [master_grpc, volume_grpc, filer_grpc, s3_grpc] =
-            [free_port(), free_port(), free_port(), free_port()];
+            [ports::free(), ports::free(), ports::free(), ports::free()];
         command.args([
             "-logtostderr=true",
             "server",
@@ -182,11 +183,6 @@ impl Drop for S3 {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Built once from its module.

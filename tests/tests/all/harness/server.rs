@@ -1,11 +1,10 @@
 //! A real server process on ports and in a folder of its own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::http::{self, Answer};
-use super::{binary, eventually};
+use super::{binary, eventually, ports};
 
 /// Starts servers over one data folder, one after the other.
 #[derive(Debug)]
@@ -28,13 +27,7 @@ pub(crate) struct Server {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        // All three are held at once, so that they differ.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let listeners = [free(), free(), free()];
-        let ports = listeners
-            .each_ref()
-            .map(|listener| listener.local_addr().unwrap().port());
-        Self::on(ports)
+        Self::on([ports::free(), ports::free(), ports::free()])
     }
 
     /// On given ports: query API, OTLP over gRPC, OTLP over HTTP.
