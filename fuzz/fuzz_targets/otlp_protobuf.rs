@@ -1,5 +1,5 @@
 //! Any bytes as an OTLP request: what is accepted is stored, read again and encoded without a
-//! difference.
+//! difference. What can be written as JSON can be read.
 #![no_main]
 
 use bytes::Bytes;
@@ -25,6 +25,10 @@ fuzz_target!(|data: &[u8]| {
         otlp::Signal::Logs,
     ] {
         drop(signal.count_protobuf(data));
+    }
+    let mut json = Vec::new();
+    if otlp::protobuf_to_json(data, &mut json).is_ok() {
+        otlp::json_to_protobuf(&json).expect("written JSON is read");
     }
     if let Ok(value) = otlp::decode_any_value(data) {
         let bytes = otlp::encode_any_value(&value);

@@ -1,4 +1,4 @@
-//! OTLP/JSON to OTLP protobuf, so that there is one decoder.
+//! OTLP/JSON to OTLP protobuf, so that there is one decoder; and back, in [`write`].
 //!
 //! A table says which fields a message has; serde visitors write each field as it is read, so that
 //! no tree of the body is built. By the rules of proto3 JSON and of OTLP: lowerCamelCase and
@@ -21,6 +21,9 @@ use crate::protobuf::Writer;
 
 mod schema;
 mod text;
+mod write;
+
+pub use write::protobuf_to_json;
 
 /// Of a span.
 const TRACE_ID_FIELD: u32 = 1;

@@ -22,7 +22,7 @@ pub mod value;
 pub use canonical::{canonical_resource, canonical_scope, decode_resource, decode_scope};
 pub use decode::{DecodeError, Decoded, decode, decode_stored};
 pub use encode::{Groups, encode_spans, encode_traces};
-pub use json::{decode_json, json_to_protobuf};
+pub use json::{decode_json, json_to_protobuf, protobuf_to_json};
 pub use owned::{resource_of, scope_of, spans_of};
 pub use reject::{Reason, Rejections};
 pub use signal::Signal;

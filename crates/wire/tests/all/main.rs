@@ -4,4 +4,5 @@
 mod answers;
 mod generate;
 mod hostile;
+mod json;
 mod prost_agrees;

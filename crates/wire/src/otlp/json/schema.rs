@@ -15,6 +15,8 @@ pub(super) struct Field {
     pub snake: &'static str,
     pub number: u32,
     pub kind: Kind,
+    /// Written also where the message has it not: readers that are generated from the proto miss it.
+    pub is_always_written: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,14 @@ const fn field(number: u32, camel: &'static str, snake: &'static str, kind: Kind
         snake,
         number,
         kind,
+        is_always_written: false,
+    }
+}
+
+const fn always(field: Field) -> Field {
+    Field {
+        is_always_written: true,
+        ..field
     }
 }
 
@@ -90,10 +100,10 @@ static RESOURCE: Schema = Schema {
 static ENTITY_REF: Schema = Schema {
     name: "EntityRef",
     fields: &[
-        field(1, "schemaUrl", "schema_url", Kind::Text),
-        field(2, "type", "type", Kind::Text),
-        field(3, "idKeys", "id_keys", Kind::Texts),
-        field(4, "descriptionKeys", "description_keys", Kind::Texts),
+        always(field(1, "schemaUrl", "schema_url", Kind::Text)),
+        always(field(2, "type", "type", Kind::Text)),
+        always(field(3, "idKeys", "id_keys", Kind::Texts)),
+        always(field(4, "descriptionKeys", "description_keys", Kind::Texts)),
     ],
 };
 
@@ -216,7 +226,7 @@ const STATUS_CODES: &[(&str, i32)] = &[
 static KEY_VALUE: Schema = Schema {
     name: "KeyValue",
     fields: &[
-        field(1, "key", "key", Kind::Text),
+        always(field(1, "key", "key", Kind::Text)),
         field(2, "value", "value", Kind::Message(&ANY_VALUE)),
     ],
 };
@@ -241,10 +251,20 @@ static ANY_VALUE: Schema = Schema {
 
 static ARRAY_VALUE: Schema = Schema {
     name: "ArrayValue",
-    fields: &[field(1, "values", "values", Kind::Messages(&ANY_VALUE))],
+    fields: &[always(field(
+        1,
+        "values",
+        "values",
+        Kind::Messages(&ANY_VALUE),
+    ))],
 };
 
 static KEY_VALUE_LIST: Schema = Schema {
     name: "KeyValueList",
-    fields: &[field(1, "values", "values", Kind::Messages(&KEY_VALUE))],
+    fields: &[always(field(
+        1,
+        "values",
+        "values",
+        Kind::Messages(&KEY_VALUE),
+    ))],
 };

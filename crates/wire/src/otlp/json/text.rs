@@ -61,6 +61,70 @@ pub(super) fn double(text: &str) -> Option<f64> {
     }
 }
 
+/// A number as it is read again, or one of the three strings.
+pub(super) fn double_as_json(double: f64) -> String {
+    if double.is_nan() {
+        return "\"NaN\"".to_owned();
+    }
+    match double.is_infinite() {
+        true if double > 0.0 => "\"Infinity\"".to_owned(),
+        true => "\"-Infinity\"".to_owned(),
+        // The shortest digits that are this double, and always a point or an exponent.
+        false => format!("{double:?}"),
+    }
+}
+
+/// In quotes, with the escapes that JSON asks for.
+pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte >= b' ' && !matches!(byte, b'"' | b'\\') {
+            continue;
+        }
+        out.extend_from_slice(bytes.get(written..at).unwrap_or_default());
+        written = at + 1;
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => out.extend_from_slice(br"\n"),
+            b'\t' => out.extend_from_slice(br"\t"),
+            b'\r' => out.extend_from_slice(br"\r"),
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+    }
+    out.extend_from_slice(bytes.get(written..).unwrap_or_default());
+    out.push(b'"');
+}
+
+/// In quotes, two lower-case digits a byte.
+pub(super) fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for byte in bytes {
+        out.extend_from_slice(format!("{byte:02x}").as_bytes());
+    }
+    out.push(b'"');
+}
+
+/// In quotes, in the standard alphabet, padded.
+pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    out.push(b'"');
+    for group in bytes.chunks(3) {
+        let mut bits = 0u32;
+        for byte in group {
+            bits = bits << 8 | u32::from(*byte);
+        }
+        bits <<= 8 * (3 - group.len());
+        for place in 0..4 {
+            let digit = ALPHABET.get((bits >> (18 - 6 * place) & 63) as usize);
+            let is_there = place <= group.len();
+            out.push(*digit.filter(|_| is_there).unwrap_or(&b'='));
+        }
+    }
+    out.push(b'"');
+}
+
 /// JSON with U+FFFD for each escaped half of a pair of surrogates that has no other half; `None` if it has
 /// no such. Of the same length, so that places stay what they are.
 pub(super) fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
