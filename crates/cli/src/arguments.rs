@@ -59,6 +59,12 @@ pub(crate) enum Command {
     /// Ask a running server whether it is ready: exit 0 if it is, 1 if not.
     #[command(after_help = READY_EXAMPLES)]
     Ready(Ready),
+    /// Write traces of a running server to a file, as OTLP JSON lines.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
+    /// Send OTLP JSON lines to a server.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
     /// Measure this machine: ingest, queries, memory, disk.
     #[command(after_help = BENCH_EXAMPLES)]
     Bench(Bench),
@@ -159,6 +165,75 @@ Examples:
   tracewell demo --rate 50 --endpoint http://127.0.0.1:4318/v1/traces
   tracewell demo --spans 1000000               a million spans, as fast as the server acknowledges them
   tracewell demo --spans 10000 --seed 7 --until 1767225600   the same spans every time";
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Export {
+    /// Which traces: TraceQL. A trace that matches is exported whole.
+    #[arg(value_name = "TRACEQL", default_value = "{ }")]
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) window: Window,
+    /// Write to this file, and go on with it if an export was stopped. Without it: standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Begin the file anew, whatever is there.
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+    /// Take answers that miss something; without it they end the export.
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+    /// The server to ask.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3200")]
+    pub(crate) server: String,
+    /// Ask as this tenant, where the server has tenants (header X-Scope-OrgID).
+    #[arg(long, value_name = "ID", value_parser = TenantId::new)]
+    pub(crate) tenant: Option<TenantId>,
+    /// Traces that are fetched at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) connections: usize,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  tracewell export --since 24h -o traces.jsonl                 everything of a day
+  tracewell export '{ status = error }' --since 1h | head -1   on standard output, a trace a line
+  tracewell export --start 2026-01-01 --end 2026-02-01 -o january.jsonl
+
+The last hour is exported where no time is given. A trace is exported if it has a span in that time. What was
+stopped goes on when the same command is given again: how far it is stands in FILE.resume.
+`tracewell import`, and every OTLP receiver of JSON lines, reads the file.";
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Import {
+    /// Files of OTLP JSON lines; - is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to send: grpc://host:port, or http://host:port/v1/traces.
+    #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:4317")]
+    pub(crate) endpoint: String,
+    /// Send as this tenant, where the server has tenants (header X-Scope-OrgID).
+    #[arg(long, value_name = "ID", value_parser = TenantId::new)]
+    pub(crate) tenant: Option<TenantId>,
+    /// Connections that send at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) connections: usize,
+    /// Spans in one request.
+    #[arg(long, value_name = "SPANS", default_value_t = 1_000)]
+    pub(crate) batch: usize,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  tracewell import traces.jsonl
+  tracewell import --endpoint http://127.0.0.1:4318 a.jsonl b.jsonl
+  zstd -dc traces.jsonl.zst | tracewell import -
+
+A line is an OTLP request as JSON, as `tracewell export` and the file exporter of a Collector write it. What is
+there already is not there twice: an import that was stopped can be run again. Exit code 1 if a line or a span
+was left out or refused.";
 
 /// Which server to ask.
 #[derive(Debug, Clone, Args)]

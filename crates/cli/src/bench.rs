@@ -17,8 +17,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::arguments::Bench;
 use crate::client::Client;
-use crate::demo::send::Report;
 use crate::demo::{self, Load};
+use crate::send::Report;
 use crate::{Usage, output, runtime};
 use table::{Better, Row, Table};
 use target::Target;

@@ -28,6 +28,13 @@ pub(crate) struct Client {
     connection: Option<http1::SendRequest<Empty<Bytes>>>,
 }
 
+/// The form of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Accept {
+    Json,
+    Protobuf,
+}
+
 /// What a server answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -87,6 +94,16 @@ impl Client {
         path: &str,
         parameters: &[(&str, String)],
     ) -> Result<Answer> {
+        self.get_as(path, parameters, Accept::Json).await
+    }
+
+    /// The same in a form.
+    pub(crate) async fn get_as(
+        &mut self,
+        path: &str,
+        parameters: &[(&str, String)],
+        accept: Accept,
+    ) -> Result<Answer> {
         let mut target = format!("{}{path}", self.prefix);
         for (index, (name, value)) in parameters.iter().enumerate() {
             target.push(if index == 0 { '?' } else { '&' });
@@ -94,7 +111,7 @@ impl Client {
             target.push('=');
             target.push_str(&escape(value));
         }
-        match tokio::time::timeout(TIMEOUT, self.attempt(&target)).await {
+        match tokio::time::timeout(TIMEOUT, self.attempt(&target, accept)).await {
             Ok(answer) => answer,
             Err(_) => bail!("{} did not answer in {TIMEOUT:?}", self.url),
         }
@@ -120,14 +137,14 @@ impl Client {
         })
     }
 
-    async fn attempt(&mut self, target: &str) -> Result<Answer> {
+    async fn attempt(&mut self, target: &str, accept: Accept) -> Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) if !connection.is_closed() => connection,
             _ => self.connect().await?,
         };
         let mut request = http::Request::get(target)
             .header("host", &self.authority)
-            .header("accept", "application/json");
+            .header("accept", accept.as_str());
         if let Some(tenant) = &self.tenant {
             request = request.header(TENANT_HEADER, tenant.as_str());
         }
@@ -167,6 +184,17 @@ impl Client {
             }
         });
         Ok(client)
+    }
+}
+
+// === impl Accept ===
+
+impl Accept {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/protobuf",
+        }
     }
 }
 
@@ -219,23 +247,53 @@ impl Window {
         }
         Ok(parameters)
     }
+
+    /// The first and the last nanosecond of it, the last one left out; the last hour if nothing is given.
+    pub(crate) fn nanos(&self, now: u64) -> Result<(u64, u64)> {
+        let (start, end) = match (&self.since, &self.start, &self.end) {
+            (None, Some(start), Some(end)) => {
+                let nanos = |name: &str, text: &str| {
+                    let nanos = u64::try_from(exactly(name, text)?);
+                    let what = || Usage(format!("--{name} {text} lies after the year 2554"));
+                    nanos.map_err(|_| anyhow::Error::new(what()))
+                };
+                (nanos("start", start)?, nanos("end", end)?)
+            }
+            (since, ..) => {
+                let since = since.as_deref().unwrap_or("1h");
+                let length = parse_duration(since).ok_or_else(|| {
+                    Usage(format!("--since {since}: expected a duration such as 1h"))
+                })?;
+                let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+                (now.saturating_sub(length), now)
+            }
+        };
+        match start < end {
+            true => Ok((start, end)),
+            false => Err(Usage("--start must lie before --end".to_owned()).into()),
+        }
+    }
 }
 
 /// Whole seconds around what was written: a start before it, an end behind it.
 fn seconds(name: &str, text: &str) -> Result<u64> {
-    let Some(nanos) = unix_nanos(text.trim()) else {
-        let expected = "expected Unix seconds, or a time such as 2026-01-31T12:00:00Z, 2026-01-31 12:00:00 or 2026-01-31, \
-                        which is UTC where no zone is written";
-        return Err(Usage(format!("--{name} {text}: {expected}")).into());
-    };
-    let Ok(nanos) = u128::try_from(nanos) else {
-        return Err(Usage(format!("--{name} {text} lies before 1970")).into());
-    };
+    let nanos = exactly(name, text)?;
     let seconds = match name {
         "end" => nanos.div_ceil(1_000_000_000),
         _ => nanos / 1_000_000_000,
     };
     Ok(u64::try_from(seconds).unwrap_or(u64::MAX))
+}
+
+/// Unix nanoseconds.
+fn exactly(name: &str, text: &str) -> Result<u128> {
+    let Some(nanos) = unix_nanos(text.trim()) else {
+        let expected = "expected Unix seconds, or a time such as 2026-01-31T12:00:00Z, 2026-01-31 12:00:00 or 2026-01-31, \
+                        which is UTC where no zone is written";
+        return Err(Usage(format!("--{name} {text}: {expected}")).into());
+    };
+    let nanos = u128::try_from(nanos);
+    Ok(nanos.map_err(|_| Usage(format!("--{name} {text} lies before 1970")))?)
 }
 
 /// Nanoseconds since 1970 of a time as people write it, and as `tracewell query` prints it.

@@ -2,16 +2,14 @@
 //!
 //! It is not a load generator for other protocols, and it measures only what a sender sees; the
 //! server's side is [`crate::bench`]'s. [`shop`] is what the shop does, [`traffic`] makes requests
-//! of it, [`send`] delivers them.
+//! of it, [`crate::send`] delivers them.
 
 mod encode;
-pub(crate) mod send;
 mod shop;
 mod template;
 pub(crate) mod traffic;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -20,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Demo;
 use crate::config::values::parse_duration;
+use crate::send::{
+    CONNECTIONS_MAX, Endpoint, Report, Request, Sender, Tell, WAITING_PER_CONNECTION, deliver_all,
+};
 use crate::{Usage, output};
-use send::{Endpoint, Report, Sender, Tell};
-use traffic::{Pace, Request, Traffic};
+use traffic::{Pace, Traffic};
 
-/// Requests that wait between the generator and each connection.
-const WAITING_PER_CONNECTION: usize = 2;
 /// How often live traffic is made and sent.
 const TICK: Duration = Duration::from_millis(200);
 /// What a visit makes on average.
@@ -33,7 +31,6 @@ const SPANS_PER_VISIT: u64 = 11;
 /// Trace ids that are remembered of a load.
 const SAMPLE: usize = 1_000;
 const RATE_MAX: f64 = 10_000.0;
-const CONNECTIONS_MAX: usize = 256;
 
 /// A load of a fixed number of spans.
 #[derive(Debug, Clone)]
@@ -123,26 +120,15 @@ pub(crate) fn check_rate(flag: &str, rate: f64) -> Result<(), Usage> {
 
 /// Sends a fixed number of spans. What could not be delivered is in the report.
 pub(crate) async fn send_all(load: Load) -> Report {
-    let start = std::time::Instant::now();
     let (requests, receiver) = mpsc::channel(load.connections * WAITING_PER_CONNECTION);
-    let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
-    let mut senders = tokio::task::JoinSet::new();
-    for _ in 0..load.connections {
-        let sender = Sender::new(load.endpoint.clone());
-        senders.spawn(deliver(sender, Arc::clone(&receiver)));
-    }
     // Making the requests is work for a processor, not for the runtime.
     let paced = load.clone();
     let generator = std::thread::spawn(move || generate(&paced, &requests));
-    let mut report = Report::default();
-    while let Some(delivered) = senders.join_next().await {
-        report.add(delivered.unwrap_or_else(|error| Report::broken(&error.to_string())));
-    }
+    let mut report = deliver_all(&load.endpoint, load.connections, receiver).await;
     match generator.join() {
         Ok(trace_ids) => report.trace_ids = trace_ids,
         Err(_) => report.add(Report::broken("the generator panicked")),
     }
-    report.seconds = start.elapsed().as_secs_f64();
     report
 }
 
@@ -188,19 +174,6 @@ fn generate(load: &Load, requests: &mpsc::Sender<Request>) -> Vec<[u8; 16]> {
     traffic.flush();
     hand_over(&mut traffic);
     trace_ids
-}
-
-async fn deliver(
-    mut sender: Sender,
-    requests: Arc<tokio::sync::Mutex<mpsc::Receiver<Request>>>,
-) -> Report {
-    loop {
-        let request = requests.lock().await.recv().await;
-        match request {
-            Some(request) => sender.send(&request).await,
-            None => return sender.into_report(),
-        }
-    }
 }
 
 /// Sends live traffic until it is stopped. Trouble that lasts is told meanwhile.

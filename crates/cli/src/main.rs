@@ -12,11 +12,14 @@ mod client;
 mod clock;
 mod config;
 mod demo;
+mod export;
+mod import;
 mod legacy_flags;
 mod output;
 mod ready;
 mod runtime;
 mod search;
+mod send;
 mod serve;
 mod version;
 mod waterfall;
@@ -69,6 +72,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Trace(arguments) => waterfall::run(&arguments),
         Command::Tags(arguments) => search::tags(&arguments),
         Command::Ready(arguments) => ready::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Block(arguments) => block::run(&arguments.command),
         Command::Config(config) => run_config(config.command),

@@ -4,6 +4,7 @@
 //! trailers, and the sender shall cost as little as it can. What the server asks for is honoured:
 //! `Retry-After`, `RetryInfo`, and not to send again what cannot succeed.
 
+mod deliver;
 mod report;
 mod trouble;
 
@@ -20,8 +21,8 @@ use tokio::net::TcpStream;
 use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
-use super::traffic::Request;
 use crate::Usage;
+pub(crate) use deliver::{CONNECTIONS_MAX, WAITING_PER_CONNECTION, deliver_all};
 pub(crate) use report::Report;
 pub(crate) use trouble::Tell;
 use trouble::Trouble;
@@ -41,6 +42,14 @@ pub(crate) struct Endpoint {
 pub(crate) enum Protocol {
     Grpc,
     Http,
+}
+
+/// One request, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// An OTLP `ExportTraceServiceRequest`.
+    pub(crate) body: Bytes,
+    pub(crate) n_spans: usize,
 }
 
 /// One connection and what was sent over it.
@@ -207,7 +216,7 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection> {
 fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static) {
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "demo connection ended");
+            tracing::debug!(%error, "connection to the server ended");
         }
     });
 }
@@ -454,7 +463,7 @@ impl FromStr for Endpoint {
         let (protocol, port, own_path) = match scheme {
             "grpc" => (Protocol::Grpc, 4317, GRPC_PATH),
             "http" => (Protocol::Http, 4318, HTTP_PATH),
-            "https" | "grpcs" => return wrong("the demo does not speak TLS"),
+            "https" | "grpcs" => return wrong("TLS is not supported"),
             _ => return wrong("expected grpc:// or http://"),
         };
         if authority.is_empty() {
@@ -491,6 +500,8 @@ impl fmt::Display for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use tracewell_wire::protobuf::Writer;
+
     use super::*;
 
     #[test]
@@ -509,32 +520,32 @@ mod tests {
 
     #[test]
     fn a_delay_is_read_out_of_retry_info() {
-        use crate::demo::encode::{put_bytes, put_uint};
         use base64::Engine;
-        let mut delay = Vec::new();
-        put_uint(&mut delay, 1, 2);
-        put_uint(&mut delay, 2, 500_000_000);
-        let mut info = Vec::new();
-        put_bytes(&mut info, 1, &delay);
-        let mut any = Vec::new();
-        put_bytes(&mut any, 1, b"type.googleapis.com/google.rpc.RetryInfo");
-        put_bytes(&mut any, 2, &info);
-        let mut status = Vec::new();
-        put_uint(&mut status, 1, 8);
-        put_bytes(&mut status, 3, &any);
+        let mut status = Writer::default();
+        status.varint(1, 8);
+        status.message(3, |any| {
+            any.bytes(1, b"type.googleapis.com/google.rpc.RetryInfo");
+            any.message(2, |info| {
+                info.message(1, |delay| {
+                    delay.varint(1, 2);
+                    delay.varint(2, 500_000_000);
+                });
+            });
+        });
         let engine = base64::engine::general_purpose::STANDARD;
-        let header = engine.encode(&status);
+        let header = engine.encode(status.into_bytes());
         assert_eq!(retry_info(&header), Some(Duration::from_millis(2_500)));
         assert_eq!(retry_info("!"), None);
     }
 
     #[test]
     fn what_was_rejected_is_read_out_of_the_answer() {
-        let mut partial = Vec::new();
-        crate::demo::encode::put_uint(&mut partial, 1, 3);
-        crate::demo::encode::put_bytes(&mut partial, 2, b"no");
-        let mut response = Vec::new();
-        crate::demo::encode::put_bytes(&mut response, 1, &partial);
+        let mut response = Writer::default();
+        response.message(1, |partial| {
+            partial.varint(1, 3);
+            partial.bytes(2, b"no");
+        });
+        let response = response.into_bytes();
         assert_eq!(partial_success(&response), (3, "no".to_owned()));
         assert_eq!(partial_success(&[]), (0, String::new()));
         assert_eq!(partial_success(&[0xff; 20]), (0, String::new()));

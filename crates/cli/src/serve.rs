@@ -35,7 +35,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::demo;
-use crate::demo::send::Endpoint;
+use crate::send::Endpoint;
 use host::Process;
 use ports::Ports;
 use reload::Reload;
@@ -97,7 +97,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         .and_then(|rate| Some((demo_endpoint(config, &addresses)?, rate)))
         .map(|(endpoint, rate)| {
             tracing::info!(%endpoint, traces_per_second = rate, "sending demo traffic");
-            let tell: demo::send::Tell = |text| tracing::warn!("demo traffic: {text}");
+            let tell: crate::send::Tell = |text| tracing::warn!("demo traffic: {text}");
             ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone(), tell))
         });
     let failed = ingest_runtime.block_on(until_stopped(&stop, serving));

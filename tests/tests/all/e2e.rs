@@ -1,5 +1,6 @@
 //! The real binary, end to end: what a user does first.
 
+mod backup;
 mod blocks;
 mod commands;
 mod hostile;
@@ -12,6 +13,7 @@ mod tempo_file;
 mod tempo_files;
 mod tenant_limits;
 mod tenants;
+mod transfer;
 
 use std::process::Command;
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use super::table::{Row, Table};
 use super::{percentile, timed};
 use crate::client::Client;
-use crate::demo::send::{Endpoint, Sender};
 use crate::demo::traffic::{Pace, Traffic};
+use crate::send::{Endpoint, Sender};
 
 const PROBES: u64 = 20;
 const PROBE_MAX: Duration = Duration::from_secs(60);

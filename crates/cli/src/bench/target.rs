@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::arguments::Bench;
-use crate::demo::send::{Endpoint, Sender};
 use crate::demo::traffic::{Pace, Traffic};
+use crate::send::{Endpoint, Sender};
 
 /// A server and how to look at its process.
 #[derive(Debug)]

@@ -16,16 +16,9 @@ use rand::{RngCore, SeedableRng};
 use super::encode::{put_bytes, put_varint, varint_len};
 use super::shop::{Node, SERVICES, VISITS};
 use super::template::{self, Template};
+use crate::send::Request;
 use plan::{PlannedSpan, Planner};
 use render::{Renderer, Visit};
-
-/// One request, ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// An OTLP `ExportTraceServiceRequest`.
-    pub(crate) body: Bytes,
-    pub(crate) n_spans: usize,
-}
 
 /// The source of all traffic.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::demo::traffic::Request;
+use super::Request;
 
 /// Counts of one connection, or of several together.
 #[derive(Debug, Default, Serialize)]

@@ -249,7 +249,7 @@ fn a_bench_that_gets_wrong_answers_fails() {
     drop(server);
 }
 
-fn run(arguments: &[&str], code: i32) -> Output {
+pub(super) fn run(arguments: &[&str], code: i32) -> Output {
     let output = Command::new(binary())
         .args(arguments)
         .env("XDG_STATE_HOME", std::env::temp_dir())
@@ -266,11 +266,11 @@ fn run(arguments: &[&str], code: i32) -> Output {
     output
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn errors(output: &Output) -> String {
+pub(super) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -23,10 +23,10 @@ use crate::load::request;
 const TRACES: usize = 60;
 const SECOND: u64 = 1_000_000_000;
 
-type Sent = BTreeMap<TraceId, Vec<Form>>;
+pub(super) type Sent = BTreeMap<TraceId, Vec<Form>>;
 
 /// Equal forms are equal spans: NaN, too.
-type Form = (String, Vec<u8>);
+pub(super) type Form = (String, Vec<u8>);
 
 #[test]
 fn what_comes_back_by_id_is_what_was_sent() {
@@ -59,7 +59,7 @@ fn what_comes_back_by_id_is_what_was_sent() {
 }
 
 /// Sends random traces in several requests, so that most lie in several fragments.
-fn send(site: &Site, seed: u64) -> Sent {
+pub(super) fn send(site: &Site, seed: u64) -> Sent {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut random = Random::new(seed);
     let options = TraceOptions {
@@ -83,7 +83,7 @@ fn send(site: &Site, seed: u64) -> Sent {
     forms(spans)
 }
 
-fn check(site: &Site, sent: &Sent, place: &str) {
+pub(super) fn check(site: &Site, sent: &Sent, place: &str) {
     for (id, expected) in sent {
         for version in ["", "/v2"] {
             let path = format!("/api{version}/traces/{id}?raw=true");
@@ -138,7 +138,7 @@ fn expect(expected: &[Form], found: Vec<Span>, what: &str) {
 }
 
 /// By trace, in an order of their own; equal spans once.
-fn forms(spans: Vec<Span>) -> Sent {
+pub(super) fn forms(spans: Vec<Span>) -> Sent {
     let mut forms = Sent::new();
     for span in spans {
         let form = (format!("{span:?}"), encode_spans([&span]));
