@@ -92,6 +92,8 @@ const STEPS: &[Step] = &[
             "node::",
             "--skip",
             "buckets::",
+            "--skip",
+            "container::",
         ]),
     },
     Step {
@@ -162,6 +164,15 @@ const STEPS: &[Step] = &[
         action: Action::Own(|root| suite(root, "node::")),
     },
     Step {
+        name: "container",
+        what: "the static binary alone, as the container image has it",
+        check: false,
+        action: Action::Own(|root| {
+            tools::add_static_target()?;
+            suite(root, "container::")
+        }),
+    },
+    Step {
         name: "fuzz",
         what: "every parser of foreign bytes, for a few seconds each",
         check: false,
@@ -176,6 +187,7 @@ pub(crate) const SUITES: &[(&str, &[&str])] = &[
     ("buckets::", &["python3", "go"]),
     ("python::", &["python3"]),
     ("node::", &["node", "npm"]),
+    ("container::", &["musl-gcc", "unshare", "chroot"]),
 ];
 
 pub(crate) fn programs_of(filter: &str) -> &'static [&'static str] {

@@ -33,6 +33,9 @@ const TOOLS: &[Tool] = &[
     Tool::new("npm", "npm"),
     Tool::new("unshare", "util-linux"),
     Tool::new("nsenter", "util-linux"),
+    Tool::new("chroot", "coreutils"),
+    // The C parts of a static binary.
+    Tool::new("musl-gcc", "musl-tools"),
     Tool {
         probe: &["version"],
         ..Tool::new("go", "golang-go")
@@ -104,6 +107,21 @@ fn starts(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Makes sure that the standard library for static binaries is there.
+pub(crate) fn add_static_target() -> Result<()> {
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let status = Command::new("rustup")
+        .args(["target", "add", &triple])
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        _ => bail!(
+            "the standard library of Rust for {triple} is missing: `rustup target add {triple}`, or the \
+             package of the system that brings it"
+        ),
+    }
 }
 
 /// `cargo deny check` with the rules of deny.toml.

@@ -36,33 +36,35 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            // With the tests, because their dependencies have other features without them: the whole
-            // workspace would be built a second time.
-            .args([
-                "build",
-                "--quiet",
-                "--workspace",
-                "--bins",
-                "--tests",
-                "--locked",
-            ])
-            .arg("--target-dir")
-            .arg(target())
-            .current_dir(root());
-        // Build scripts that look at them would run again, each time that a cargo within another has
-        // others.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&name);
-            }
-        }
+        let mut cargo = cargo();
+        // With the tests, because their dependencies have other features without them: the whole
+        // workspace would be built a second time.
+        cargo.args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bins",
+            "--tests",
+            "--locked",
+        ]);
         let status = cargo.status().unwrap();
         assert!(status.success(), "building the binary");
         target().join("debug").join("tracewell")
     })
+}
+
+/// Cargo over this workspace and target folder. Build scripts that look at what an outer cargo says of its
+/// package would run again, each time that it says something else.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.env("CARGO_TARGET_DIR", target()).current_dir(root());
+    cargo
 }
 
 /// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].

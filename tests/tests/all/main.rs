@@ -1,12 +1,13 @@
 //! Tests over several crates and over the real process, in one binary.
 //!
-//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `python` and `node`
-//! start the real binary or other programs; all others run in this process and belong to
+//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `python`, `node` and
+//! `container` start the real binary or other programs; all others run in this process and belong to
 //! `make check`. A fresh machine needs no preparation: what a test needs, [`harness`] builds.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod buckets;
+mod container;
 mod crashes;
 mod e2e;
 mod exporters;

@@ -75,6 +75,19 @@ pub(crate) fn go(module: &str, version: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// The `tracewell` binary as the container image has it: linked statically against musl.
+pub(crate) fn static_binary() -> PathBuf {
+    let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        run(super::cargo()
+            .args(["build", "--quiet", "--package", "tracewell-cli", "--locked"])
+            .args(["--profile", "quick", "--target", &triple]));
+        target().join(&triple).join("quick").join("tracewell")
+    };
+    BINARY.get_or_init(build).clone()
+}
+
 /// Runs `steps` unless they ran through before with the same list of packages.
 fn install(folder: &Path, list: &Path, steps: impl FnOnce(&Path)) {
     install_listed(folder, &std::fs::read(list).unwrap(), steps);
