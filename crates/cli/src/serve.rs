@@ -6,6 +6,7 @@
 //! of the data: receivers, log, workers.
 
 mod bucket;
+mod facts;
 mod folder;
 mod health;
 mod host;

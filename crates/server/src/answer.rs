@@ -49,6 +49,7 @@ pub(crate) type LargeWriter = Box<dyn FnOnce(&mut Json<Channel>) + Send>;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
+pub(crate) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PARTIAL: HeaderName = HeaderName::from_static("x-tracewell-partial");
 const PARTIAL_CHARS_MAX: usize = 1_000;

@@ -329,7 +329,7 @@ impl Api {
         samples.add(Metric::QueriesRefused, Vec::new(), refused);
     }
 
-    fn limit_hits(&self) -> LimitHits {
+    pub(crate) fn limit_hits(&self) -> LimitHits {
         use std::sync::atomic::Ordering::Relaxed;
 
         let mut hits = LimitHits::new(&self.limits);

@@ -21,8 +21,8 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// For `/status/services`.
     fn services(&self) -> Vec<ServiceState>;
 
-    /// Facts for the status page, each a name and a value, in order.
-    fn facts(&self) -> Vec<(String, String)>;
+    /// For the status page, in order.
+    fn status(&self) -> Vec<Section>;
 
     fn build(&self) -> BuildInfo;
 
@@ -56,6 +56,33 @@ pub struct ServiceState {
     pub state: String,
 }
 
+/// Facts of one kind, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Section {
+    pub name: &'static str,
+    pub facts: Vec<Fact>,
+}
+
+/// A name in words and what is so named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    pub name: String,
+    pub value: FactValue,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum FactValue {
+    Text(String),
+    Count(u64),
+    Bytes(u64),
+    Seconds(f64),
+    /// Of what the name says, each second.
+    PerSecond(f64),
+    BytesPerSecond(f64),
+    /// Several of one thing.
+    Group(Vec<(&'static str, FactValue)>),
+}
+
 /// What was built, and from what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildInfo {
@@ -64,4 +91,27 @@ pub struct BuildInfo {
     pub branch: String,
     pub build_date: String,
     pub rust_version: String,
+}
+
+// === impl Section ===
+
+impl Section {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            facts: Vec::new(),
+        }
+    }
+
+    pub fn with(mut self, name: impl Into<String>, value: FactValue) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    pub fn push(&mut self, name: impl Into<String>, value: FactValue) {
+        self.facts.push(Fact {
+            name: name.into(),
+            value,
+        });
+    }
 }

@@ -44,6 +44,12 @@ impl LimitHits {
         *self.0.entry(key).or_default() += n;
     }
 
+    /// Those that have refused or cut something: key, part, how often.
+    pub(crate) fn bitten(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        let all = self.0.iter().map(|((key, part), n)| (*key, *part, *n));
+        all.filter(|(.., n)| *n > 0)
+    }
+
     pub(crate) fn measure(self, samples: &mut Samples) {
         for ((limit, part), n) in self.0 {
             let mut labels = vec![("limit", limit.to_owned())];

@@ -1,20 +1,22 @@
 //! Operational endpoints: ready, status, build, flush, shutdown, echo.
 
+mod page;
+
 use http::header::ACCEPT;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, HTML};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::host::ConfigMode;
 use crate::routes::Route;
+use page::Page;
 
 pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
     match call.route {
         Route::Echo => Ok(Answer::text("echo")),
         Route::BuildInfo => Ok(build_info(api)),
         Route::Ready => ready(api, call),
-        Route::Status if wants_json(call) => Ok(status_json(api)),
-        Route::Status => status(api),
+        Route::Status => status(api, call),
         Route::StatusPart => status_part(api, call),
         Route::Flush => {
             api.host.flush().await.map_err(ApiError::Internal)?;
@@ -26,13 +28,6 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
         }
         _ => Ok(Answer::text(home(api))),
     }
-}
-
-fn wants_json(call: &Call) -> bool {
-    call.headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.contains("application/json"))
 }
 
 fn home(api: &Api) -> String {
@@ -79,46 +74,25 @@ fn build_info(api: &Api) -> Answer {
     })
 }
 
-fn status(api: &Api) -> ApiResult<Answer> {
-    let mut text = home(api);
-    for (name, value) in api.host.facts() {
-        text.push_str(&format!("{name}: {value}\n"));
+/// The status page: HTML for browsers, JSON for programs, else text with everything below it.
+fn status(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let page = Page::of(api);
+    let accept = call.headers.get(ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
+    if accept.contains("text/html") {
+        return Ok(Answer::whole(HTML, page.html().into_bytes()));
     }
-    for warning in api.host.readiness().warnings {
-        text.push_str(&format!("warning: {warning}\n"));
+    if accept.contains("application/json") {
+        return Ok(Answer::json(|json| page.write_json(json)));
     }
-    text.push_str(&format!(
-        "\n# version\n{}\n# services\n{}\n# endpoints\n{}\n# config\n{}",
+    Ok(Answer::text(format!(
+        "{}{}\n# version\n{}\n# endpoints\n{}\n# config\n{}",
+        home(api),
+        page.text(),
         version(api),
-        services(api),
         endpoints(api),
         config(api, ConfigMode::Full)?
-    ));
-    Ok(Answer::text(text))
-}
-
-fn status_json(api: &Api) -> Answer {
-    let readiness = api.host.readiness();
-    Answer::json(|json| {
-        json.object(|json| {
-            json.key("ready").bool(readiness.not_ready.is_empty());
-            json.key("version").string(&api.host.build().version);
-            json.key("facts").object(|json| {
-                for (name, value) in api.host.facts() {
-                    json.text_key(&name).string(&value);
-                }
-            });
-            json.key("services").object(|json| {
-                for service in api.host.services() {
-                    json.text_key(&service.name).string(&service.state);
-                }
-            });
-            json.key("notReady")
-                .array(&readiness.not_ready, |json, reason| json.string(reason));
-            json.key("warnings")
-                .array(&readiness.warnings, |json, warning| json.string(warning));
-        });
-    })
+    )))
 }
 
 fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {

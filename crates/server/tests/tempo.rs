@@ -715,7 +715,12 @@ async fn operations_answer() {
     assert!(status.contains("spans: 12") && status.contains("mode: Full"));
     let headers = [("accept", "application/json")];
     let status = running.send("GET", "/status", &headers).await.json();
-    assert_eq!(status["facts"]["spans"], "12");
+    assert_eq!(status["head"]["spans"], 12);
+    assert_eq!(status["services"]["store"], "Running");
+    let headers = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    let page = running.send("GET", "/status", &headers).await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(page.text().contains("<th>spans</th><td>12</td>"));
 
     for method in ["GET", "POST"] {
         assert_eq!(running.send(method, "/flush", &[]).await.status, 200);

@@ -43,6 +43,8 @@ pub struct StoreStatus {
     pub blocks_retired: usize,
     pub manifest: u64,
     pub block_bytes: u64,
+    /// When the earliest span in a block started, in Unix nanoseconds.
+    pub oldest_span_unix_nano: Option<u64>,
     pub retention_bytes_max: u64,
     /// The space of the volume, or why it is not known.
     pub space: Result<DiskSpace, String>,
@@ -157,6 +159,11 @@ impl Store {
             blocks_retired: core.blocks.n_retired(),
             manifest,
             block_bytes,
+            oldest_span_unix_nano: blocks
+                .live
+                .iter()
+                .map(|block| block.entry.span_start.0)
+                .min(),
             retention_bytes_max: self.retention.bytes_max,
             space: core
                 .disk

@@ -6,12 +6,12 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracewell_server::metrics::{Metric, Samples};
-use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, ServiceState};
+use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, Section, ServiceState};
 use tracewell_store::Store;
 use tracewell_store::block::BlockCache;
-use tracewell_store::bucket::BucketStatus;
 use tracewell_store::status::StoreStatus;
 
+use super::facts::{self, Rates};
 use super::ports::Addresses;
 use super::{health, measure, reload};
 use crate::config::load::Loaded;
@@ -31,6 +31,7 @@ pub(super) struct Process {
     reloads: Arc<reload::Counters>,
     /// The last look at the store; a scrape does not wait for its locks.
     status: Mutex<Option<StoreStatus>>,
+    rates: Mutex<Rates>,
 }
 
 // === impl Process ===
@@ -51,6 +52,7 @@ impl Process {
             started: Instant::now(),
             reloads: Arc::default(),
             status: Mutex::new(None),
+            rates: Mutex::default(),
         })
     }
 
@@ -63,6 +65,25 @@ impl Process {
         &self.reloads
     }
 
+    /// Since when it runs.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    pub(super) fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// What was taken lately.
+    pub(super) fn rates(&self) -> Rates {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.clone()
+    }
+
     pub(super) fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
@@ -70,10 +91,13 @@ impl Process {
     /// Looks at the store again.
     pub(super) async fn refresh(&self) {
         let status = self.store.status().await;
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.look(self.store.metrics(), Instant::now());
+        drop(rates);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 
-    fn status(&self) -> Option<StoreStatus> {
+    pub(super) fn store_status(&self) -> Option<StoreStatus> {
         self.status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -151,76 +175,8 @@ impl Host for Process {
         .collect()
     }
 
-    fn facts(&self) -> Vec<(String, String)> {
-        let mut facts = Vec::new();
-        let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
-        fact("up", format!("{} s", self.started.elapsed().as_secs()));
-        for (name, address) in [
-            ("http", &self.addresses.http),
-            ("otlp grpc", &self.addresses.otlp_grpc),
-            ("otlp http", &self.addresses.otlp_http),
-        ] {
-            fact(name, address.clone().unwrap_or_else(|| "off".to_owned()));
-        }
-        fact(
-            "data",
-            self.loaded.config.storage.path.display().to_string(),
-        );
-        let Some(status) = self.status() else {
-            return facts;
-        };
-        fact("manifest", status.manifest.to_string());
-        fact("head bytes", status.head_bytes.to_string());
-        fact("generations waiting", status.generations_frozen.to_string());
-        fact(
-            "blocks waiting for a merge",
-            status.blocks_waiting.to_string(),
-        );
-        if let Some(bucket) = &status.bucket {
-            for (name, value) in of_bucket(bucket) {
-                fact(name, value);
-            }
-        }
-        for (level, sums) in &status.by_level {
-            let text = format!(
-                "{} blocks, {} spans, {} traces, {} bytes",
-                sums.blocks, sums.spans, sums.traces, sums.bytes
-            );
-            fact(&format!("level {level}"), text);
-        }
-        fact(
-            "blocks that cannot be read",
-            status.blocks_missing.to_string(),
-        );
-        fact(
-            "bytes of filters in memory",
-            status.filter_bytes.to_string(),
-        );
-        fact(
-            "bytes kept, and how many may be",
-            format!("{} of {}", status.block_bytes, status.retention_bytes_max),
-        );
-        fact(
-            "free bytes of the volume",
-            match &status.space {
-                Ok(space) => format!("{} of {}", space.free, space.total),
-                Err(error) => format!("not known: {error}"),
-            },
-        );
-        fact(
-            "foreign objects, left alone",
-            status.recovery.n_foreign.to_string(),
-        );
-        for (id, reason) in &status.blocks_set_aside {
-            fact(&format!("block {id} cannot be merged"), reason.clone());
-        }
-        for (id, reason) in &status.blocks_damaged {
-            fact(&format!("block {id} is damaged"), reason.clone());
-        }
-        for (name, n) in &status.limits_hit {
-            fact(name, n.to_string());
-        }
-        facts
+    fn status(&self) -> Vec<Section> {
+        facts::sections(self)
     }
 
     fn build(&self) -> BuildInfo {
@@ -236,38 +192,8 @@ impl Host for Process {
         samples.add(Metric::CacheMisses, Vec::new(), cache.misses);
         samples.add(Metric::CacheBytes, Vec::new(), cache.bytes);
         samples.add(Metric::CacheBytesMax, Vec::new(), cache.bytes_max);
-        if let Some(status) = self.status() {
+        if let Some(status) = self.store_status() {
             measure::state(samples, &status);
         }
     }
-}
-
-fn of_bucket(bucket: &BucketStatus) -> Vec<(&'static str, String)> {
-    let contact = &bucket.contact;
-    let state = match (&contact.failing, contact.manifest) {
-        (Some((reason, _)), _) => format!("fails: {reason}"),
-        (None, Some(number)) => format!("manifest {number}"),
-        (None, None) => "not read yet".to_owned(),
-    };
-    let keeper = match &contact.keeper {
-        _ if contact.is_keeper => "this process".to_owned(),
-        Some(keeper) => format!("process {}", keeper.process),
-        None => "nobody yet".to_owned(),
-    };
-    let (n, bytes) = bucket.waiting;
-    let age = bucket.oldest_waiting_nano.unwrap_or(0) / 1_000_000_000;
-    let cache = &bucket.cache;
-    vec![
-        ("bucket", format!("{}: {state}", bucket.name)),
-        ("keeper of the bucket", keeper),
-        (
-            "waiting to be uploaded",
-            format!("{n} blocks, {bytes} bytes"),
-        ),
-        ("oldest span not uploaded", format!("{age} s")),
-        (
-            "bytes of the bucket's blocks on this disk",
-            format!("{} of {}", cache.bytes, cache.bytes_max),
-        ),
-    ]
 }

@@ -19,8 +19,8 @@ use tracewell_query::{
     TagValuesResponse, TraceRequest, TraceResponse,
 };
 use tracewell_server::{
-    Backend, BuildInfo, ConfigMode, Host, Metric, Queries, Readiness, Samples, Server,
-    ServerConfig, ServiceState,
+    Backend, BuildInfo, ConfigMode, FactValue, Host, Metric, Queries, Readiness, Samples, Section,
+    Server, ServerConfig, ServiceState,
 };
 
 /// 2023-11-14T22:13:20Z.
@@ -254,8 +254,8 @@ impl Host for PlantedHost {
         }]
     }
 
-    fn facts(&self) -> Vec<(String, String)> {
-        vec![(String::from("spans"), String::from("12"))]
+    fn status(&self) -> Vec<Section> {
+        vec![Section::new("head").with("spans", FactValue::Count(12))]
     }
 
     fn build(&self) -> BuildInfo {

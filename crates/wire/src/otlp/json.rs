@@ -1,4 +1,4 @@
-//! OTLP/JSON to OTLP protobuf, so that there is one decoder; and back, in [`write`].
+//! OTLP/JSON to OTLP protobuf, so that there is one decoder; and back, in [`mod@write`].
 //!
 //! A table says which fields a message has; serde visitors write each field as it is read, so that
 //! no tree of the body is built. By the rules of proto3 JSON and of OTLP: lowerCamelCase and

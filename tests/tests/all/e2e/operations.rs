@@ -5,10 +5,52 @@ use tracewell_model::TenantId;
 use tracewell_wire::otlp::decode_stored;
 
 use super::metrics::{send, wait_for};
-use crate::harness::http;
 use crate::harness::metrics::scrape;
 use crate::harness::server::{Server, Site};
+use crate::harness::{eventually, http};
 use crate::load::{N_SPANS, request};
+
+/// What is sent moves the figures, from the head into blocks.
+#[test]
+fn the_status_page_counts_what_is_there() {
+    let site = Site::new();
+    let server = site.start(&["limits.request_spans_max=30"]);
+    let status = || {
+        let json = http::get_with(site.http, "/status", "accept: application/json\r\n");
+        json.unwrap().json()
+    };
+    assert!(status()["blocks"]["oldest_readable_span"].is_null());
+    for number in 0..3 {
+        super::metrics::send(&site, &request(75, 0, number).1);
+    }
+    eventually("the head is counted", || {
+        let json = status();
+        let spans = json["head"]["spans"].as_u64();
+        let taken = json["ingest"]["spans_taken"].as_f64();
+        match spans == Some(3 * N_SPANS as u64) && taken > Some(0.0) {
+            true => Ok(()),
+            false => Err(json.to_string()),
+        }
+    });
+    assert_eq!(server.get("/flush").status / 100, 2);
+    let json = status();
+    assert_eq!(json["head"]["spans"], 0, "{json}");
+    assert_eq!(json["blocks"]["level_0"]["spans"], 3 * N_SPANS, "{json}");
+    assert!(json["blocks"]["its_age"].as_f64() < Some(600.0), "{json}");
+    assert_eq!(json["limits_that_bit"], serde_json::json!({}), "{json}");
+    // Two requests in one are above the limit on spans.
+    let large = [request(76, 0, 0).1, request(76, 0, 1).1].concat();
+    let answer = http::post(
+        site.otlp_http,
+        "/v1/traces",
+        "application/x-protobuf",
+        &large,
+    );
+    assert_eq!(answer.unwrap().status, 200);
+    let json = status();
+    let n = json["limits_that_bit"]["limits_request_spans_max"].as_u64();
+    assert!(n > Some(0), "{json}");
+}
 
 #[test]
 fn status_pages_say_what_runs_and_how() {
@@ -17,10 +59,7 @@ fn status_pages_say_what_runs_and_how() {
     assert_eq!(server.get("/api/echo").text(), "echo");
     assert_eq!(server.get("/").status, 200);
     for (path, words) in [
-        (
-            "/status",
-            ["generations waiting", "free bytes of the volume"],
-        ),
+        ("/status", ["generations waiting", "free on the volume"]),
         ("/status/version", ["tracewell, version", "rust version"]),
         ("/status/services", ["store: Running", "otlp_grpc: Running"]),
         ("/status/endpoints", ["GET /api/search", "GET, POST /flush"]),
@@ -49,6 +88,15 @@ fn status_pages_say_what_runs_and_how() {
     let json = json.json();
     assert_eq!(json["ready"], true, "{json}");
     assert_eq!(json["services"]["store"], "Running", "{json}");
+    for (section, fact) in [
+        ("process", "up"),
+        ("ingest", "spans_taken"),
+        ("head", "generations_waiting_for_their_block"),
+        ("blocks", "waiting_for_a_merge"),
+        ("disk", "free_on_the_volume"),
+    ] {
+        assert!(json[section][fact].is_number(), "{section}, {fact}: {json}");
+    }
     for (path, status, words) in [
         ("/status/nothing", 404, "runtime_config"),
         ("/status/config?mode=x", 400, "unknown mode"),
