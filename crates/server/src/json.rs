@@ -110,6 +110,11 @@ impl<P: Pieces> Json<P> {
         self.raw(&value.to_string());
     }
 
+    /// A number as it stands, for answers that are no protobuf.
+    pub(crate) fn plain(&mut self, value: impl std::fmt::Display) {
+        self.raw(&value.to_string());
+    }
+
     /// A 64-bit number, which is a string in JSON.
     pub(crate) fn long(&mut self, value: impl std::fmt::Display) {
         self.raw(&format!("\"{value}\""));

@@ -124,9 +124,10 @@ impl Page {
 fn write_value<P: Pieces>(json: &mut Json<P>, value: &FactValue) {
     match value {
         FactValue::Text(text) => json.string(text),
-        FactValue::Count(n) | FactValue::Bytes(n) => json.double(*n as f64),
+        FactValue::Count(n) | FactValue::Bytes(n) => json.plain(n),
         FactValue::Seconds(n) | FactValue::PerSecond(n) | FactValue::BytesPerSecond(n) => {
-            json.double(*n);
+            // Rates and times are finite.
+            json.plain(format_args!("{n:.3}"));
         }
         FactValue::Group(parts) => json.object(|json| {
             for (name, value) in parts {
