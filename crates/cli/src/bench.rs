@@ -19,7 +19,7 @@ use crate::arguments::Bench;
 use crate::client::Client;
 use crate::demo::{self, Load};
 use crate::send::Report;
-use crate::{Usage, output, runtime};
+use crate::{Usage, clock, output, runtime};
 use table::{Better, Row, Table};
 use target::Target;
 
@@ -75,7 +75,7 @@ async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
     {
         table.push(Row::new("idle memory", "MB", mega(bytes)).bars(40.0, 15.0));
     }
-    let until = demo::now();
+    let until = clock::now();
     let trace_ids = ingest(arguments, n_spans, &target, until, &mut table).await?;
     acknowledgements(arguments, n_spans, &target, &mut table).await?;
     let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
@@ -155,7 +155,7 @@ async fn acknowledgements(
         n_spans: LATENCY_SPANS_MAX.min(n_spans),
         batch: arguments.batch,
         connections: arguments.connections,
-        until: demo::now(),
+        until: clock::now(),
         spread: Duration::from_secs(60),
         spans_per_second: Some(rate),
     })

@@ -230,9 +230,7 @@ impl Window {
     /// `start` and `end` in Unix seconds, for the server; nothing for its default.
     pub(crate) fn parameters(&self, now_seconds: u64) -> Result<Vec<(&'static str, String)>> {
         if let Some(since) = &self.since {
-            let since = parse_duration(since)
-                .ok_or_else(|| Usage(format!("--since {since}: expected a duration such as 1h")))?;
-            let start = now_seconds.saturating_sub(since.as_secs().max(1));
+            let start = now_seconds.saturating_sub(length(since)?.as_secs().max(1));
             return Ok(vec![
                 ("start", start.to_string()),
                 // The second that has begun counts.
@@ -260,10 +258,7 @@ impl Window {
                 (nanos("start", start)?, nanos("end", end)?)
             }
             (since, ..) => {
-                let since = since.as_deref().unwrap_or("1h");
-                let length = parse_duration(since).ok_or_else(|| {
-                    Usage(format!("--since {since}: expected a duration such as 1h"))
-                })?;
+                let length = length(since.as_deref().unwrap_or("1h"))?;
                 let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
                 (now.saturating_sub(length), now)
             }
@@ -273,6 +268,12 @@ impl Window {
             false => Err(Usage("--start must lie before --end".to_owned()).into()),
         }
     }
+}
+
+/// The flag `--since`.
+fn length(since: &str) -> Result<Duration, Usage> {
+    parse_duration(since)
+        .ok_or_else(|| Usage(format!("--since {since}: expected a duration such as 1h")))
 }
 
 /// Whole seconds around what was written: a start before it, an end behind it.

@@ -14,6 +14,21 @@ const MONOTONIC: ClockId = ClockId::Monotonic;
 #[derive(Debug)]
 pub(crate) struct SystemClock;
 
+/// Unix nanoseconds.
+pub(crate) fn now() -> u64 {
+    SystemClock.now_unix_nano()
+}
+
+/// A moment in UTC, to the second.
+pub(crate) fn utc(unix_nano: u64) -> String {
+    let seconds = i64::try_from(unix_nano / 1_000_000_000).ok();
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(
+        || format!("{unix_nano} ns after 1970"),
+        |time| time.to_string(),
+    )
+}
+
 // === impl SystemClock ===
 
 impl Clock for SystemClock {

@@ -10,17 +10,16 @@ mod template;
 pub(crate) mod traffic;
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Demo;
+use crate::clock::now;
 use crate::config::values::parse_duration;
-use crate::send::{
-    CONNECTIONS_MAX, Endpoint, Report, Request, Sender, Tell, WAITING_PER_CONNECTION, deliver_all,
-};
+use crate::send::{Endpoint, Report, Request, Sender, Tell, check_connections, deliver_all, queue};
 use crate::{Usage, output};
 use traffic::{Pace, Traffic};
 
@@ -49,9 +48,7 @@ pub(crate) struct Load {
 }
 
 pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
-    if arguments.connections == 0 || arguments.connections > CONNECTIONS_MAX {
-        return Err(Usage(format!("--connections: expected 1 to {CONNECTIONS_MAX}")).into());
-    }
+    check_connections(arguments.connections)?;
     check_rate("--rate", arguments.rate)?;
     let mut endpoint: Endpoint = arguments.endpoint.parse()?;
     endpoint.tenant.clone_from(&arguments.tenant);
@@ -120,11 +117,11 @@ pub(crate) fn check_rate(flag: &str, rate: f64) -> Result<(), Usage> {
 
 /// Sends a fixed number of spans. What could not be delivered is in the report.
 pub(crate) async fn send_all(load: Load) -> Report {
-    let (requests, receiver) = mpsc::channel(load.connections * WAITING_PER_CONNECTION);
+    let (requests, waiting) = queue(load.connections);
     // Making the requests is work for a processor, not for the runtime.
     let paced = load.clone();
     let generator = std::thread::spawn(move || generate(&paced, &requests));
-    let mut report = deliver_all(&load.endpoint, load.connections, receiver).await;
+    let mut report = deliver_all(&load.endpoint, load.connections, waiting).await;
     match generator.join() {
         Ok(trace_ids) => report.trace_ids = trace_ids,
         Err(_) => report.add(Report::broken("the generator panicked")),
@@ -217,13 +214,6 @@ pub(crate) async fn live(
     let mut report = sender.into_report();
     report.seconds = start.elapsed().as_secs_f64();
     report
-}
-
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use tracewell_wire::otlp;
 
 use crate::arguments::Export;
 use crate::client::{Accept, Answer, Client, list, text};
-use crate::send::CONNECTIONS_MAX;
-use crate::{Usage, demo, output, runtime};
+use crate::send::check_connections;
+use crate::{Usage, clock, output, runtime};
 use progress::{Output, Task};
 use stretch::Stretches;
 
@@ -44,10 +44,8 @@ struct Match {
 }
 
 pub(crate) fn run(arguments: &Export) -> Result<ExitCode> {
-    if arguments.connections == 0 || arguments.connections > CONNECTIONS_MAX {
-        return Err(Usage(format!("--connections: expected 1 to {CONNECTIONS_MAX}")).into());
-    }
-    let (start, end) = arguments.window.nanos(demo::now())?;
+    check_connections(arguments.connections)?;
+    let (start, end) = arguments.window.nanos(clock::now())?;
     let task = Task {
         query: arguments.query.clone(),
         tenant: arguments.tenant.as_ref().map(ToString::to_string),

@@ -15,16 +15,12 @@ use anyhow::{Context, Result};
 use tokio::sync::mpsc;
 
 use crate::arguments::Import;
-use crate::send::{
-    CONNECTIONS_MAX, Endpoint, Report, Request, WAITING_PER_CONNECTION, deliver_all,
-};
+use crate::send::{Endpoint, Report, Request, check_connections, deliver_all, queue};
 use crate::{Usage, output, runtime};
 use lines::{Lines, Read};
 
 pub(crate) fn run(arguments: &Import) -> Result<ExitCode> {
-    if arguments.connections == 0 || arguments.connections > CONNECTIONS_MAX {
-        return Err(Usage(format!("--connections: expected 1 to {CONNECTIONS_MAX}")).into());
-    }
+    check_connections(arguments.connections)?;
     if arguments.batch == 0 {
         return Err(Usage("--batch: expected 1 span or more".to_owned()).into());
     }
@@ -34,12 +30,12 @@ pub(crate) fn run(arguments: &Import) -> Result<ExitCode> {
         // Before anything is sent.
         drop(open(file)?);
     }
-    let (requests, receiver) = mpsc::channel(arguments.connections * WAITING_PER_CONNECTION);
+    let (requests, waiting) = queue(arguments.connections);
     let (files, batch) = (arguments.files.clone(), arguments.batch);
     let (report, read) = runtime::sending()?.block_on(async {
         endpoint.reach("--endpoint").await?;
         let reader = std::thread::spawn(move || read_all(&files, batch, &requests));
-        let report = deliver_all(&endpoint, arguments.connections, receiver).await;
+        let report = deliver_all(&endpoint, arguments.connections, waiting).await;
         let read = reader
             .join()
             .map_err(|_| anyhow::anyhow!("reading the lines panicked"))?;

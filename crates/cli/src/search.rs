@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::arguments::{Query, Tags};
 use crate::client::{escape, list, text};
-use crate::{demo, output, runtime};
+use crate::{clock, output, runtime};
 
 /// Longest text in a column of a table.
 const CELL_MAX: usize = 60;
@@ -15,7 +15,7 @@ const CELL_MAX: usize = 60;
 pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
     let found = runtime::small()?.block_on(async {
         let mut client = arguments.server.client()?;
-        let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
+        let mut parameters = arguments.window.parameters(clock::now() / 1_000_000_000)?;
         parameters.push(("q", arguments.query.clone()));
         parameters.push(("limit", arguments.limit.to_string()));
         client.get_json("/api/search", &parameters).await
@@ -36,7 +36,7 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
 pub(crate) fn tags(arguments: &Tags) -> Result<ExitCode> {
     let found = runtime::small()?.block_on(async {
         let mut client = arguments.server.client()?;
-        let mut parameters = arguments.window.parameters(demo::now() / 1_000_000_000)?;
+        let mut parameters = arguments.window.parameters(clock::now() / 1_000_000_000)?;
         parameters.extend(arguments.query.iter().map(|query| ("q", query.clone())));
         let path = match &arguments.name {
             Some(name) => format!("/api/v2/search/tag/{}/values", escape(name)),

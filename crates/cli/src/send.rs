@@ -22,7 +22,7 @@ use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
-pub(crate) use deliver::{CONNECTIONS_MAX, WAITING_PER_CONNECTION, deliver_all};
+pub(crate) use deliver::{check_connections, deliver_all, queue};
 pub(crate) use report::Report;
 pub(crate) use trouble::Tell;
 use trouble::Trouble;

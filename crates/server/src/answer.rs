@@ -61,16 +61,20 @@ const GZIP_BYTES_MIN: usize = 1 << 10;
 impl Format {
     /// Tempo looks for the name anywhere in `Accept`.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let wants_protobuf = headers
-            .get(ACCEPT)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains("application/protobuf"));
-        if wants_protobuf {
+        if accepts(headers, "application/protobuf") {
             Self::Protobuf
         } else {
             Self::Json
         }
     }
+}
+
+/// Whether `Accept` names a media type, anywhere and with any weight.
+pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains(media_type))
 }
 
 // === impl Answer ===

@@ -7,6 +7,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tracewell_wire::otlp::json::write_string;
 
 /// Takes finished pieces of output; false if nobody wants more.
 pub(crate) trait Pieces {
@@ -187,35 +188,6 @@ impl<P: Pieces> Json<P> {
             self.key(key).long(value);
         }
     }
-}
-
-/// A JSON string. What is copied is copied in runs between the characters that need an escape.
-fn write_string(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut copied = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
-        copied = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            control => {
-                out.extend_from_slice(b"\\u00");
-                let digits = [control >> 4, control & 15];
-                out.extend(digits.iter().filter_map(|d| HEX.get(usize::from(*d))));
-            }
-        }
-    }
-    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
-    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -2,9 +2,7 @@
 
 mod page;
 
-use http::header::ACCEPT;
-
-use crate::answer::{Answer, HTML};
+use crate::answer::{Answer, HTML, accepts};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::host::ConfigMode;
@@ -77,12 +75,10 @@ fn build_info(api: &Api) -> Answer {
 /// The status page: HTML for browsers, JSON for programs, else text with everything below it.
 fn status(api: &Api, call: &Call) -> ApiResult<Answer> {
     let page = Page::of(api);
-    let accept = call.headers.get(ACCEPT);
-    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
-    if accept.contains("text/html") {
+    if accepts(&call.headers, "text/html") {
         return Ok(Answer::whole(HTML, page.html().into_bytes()));
     }
-    if accept.contains("application/json") {
+    if accepts(&call.headers, "application/json") {
         return Ok(Answer::json(|json| page.write_json(json)));
     }
     Ok(Answer::text(format!(

@@ -25,8 +25,8 @@ pub(super) async fn searchable(
     let mut sender = Sender::new(endpoint.clone());
     let mut took = Vec::new();
     for probe in 0..PROBES {
-        let mut traffic = Traffic::new(crate::demo::now() ^ probe, 1, 1);
-        let now = crate::demo::now();
+        let mut traffic = Traffic::new(crate::clock::now() ^ probe, 1, 1);
+        let now = crate::clock::now();
         traffic.visit(now, Pace::Bulk);
         traffic.release(u64::MAX);
         traffic.flush();

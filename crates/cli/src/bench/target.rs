@@ -104,7 +104,7 @@ impl Target {
     /// Tries as often as it can until one span is acknowledged.
     async fn first_span(&mut self, start: Instant) -> Result<f64> {
         let mut traffic = Traffic::new(u64::MAX, 1, 1);
-        traffic.visit(crate::demo::now(), Pace::Bulk);
+        traffic.visit(crate::clock::now(), Pace::Bulk);
         traffic.release(u64::MAX);
         traffic.flush();
         let request = traffic.pop().context("the demo makes no spans")?;

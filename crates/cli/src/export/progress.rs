@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Match;
 use super::stretch::Stretch;
-use crate::Usage;
+use crate::{Usage, clock};
 
 /// What is exported. Times are Unix nanoseconds; the end is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,9 +321,7 @@ impl Progress {
 
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = i64::try_from(self.next / 1_000_000_000).unwrap_or(i64::MAX);
-        let up_to = jiff::Timestamp::from_second(seconds)
-            .map_or_else(|_| seconds.to_string(), |time| time.to_string());
+        let up_to = clock::utc(self.next);
         let time = self.task.end.saturating_sub(self.task.start).max(1);
         let done = self.next.saturating_sub(self.task.start);
         let percent = u128::from(done) * 100 / u128::from(time);

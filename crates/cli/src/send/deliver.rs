@@ -5,10 +5,26 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Endpoint, Report, Request, Sender};
+use crate::Usage;
 
 /// Requests that wait between whoever makes them and each connection.
-pub(crate) const WAITING_PER_CONNECTION: usize = 2;
-pub(crate) const CONNECTIONS_MAX: usize = 256;
+const WAITING_PER_CONNECTION: usize = 2;
+const CONNECTIONS_MAX: usize = 256;
+
+/// The flag `--connections`.
+pub(crate) fn check_connections(n: usize) -> Result<(), Usage> {
+    match (1..=CONNECTIONS_MAX).contains(&n) {
+        true => Ok(()),
+        false => Err(Usage(format!(
+            "--connections: expected 1 to {CONNECTIONS_MAX}"
+        ))),
+    }
+}
+
+/// What [`deliver_all`] takes its requests from.
+pub(crate) fn queue(connections: usize) -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
+    mpsc::channel(connections * WAITING_PER_CONNECTION)
+}
 
 /// Sends all requests; ends after the last one. What could not be delivered is in the report.
 pub(crate) async fn deliver_all(

@@ -1,7 +1,7 @@
 //! What the status page says of the process and its store.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tracewell_server::{FactValue, Section};
 use tracewell_store::bucket::BucketStatus;
@@ -9,6 +9,7 @@ use tracewell_store::metrics::StoreMetrics;
 use tracewell_store::status::{BlockSums, StoreStatus};
 
 use super::host::Process;
+use crate::clock;
 
 /// What is taken each second, over the time between the last two looks.
 #[derive(Debug, Clone, Default)]
@@ -82,15 +83,8 @@ fn of_blocks(status: &StoreStatus) -> Section {
             FactValue::Count(status.blocks_retired as u64),
         );
     if let Some(oldest) = status.oldest_span_unix_nano {
-        let time = i64::try_from(oldest / 1_000_000_000)
-            .ok()
-            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        let text = time.map_or_else(|| oldest.to_string(), |time| time.to_string());
-        section.push("oldest readable span", FactValue::Text(text));
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let age = now.saturating_sub(Duration::from_nanos(oldest));
+        section.push("oldest readable span", FactValue::Text(clock::utc(oldest)));
+        let age = Duration::from_nanos(clock::now().saturating_sub(oldest));
         section.push("its age", FactValue::Seconds(age.as_secs_f64()));
     }
     for (level, sums) in &status.by_level {

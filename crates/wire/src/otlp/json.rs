@@ -23,6 +23,7 @@ mod schema;
 mod text;
 mod write;
 
+pub use text::write_string;
 pub use write::protobuf_to_json;
 
 /// Of a span.

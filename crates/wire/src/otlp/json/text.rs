@@ -74,8 +74,9 @@ pub(super) fn double_as_json(double: f64) -> String {
     }
 }
 
-/// In quotes, with the escapes that JSON asks for.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+/// Appends a JSON string: in quotes, with the escapes that JSON asks for. What is copied is copied in runs
+/// between the characters that need one.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut written = 0;
@@ -90,7 +91,10 @@ pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
             b'\n' => out.extend_from_slice(br"\n"),
             b'\t' => out.extend_from_slice(br"\t"),
             b'\r' => out.extend_from_slice(br"\r"),
-            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            control => {
+                out.extend_from_slice(b"\\u00");
+                extend_by_hex(out, &[*control]);
+            }
         }
     }
     out.extend_from_slice(bytes.get(written..).unwrap_or_default());
@@ -100,10 +104,14 @@ pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
 /// In quotes, two lower-case digits a byte.
 pub(super) fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
-    for byte in bytes {
-        out.extend_from_slice(format!("{byte:02x}").as_bytes());
-    }
+    extend_by_hex(out, bytes);
     out.push(b'"');
+}
+
+fn extend_by_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    out.extend(halves.filter_map(|half| DIGITS.get(usize::from(half))));
 }
 
 /// In quotes, in the standard alphabet, padded.
