@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use tracewell_model::{Limits, TenantId};
-use tracewell_wire::otlp;
+use tracewell_wire::otlp::{self, Rejections};
 
 use crate::send::Request;
 
@@ -32,13 +32,14 @@ pub(super) struct Lines<F> {
     body: BytesMut,
     n_spans: usize,
     read: Read,
+    n_told: u64,
 }
 
 /// A line is one trace as a rule; this is one of two million spans.
 const LINE_BYTES_MAX: u64 = 1 << 30;
 /// Requests are sent when they have so many bytes, whatever their spans: well below what servers take.
 const REQUEST_BYTES: usize = 1 << 20;
-/// Bad lines that are told one by one.
+/// Lines of which is told what is wrong with them.
 const TOLD_MAX: u64 = 20;
 
 // === impl Lines ===
@@ -53,6 +54,7 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
             body: BytesMut::new(),
             n_spans: 0,
             read: Read::default(),
+            n_told: 0,
         }
     }
 
@@ -76,12 +78,16 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
                 continue;
             }
             self.read.n_lines += 1;
-            if let Err(error) = self.add(&line) {
-                self.read.n_bad_lines += 1;
-                self.tell(
-                    &format!("{name}:{number}: left out: {error}"),
-                    self.read.n_bad_lines,
-                );
+            match self.add(&line) {
+                Ok(refused) if refused.is_empty() => {}
+                Ok(refused) => {
+                    self.read.n_bad_spans += refused.total();
+                    self.tell(&format!("{name}:{number}: {}", refused.sentence()));
+                }
+                Err(error) => {
+                    self.read.n_bad_lines += 1;
+                    self.tell(&format!("{name}:{number}: left out: {error}"));
+                }
             }
         }
         Ok(())
@@ -92,21 +98,15 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
         self.read
     }
 
-    fn add(&mut self, line: &[u8]) -> Result<(), otlp::DecodeError> {
+    /// Takes the spans of a line; what of them is no span.
+    fn add(&mut self, line: &[u8]) -> Result<Rejections, otlp::DecodeError> {
         let decoded = otlp::decode_json(TenantId::single(), line, &self.limits)?;
-        let n_bad = decoded.rejected.total();
-        if n_bad > 0 {
-            self.read.n_bad_spans += n_bad;
-            let sentence = decoded.rejected.sentence();
-            let line = self.read.n_lines;
-            self.tell(&format!("line {line}: {sentence}"), self.read.n_bad_spans);
-        }
         let n_spans = decoded.batch.n_spans();
         self.read.n_spans += n_spans as u64;
         let body = &decoded.batch.body;
         if n_spans <= self.batch && body.len() <= REQUEST_BYTES {
             self.append(body, n_spans);
-            return Ok(());
+            return Ok(decoded.rejected);
         }
         // A trace that is too large for a request.
         let spans = otlp::spans_of(&decoded.batch);
@@ -115,7 +115,7 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
         for chunk in spans.chunks(n_chunk) {
             self.append(&otlp::encode_spans(chunk), chunk.len());
         }
-        Ok(())
+        Ok(decoded.rejected)
     }
 
     /// Requests behind each other are one request.
@@ -137,8 +137,9 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
         }
     }
 
-    fn tell(&self, text: &str, n_before: u64) {
-        if n_before <= TOLD_MAX {
+    fn tell(&mut self, text: &str) {
+        self.n_told += 1;
+        if self.n_told <= TOLD_MAX {
             eprintln!("{text}");
         }
     }
