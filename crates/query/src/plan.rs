@@ -4,6 +4,10 @@
 //! link a condition is about. What comes out is the [`Filter`] of each pair of braces, three times:
 //! exact on a whole trace, as a source is asked, and as a fragment of a trace can be asked.
 //!
+//! A [`Combine`] of filters and `||` is a span-level query: one span decides, wherever it lies. One with `&&`
+//! takes bits of the whole trace, which [`crate::partial`] adds up by id. Sums per trace, the third kind, come
+//! with aggregates.
+//!
 //! It decides nothing about reading. Start at [`Plan`]; `types` says which texts mean something,
 //! `condition` turns expressions into filters, `bind` finds the events and links.
 
@@ -34,21 +38,9 @@ use crate::syntax::ast::{
     Expr, LogicOp, MetricsKind, Pipeline, Query, Root, SpansetExpr, SpansetKind, Stage, TextSpan,
 };
 
-/// What a query needs of a trace; see design.md section 8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlanKind {
-    /// Filters and `||` over them: one matching span decides.
-    SpanLevel,
-    /// Sums per trace: fragments are added by id.
-    TraceSums,
-    /// `&&` and structural operators: bits and relations of the whole trace.
-    Structural,
-}
-
 /// A query, ready to be executed.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    pub kind: PlanKind,
     /// One per pair of braces.
     pub filters: Vec<FilterPlan>,
     /// What the filters must give together; indices into `filters`.
@@ -122,13 +114,7 @@ impl Plan {
         let mut filters = Vec::new();
         let mut shown = Vec::new();
         let combine = ctx.combine(expr, &mut filters, &mut shown)?;
-        let kind = if combine.has_and() {
-            PlanKind::Structural
-        } else {
-            PlanKind::SpanLevel
-        };
         Ok(Self {
-            kind,
             filters,
             combine,
             shown,
@@ -209,14 +195,6 @@ impl Combine {
                     }
                 }
             }
-        }
-    }
-
-    fn has_and(&self) -> bool {
-        match self {
-            Self::Filter(_) => false,
-            Self::And(_) => true,
-            Self::Or(terms) => terms.iter().any(Self::has_and),
         }
     }
 }

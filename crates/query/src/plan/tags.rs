@@ -14,7 +14,7 @@ use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Pred
 use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
 use super::resources::Resources;
-use super::{Combine, Plan, PlanKind, PlanLimits, bind_filter};
+use super::{Combine, Plan, PlanLimits, bind_filter};
 use crate::error::{Error, Result};
 use crate::request::{Aliases, TagSearch};
 use crate::row::{Row, TraceFacts};
@@ -79,7 +79,6 @@ impl TagPlan {
         let combine = Combine::And((0..filters.len()).map(Combine::Filter).collect());
         Ok(Self {
             plan: Plan {
-                kind: PlanKind::Structural,
                 filters,
                 combine,
                 shown: Vec::new(),
