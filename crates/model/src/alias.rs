@@ -14,14 +14,21 @@
 //!
 //! What is shown of a span, and what comes back by id, is what was sent.
 //!
-//! What is no renaming is not here: values that were split (`http.target`), joined (`rpc.service`)
-//! or changed their type (`rpc.grpc.status_code`), see docs/adr/0012-renamed-not-rewritten.md.
+//! Where the new attribute is only a part of what the old one said (`url.path` of `http.target`), or the same
+//! in another type (`rpc.grpc.status_code`), the new name finds what [`Derived`] makes of the old value. The old
+//! name then finds only itself, as it was sent.
+//!
+//! What was joined of two attributes (`rpc.service`, `code.namespace`) is not here, see
+//! docs/adr/0012-renamed-not-rewritten.md.
 
+mod derived;
 #[cfg(test)]
 mod tests;
 
 use crate::column::AttributeScope;
 use crate::value::AttributeValue;
+
+pub use derived::Derived;
 
 /// Values of an old attribute and what the new one calls them; other values are the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +41,7 @@ pub struct Alias {
     pub old: &'static str,
     pub new: &'static str,
     pub values: Option<&'static ValueMap>,
+    pub derived: Option<Derived>,
     pub kinds: KindRule,
 }
 
@@ -50,6 +58,8 @@ pub enum KindRule {
 pub struct Name<'a> {
     pub key: &'a str,
     pub values: Option<&'static ValueMap>,
+    /// How the value is made of what lies under the key; values have no map then.
+    pub derived: Option<Derived>,
     pub kinds: KindRule,
 }
 
@@ -104,14 +114,15 @@ impl KindRule {
 }
 
 /// The names under which the value of `key` is looked for: its new name first. An old name finds
-/// its new one and itself, a new name all of its old ones.
+/// its new one and itself, a new name all of its old ones and what is derived of them.
 pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
     let in_scope = || ALIASES.iter().filter(move |alias| alias.scope == scope);
     let mut names: Vec<Name<'_>> = in_scope()
-        .filter(|alias| alias.old == key)
+        .filter(|alias| alias.old == key && alias.derived.is_none())
         .map(|alias| Name {
             key: alias.new,
             values: alias.values,
+            derived: None,
             kinds: alias.kinds,
         })
         .collect();
@@ -122,6 +133,7 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
     names.push(Name {
         key,
         values,
+        derived: None,
         kinds: KindRule::Any,
     });
     names.extend(
@@ -130,6 +142,7 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
             .map(|alias| Name {
                 key: alias.old,
                 values: alias.values,
+                derived: alias.derived,
                 kinds: alias.kinds,
             }),
     );
@@ -142,6 +155,7 @@ const fn span(old: &'static str, new: &'static str) -> Alias {
         old,
         new,
         values: None,
+        derived: None,
         kinds: KindRule::Any,
     }
 }
@@ -152,6 +166,7 @@ const fn resource(old: &'static str, new: &'static str) -> Alias {
         old,
         new,
         values: None,
+        derived: None,
         kinds: KindRule::Any,
     }
 }
@@ -162,6 +177,7 @@ const fn mapped(old: &'static str, new: &'static str, values: &'static ValueMap)
         old,
         new,
         values: Some(values),
+        derived: None,
         kinds: KindRule::Any,
     }
 }
@@ -172,7 +188,19 @@ const fn of_kind(old: &'static str, new: &'static str, kinds: KindRule) -> Alias
         old,
         new,
         values: None,
+        derived: None,
         kinds,
+    }
+}
+
+const fn derived(old: &'static str, new: &'static str, derived: Derived) -> Alias {
+    Alias {
+        scope: AttributeScope::Span,
+        old,
+        new,
+        values: None,
+        derived: Some(derived),
+        kinds: KindRule::Any,
     }
 }
 
@@ -227,15 +255,18 @@ pub static ALIASES: &[Alias] = &[
     span("http.response_content_length", "http.response.body.size"),
     span("http.resend_count", "http.request.resend_count"),
     span("http.retry_count", "http.request.resend_count"),
+    derived("http.target", "url.path", Derived::Path),
+    derived("http.target", "url.query", Derived::Query),
     // Network
     span("net.host.name", "server.address"),
     span("http.server_name", "server.address"),
     of_kind("net.peer.name", "server.address", KindRule::NotServer),
     of_kind("net.peer.name", "client.address", KindRule::Server),
-    span("http.host", "server.address"),
+    derived("http.host", "server.address", Derived::Host),
     span("net.host.port", "server.port"),
     of_kind("net.peer.port", "server.port", KindRule::NotServer),
     of_kind("net.peer.port", "client.port", KindRule::Server),
+    derived("http.host", "server.port", Derived::Port),
     span("net.sock.peer.addr", "network.peer.address"),
     span("net.peer.ip", "network.peer.address"),
     span("net.sock.peer.port", "network.peer.port"),
@@ -315,6 +346,11 @@ pub static ALIASES: &[Alias] = &[
     // RPC
     mapped("rpc.system", "rpc.system.name", &RPC_SYSTEMS),
     span("rpc.response.status_code", "rpc.status_code"),
+    derived(
+        "rpc.grpc.status_code",
+        "rpc.status_code",
+        Derived::GrpcStatus,
+    ),
     // Users, peers, code
     span("enduser.id", "user.id"),
     span("enduser.role", "user.roles"),

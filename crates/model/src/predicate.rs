@@ -62,6 +62,11 @@ pub enum Predicate {
         map: &'static crate::alias::ValueMap,
         inner: Box<Predicate>,
     },
+    /// What a newer attribute makes of the value must satisfy the inner predicate.
+    Derived {
+        derived: crate::alias::Derived,
+        inner: Box<Predicate>,
+    },
 }
 
 /// Smallest and largest value of a page, row group or file, where the format knows them.
@@ -210,6 +215,7 @@ impl Predicate {
                 Value::Array(items) => inner.matches(Value::Array(&map.apply_to_all(items))),
                 other => inner.matches(other),
             },
+            Self::Derived { derived, inner } => inner.matches(derived.of(value)),
         }
     }
 
@@ -378,6 +384,13 @@ impl PartialEq for Predicate {
                     inner: inner2,
                 },
             ) => std::ptr::eq(*map, *map2) && inner == inner2,
+            (
+                Self::Derived { derived, inner },
+                Self::Derived {
+                    derived: derived2,
+                    inner: inner2,
+                },
+            ) => derived == derived2 && inner == inner2,
             _ => false,
         }
     }

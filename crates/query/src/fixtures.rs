@@ -57,7 +57,7 @@ impl Clock for StillClock {
 
 // === random traces ===
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "a",
     "a",
     "a",
@@ -67,12 +67,13 @@ const KEYS: [&str; 9] = [
     "http.request.method",
     "net.peer.name",
     "server.address",
+    "http.host",
 ];
 
 fn value(rng: &mut SmallRng) -> AttributeValue {
     use AttributeValue as V;
     let string =
-        |rng: &mut SmallRng| V::String((*["x", "y", "xy"].choose(rng).unwrap()).to_owned());
+        |rng: &mut SmallRng| V::String((*["x", "y", "xy", "x:1"].choose(rng).unwrap()).to_owned());
     match rng.random_range(0..20) {
         0..6 => string(rng),
         6..11 => V::Int(rng.random_range(0..3)),

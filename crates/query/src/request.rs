@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::source::HeldMemory;
-use tracewell_model::{AttributeScope, AttributeValue, KeyValue, SpanId, TenantId, Trace, TraceId};
+use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId, Value};
 
 use crate::limit::LimitsHit;
 
@@ -283,12 +283,12 @@ impl TagScope {
 
 impl TagValue {
     /// The value of an attribute as text; `None` for what cannot be a condition.
-    pub(crate) fn of_attribute(value: &AttributeValue) -> Option<Self> {
+    pub(crate) fn of_value(value: Value<'_>) -> Option<Self> {
         let (value_type, value) = match value {
-            AttributeValue::String(text) => (TagValueType::String, text.clone()),
-            AttributeValue::Int(value) => (TagValueType::Int, value.to_string()),
-            AttributeValue::Double(value) => (TagValueType::Float, value.to_string()),
-            AttributeValue::Bool(value) => (TagValueType::Bool, value.to_string()),
+            Value::String(text) => (TagValueType::String, text.to_owned()),
+            Value::Int(value) => (TagValueType::Int, value.to_string()),
+            Value::Float(value) => (TagValueType::Float, value.to_string()),
+            Value::Bool(value) => (TagValueType::Bool, value.to_string()),
             _ => return None,
         };
         Some(Self { value_type, value })

@@ -90,6 +90,7 @@ fn flask_apps_of_three_generations_of_names_are_one_to_a_query() {
         r#"{ span.http.method = "GET" && span.http.status_code = 404 }"#,
         r#"{ span.url.scheme = "http" && span.http.route =~ "/users/.*" }"#,
         r#"{ span.http.scheme = "http" && span.http.route =~ "/users/.*" }"#,
+        r#"{ span.url.path = "/users/1" }"#,
         r#"{ span.network.protocol.version =~ "1[.][01]" && span.http.status_code = 404 }"#,
         r#"{ span.http.flavor =~ "1[.][01]" && span.http.response.status_code = 404 }"#,
     ] {

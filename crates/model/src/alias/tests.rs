@@ -41,6 +41,21 @@ fn what_a_peer_is_depends_on_the_kind_of_span() {
 }
 
 #[test]
+fn a_new_name_finds_what_an_old_value_says_of_it() {
+    let span = AttributeScope::Span;
+    assert_eq!(keys(span, "url.path"), ["url.path", "http.target"]);
+    assert_eq!(keys(span, "http.target"), ["http.target"]);
+    let path = names(span, "url.path");
+    assert_eq!(
+        (path[0].derived, path[1].derived),
+        (None, Some(Derived::Path))
+    );
+    let host = names(span, "server.address");
+    let last = host.last().unwrap();
+    assert_eq!((last.key, last.derived), ("http.host", Some(Derived::Host)));
+}
+
+#[test]
 fn old_values_have_new_names() {
     let names = names(AttributeScope::Span, "db.system.name");
     let map = names[1].values.unwrap();

@@ -172,7 +172,7 @@ impl Predicate {
     /// Lists of strings: the rules of arrays, without building an owned one per row.
     fn evaluate_lists(&self, array: &ArrayRef) -> BooleanBuffer {
         let lists = array.as_list::<i32>();
-        if *lists.values().data_type() != DataType::Utf8 {
+        if *lists.values().data_type() != DataType::Utf8 || matches!(self, Self::Derived { .. }) {
             return BooleanBuffer::new_unset(array.len());
         }
         let elements = self.evaluate(lists.values(), ArrayKind::Plain);
@@ -199,7 +199,8 @@ impl Predicate {
         match self {
             Self::Compare { op, .. } => *op == CompareOp::NotEqual,
             Self::Regex { negated, .. } => *negated,
-            Self::Exists => false,
+            // Of arrays nothing is derived.
+            Self::Exists | Self::Derived { .. } => false,
             Self::Mapped { inner, .. } => inner.wants_all(),
         }
     }

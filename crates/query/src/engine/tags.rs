@@ -221,11 +221,11 @@ fn by_kinds(candidates: Vec<Candidate>) -> Vec<(Option<Filter>, Vec<Candidate>)>
 
 /// A value as a source has it; renamed ones by their new name.
 fn tag_value(group: &[Candidate], column: &Column, value: &AttributeValue) -> Option<TagValue> {
-    let map = group
-        .iter()
-        .find(|candidate| candidate.column == *column)
-        .and_then(|candidate| candidate.values);
-    match (map, value) {
+    let candidate = group.iter().find(|candidate| candidate.column == *column)?;
+    if let Some(derived) = candidate.derived {
+        return TagValue::of_value(derived.of(value.as_value()));
+    }
+    match (candidate.values, value) {
         // An intrinsic that was not set.
         (_, AttributeValue::String(text))
             if text.is_empty() && matches!(column, Column::Intrinsic(_)) =>
@@ -236,7 +236,7 @@ fn tag_value(group: &[Candidate], column: &Column, value: &AttributeValue) -> Op
             value_type: TagValueType::String,
             value: map.apply(text).to_owned(),
         }),
-        _ => TagValue::of_attribute(value),
+        _ => TagValue::of_value(value.as_value()),
     }
 }
 

@@ -280,6 +280,61 @@ fn a_summary_shows_what_the_conditions_name() {
 }
 
 #[test]
+fn a_new_name_finds_what_an_old_value_says_of_it() {
+    let int = |key: &str, value| tracewell_model::KeyValue {
+        key: key.to_owned(),
+        value: AttributeValue::Int(value),
+    };
+    let spans = vec![
+        span(
+            1,
+            1,
+            100,
+            vec![
+                text("http.target", "/users/1?page=2"),
+                text("http.host", "shop:8080"),
+                int("rpc.grpc.status_code", 5),
+            ],
+        ),
+        span(
+            2,
+            1,
+            200,
+            vec![
+                text("url.path", "/users/1"),
+                text("url.query", "page=2"),
+                text("server.address", "shop"),
+                int("server.port", 8080),
+                text("rpc.status_code", "NOT_FOUND"),
+            ],
+        ),
+        span(3, 1, 300, vec![text("http.target", "/users/10")]),
+    ];
+    let engine = engine(one_source(spans));
+    let find = |text: &str| ids(&search_all(&engine, text).traces);
+    for both in [
+        "{ span.url.path = \"/users/1\" }",
+        "{ .url.path =~ \"/users/.\" }",
+        "{ span.url.path < \"/users/10\" }",
+        "{ span.url.path != \"/users/10\" }",
+        "{ span.url.query = \"page=2\" }",
+        "{ span.url.query != nil }",
+        "{ span.server.address = \"shop\" }",
+        "{ span.server.port = 8080 }",
+        "{ span.server.port + 1 > 8080 }",
+        "{ span.rpc.status_code = \"NOT_FOUND\" }",
+    ] {
+        assert_eq!(find(both), [2, 1], "{both}");
+    }
+    assert_eq!(find("{ span.url.query = nil }"), [3]);
+    // The old name asks for what was sent.
+    assert_eq!(find("{ span.http.target = \"/users/1?page=2\" }"), [1]);
+    assert_eq!(find("{ span.http.target =~ \".*\" }"), [3, 1]);
+    assert_eq!(find("{ span.http.host = \"shop:8080\" }"), [1]);
+    assert_eq!(find("{ span.rpc.grpc.status_code = 5 }"), [1]);
+}
+
+#[test]
 fn names_of_old_and_new_conventions_are_one() {
     let mut server = span(1, 1, 100, vec![text("net.peer.name", "phone")]);
     server.kind = 2;

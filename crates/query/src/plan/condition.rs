@@ -12,7 +12,7 @@ use tracewell_model::filter::Compute;
 use tracewell_model::predicate::{Operand, RegexError};
 use tracewell_model::{CompareOp, Filter, Predicate};
 
-use super::name::{Candidate, candidates_of, leaf};
+use super::name::{Candidate, candidates_of};
 use super::simplify::{negate, simplify};
 use super::term::{self, Term, TermTest};
 use super::{Context, TextSpan};
@@ -132,7 +132,7 @@ impl Context<'_> {
             return Ok(Filter::Constant(false));
         }
         let exists = match candidates_of(expr, self.aliases) {
-            Some(names) => chain(&names, &|candidate| exists(&candidate.column)),
+            Some(names) => chain(&names, &exists),
             None => {
                 let exists = Term::Exists(Box::new(self.term(expr)?));
                 match op {
@@ -252,7 +252,7 @@ impl Context<'_> {
             predicate.clone()
         };
         Ok(chain(names, &|candidate| {
-            let plain = leaf(candidate.column.clone(), predicate.clone());
+            let plain = candidate.leaf(predicate.clone());
             let Some(map) = candidate.values else {
                 return plain;
             };
@@ -263,9 +263,11 @@ impl Context<'_> {
                 CompareOp::Equal
             };
             let mut all = vec![plain];
-            all.extend(renamed.into_iter().map(|value| {
-                compare_leaf(&candidate.column, op, Operand::String(Arc::from(value)))
-            }));
+            all.extend(
+                renamed
+                    .into_iter()
+                    .map(|value| compare_leaf(candidate, op, Operand::String(Arc::from(value)))),
+            );
             if negated {
                 Filter::And(all)
             } else {
@@ -303,7 +305,7 @@ fn chain(names: &[Candidate], test: &dyn Fn(&Candidate) -> Filter) -> Filter {
     if rest.is_empty() {
         return here;
     }
-    let mut passed_over = negate(exists(&first.column));
+    let mut passed_over = negate(exists(first));
     if let Some(kinds) = kinds {
         passed_over = Filter::Or(vec![negate(kinds), passed_over]);
     }
@@ -313,14 +315,14 @@ fn chain(names: &[Candidate], test: &dyn Fn(&Candidate) -> Filter) -> Filter {
     ])
 }
 
-fn exists(column: &Column) -> Filter {
-    leaf(column.clone(), Predicate::Exists)
+fn exists(candidate: &Candidate) -> Filter {
+    candidate.leaf(Predicate::Exists)
 }
 
 /// That one of the columns has a value; `None` if that goes without saying.
 fn any_exists<'c>(names: impl IntoIterator<Item = &'c Candidate>) -> Option<Filter> {
     let exists_here = |name: &Candidate| match &name.column {
-        column @ Column::Attribute { .. } => Some(exists(column)),
+        Column::Attribute { .. } => Some(exists(name)),
         Column::Intrinsic(_) => None,
     };
     let each: Option<Vec<Filter>> = names.into_iter().map(exists_here).collect();
@@ -349,7 +351,6 @@ fn compare_leaves(names: &[Candidate], op: CompareOp, constant: Option<&Operand>
         return Filter::Constant(false);
     };
     chain(names, &|candidate| {
-        let column = &candidate.column;
         match (candidate.values, constant) {
             (Some(map), Operand::String(text)) => match op {
                 // An equality with any of the synonyms keeps statistics and filters of use.
@@ -357,7 +358,7 @@ fn compare_leaves(names: &[Candidate], op: CompareOp, constant: Option<&Operand>
                     let each = map
                         .synonyms(text)
                         .into_iter()
-                        .map(|text| compare_leaf(column, op, Operand::String(Arc::from(text))))
+                        .map(|text| compare_leaf(candidate, op, Operand::String(Arc::from(text))))
                         .collect();
                     if op == CompareOp::Equal {
                         Filter::Or(each)
@@ -365,24 +366,22 @@ fn compare_leaves(names: &[Candidate], op: CompareOp, constant: Option<&Operand>
                         Filter::And(each)
                     }
                 }
-                _ => leaf(
-                    column.clone(),
-                    Predicate::Mapped {
-                        map,
-                        inner: Box::new(Predicate::Compare {
-                            op,
-                            operand: Operand::String(Arc::from(map.apply(text))),
-                        }),
-                    },
-                ),
+                _ => candidate.leaf(Predicate::Mapped {
+                    map,
+                    inner: Box::new(Predicate::Compare {
+                        op,
+                        operand: Operand::String(Arc::from(map.apply(text))),
+                    }),
+                }),
             },
-            _ => compare_leaf(column, op, constant.clone()),
+            _ => compare_leaf(candidate, op, constant.clone()),
         }
     })
 }
 
 /// One column and a constant; what can never match is a constant.
-fn compare_leaf(column: &Column, op: CompareOp, constant: Operand) -> Filter {
+fn compare_leaf(candidate: &Candidate, op: CompareOp, constant: Operand) -> Filter {
+    let column = &candidate.column;
     let operand = match (column, constant) {
         (Column::Intrinsic(Intrinsic::TraceId | Intrinsic::LinkTraceId), Operand::String(text)) => {
             Operand::String(Arc::from(text.trim_start_matches('0')))
@@ -392,7 +391,7 @@ fn compare_leaf(column: &Column, op: CompareOp, constant: Operand) -> Filter {
     if never_matches(column, op, &operand) {
         return Filter::Constant(false);
     }
-    leaf(column.clone(), Predicate::Compare { op, operand })
+    candidate.leaf(Predicate::Compare { op, operand })
 }
 
 fn never_matches(column: &Column, op: CompareOp, operand: &Operand) -> bool {

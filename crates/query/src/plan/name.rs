@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracewell_model::alias::{self, KindRule, ValueMap};
+use tracewell_model::alias::{self, Derived, KindRule, ValueMap};
 use tracewell_model::{AttributeScope, Column, Intrinsic, Leaf, Predicate};
 use tracewell_model::{CompareOp, Filter, predicate::Operand};
 
@@ -17,6 +17,8 @@ pub(crate) struct Candidate {
     pub(crate) kinds: KindRule,
     /// Old values and their new names; both are read as the new one.
     pub(crate) values: Option<&'static ValueMap>,
+    /// How the value is made of what the column holds.
+    pub(crate) derived: Option<Derived>,
 }
 
 /// Where an unscoped attribute is looked for, in this order.
@@ -34,7 +36,20 @@ impl Candidate {
             column: Column::Intrinsic(intrinsic),
             kinds: KindRule::Any,
             values: None,
+            derived: None,
         }
+    }
+
+    /// A leaf that is false where there is no value.
+    pub(crate) fn leaf(&self, predicate: Predicate) -> Filter {
+        let predicate = match self.derived {
+            None => predicate,
+            Some(derived) => Predicate::Derived {
+                derived,
+                inner: Box::new(predicate),
+            },
+        };
+        leaf(self.column.clone(), predicate)
     }
 
     /// The condition on the kind of the span, where there is one.
@@ -70,6 +85,7 @@ pub(crate) fn candidates(name: &AttributeName, aliases: Aliases) -> Vec<Candidat
                 },
                 kinds: KindRule::Any,
                 values: None,
+                derived: None,
             }),
             Aliases::Resolve => {
                 all.extend(
@@ -79,6 +95,7 @@ pub(crate) fn candidates(name: &AttributeName, aliases: Aliases) -> Vec<Candidat
                             column: Column::attribute(*scope, name.key),
                             kinds: name.kinds,
                             values: name.values,
+                            derived: name.derived,
                         }),
                 );
             }

@@ -73,7 +73,11 @@ impl Slot {
                 return Value::Nil;
             }
         }
-        values.get(self.index).copied().unwrap_or(Value::Nil)
+        let value = values.get(self.index).copied().unwrap_or(Value::Nil);
+        match self.candidate.derived {
+            None => value,
+            Some(derived) => derived.of(value),
+        }
     }
 }
 

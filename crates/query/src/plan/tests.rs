@@ -156,6 +156,7 @@ impl<'a> Scene<'a> {
                 }
                 let first = all.iter().find(|attribute| attribute.key == name.key);
                 let value = first.map_or(Value::Nil, |first| first.value.as_value());
+                let value = name.derived.map_or(value, |derived| derived.of(value));
                 if !value.is_nil() {
                     return value;
                 }

@@ -314,14 +314,15 @@ impl<'q> Filter<'q> {
                 Aliases::Off => Vec::new(),
                 Aliases::Resolve => alias::names(*scope, &name.key),
             };
-            let own = (self.aliases == Aliases::Off).then_some((&*name.key, None));
+            let own = (self.aliases == Aliases::Off).then_some((&*name.key, None, None));
             let candidates = names
                 .iter()
                 .filter(|alias| alias.kinds.holds(scene.span.kind))
-                .map(|alias| (alias.key, alias.values))
+                .map(|alias| (alias.key, alias.values, alias.derived))
                 .chain(own);
-            for (key, values) in candidates {
+            for (key, values, derived) in candidates {
                 let value = lookup(scene.attributes(*scope), key);
+                let value = derived.map_or_else(|| value.clone(), |derived| value.derived(derived));
                 if !value.is_nil() {
                     return Named {
                         value,

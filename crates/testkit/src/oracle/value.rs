@@ -6,7 +6,8 @@
 
 use std::cmp::Ordering;
 
-use tracewell_model::{AttributeValue, CompareOp};
+use tracewell_model::alias::Derived;
+use tracewell_model::{AttributeValue, CompareOp, Value};
 
 /// A value, owned: speed is no concern here.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,20 @@ impl Datum {
             Self::Int(value) | Self::Duration(value) => Some(*value as f64),
             Self::Float(value) => Some(*value),
             _ => None,
+        }
+    }
+
+    /// What a newer attribute makes of the value.
+    pub fn derived(&self, derived: Derived) -> Self {
+        let old = match self {
+            Self::Text(text) => Value::String(text),
+            Self::Int(value) => Value::Int(*value),
+            _ => return Self::Nil,
+        };
+        match derived.of(old) {
+            Value::String(text) => Self::Text(text.to_owned()),
+            Value::Int(value) => Self::Int(value),
+            _ => Self::Nil,
         }
     }
 

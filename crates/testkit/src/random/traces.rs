@@ -55,12 +55,14 @@ pub const KEYS: &[&str] = &[
     "net.peer.name",
     "server.address",
     "client.address",
+    "http.host",
     "a key",
 ];
 pub const NAMES: &[&str] = &["GET /", "POST /cart", "query", "send", ""];
 pub const TEXTS: &[&str] = &[
     "x",
     "y",
+    "x:80",
     "GET",
     "POST",
     "mssql",
