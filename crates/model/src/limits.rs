@@ -144,9 +144,27 @@ impl Default for Limits {
     }
 }
 
+/// The limits that a tenant may have for itself, by their keys of the configuration.
+pub const TENANT_KEYS: &[&str] = &[
+    "limits.tenant_bytes_per_second_max",
+    "limits.tenant_burst_bytes_max",
+    "limits.tenant_queries_max",
+    "limits.request_spans_max",
+    "limits.attributes_max",
+    "limits.attribute_key_bytes_max",
+    "limits.attribute_value_bytes_max",
+    "limits.query_ms_max",
+];
+
 impl Limits {
     /// The value of a limit that there is not.
     pub const NONE: u64 = u64::MAX;
+
+    /// The values of [`TENANT_KEYS`], in the order of [`Limits::values`].
+    pub fn tenant_values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = self.values().into_iter();
+        all.filter(|(key, _)| TENANT_KEYS.contains(key))
+    }
 
     values! {
         memory_bytes,

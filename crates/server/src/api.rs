@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::accept::ConnectionMetrics;
 use tracewell_ingest::metrics::{TENANTS_MAX, other_tenants};
+use tracewell_ingest::tenants::TenantLimits;
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy, Tenant, Tenants};
 use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::{Aliases, Caller, QueryStats};
@@ -39,7 +40,6 @@ pub(crate) struct Api {
     pub(crate) tenancy: Tenancy,
     tenants: Arc<Tenants>,
     pub(crate) default_window_nano: u64,
-    pub(crate) pads_trace_ids: bool,
     aliases: Aliases,
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
@@ -92,7 +92,6 @@ pub(crate) struct Parts {
     pub(crate) tenancy: Tenancy,
     pub(crate) tenants: Arc<Tenants>,
     pub(crate) default_window: Duration,
-    pub(crate) pads_trace_ids: bool,
     pub(crate) aliases: Aliases,
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
@@ -111,7 +110,6 @@ impl Api {
             tenancy: parts.tenancy,
             tenants: parts.tenants,
             default_window_nano: u64::try_from(parts.default_window.as_nanos()).unwrap_or(u64::MAX),
-            pads_trace_ids: parts.pads_trace_ids,
             aliases: parts.aliases,
             prefix: parts.prefix,
             ingest: parts.ingest,
@@ -258,6 +256,11 @@ impl Api {
         Ok(Answer::whole(OPEN_METRICS, text.into_bytes()))
     }
 
+    /// What holds for all tenants, and for those that have an entry of their own.
+    pub(crate) fn tenant_limits(&self) -> TenantLimits {
+        self.tenants.limits()
+    }
+
     fn measure(&self) -> Samples {
         let mut samples = Samples::default();
         if let Some((ingest, admission)) = &self.ingest {
@@ -268,6 +271,7 @@ impl Api {
         measure::measure_connections(&mut samples, "http", &self.connections);
         self.measure_queries(&mut samples);
         measure::measure_limits(&mut samples, &self.limits);
+        measure::measure_overrides(&mut samples, &self.tenant_limits());
         self.limit_hits().measure(&mut samples);
         let is_ready = self.host.readiness().not_ready.is_empty();
         samples.add(Metric::Ready, Vec::new(), u64::from(is_ready));

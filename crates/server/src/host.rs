@@ -24,6 +24,9 @@ pub trait Host: Send + Sync + std::fmt::Debug {
     /// For the status page, in order.
     fn status(&self) -> Vec<Section>;
 
+    /// The file of overrides, where there is one.
+    fn overrides(&self) -> Option<OverridesFile>;
+
     fn build(&self) -> BuildInfo;
 
     /// Adds what the store and the process count.
@@ -81,6 +84,14 @@ pub enum FactValue {
     BytesPerSecond(f64),
     /// Several of one thing.
     Group(Vec<(&'static str, FactValue)>),
+}
+
+/// The file that says what single tenants may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverridesFile {
+    pub path: String,
+    /// Why its newest version is not in force.
+    pub refused: Option<String>,
 }
 
 /// What was built, and from what.

@@ -23,7 +23,9 @@ mod tempo;
 mod time;
 
 pub use error::ApiError;
-pub use host::{BuildInfo, ConfigMode, Fact, FactValue, Host, Readiness, Section, ServiceState};
+pub use host::{
+    BuildInfo, ConfigMode, Fact, FactValue, Host, OverridesFile, Readiness, Section, ServiceState,
+};
 pub use metrics::{Metric, Samples};
 pub use queries::Queries;
 pub use server::{Backend, Server, ServerConfig};

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tracewell_ingest::IngestMetrics;
 use tracewell_ingest::accept::ConnectionMetrics;
+use tracewell_ingest::tenants::TenantLimits;
 use tracewell_model::Limits;
 use tracewell_model::limits::REFUSALS;
 use tracewell_query::QueryLimit;
 
 use crate::metrics::{Metric, Samples};
+use crate::status::overrides::different;
 
 /// How often each limit has refused or cut something: by its key, and the part of it that was used
 /// up.
@@ -71,6 +73,21 @@ pub(crate) fn measure_limits(samples: &mut Samples, limits: &[(&'static str, u64
     for (name, value) in own.chain(TEMPO_LIMITS.map(|name| (name, 0))) {
         let labels = vec![("limit_name", name.to_owned())];
         samples.add(Metric::LimitDefaults, labels, value);
+    }
+}
+
+/// Adds the limits of single tenants that are others than everybody's.
+pub(crate) fn measure_overrides(samples: &mut Samples, limits: &TenantLimits) {
+    for (tenant, own) in &limits.named {
+        for (key, value) in different(own, &limits.others) {
+            let name = key.strip_prefix("limits.").unwrap_or(key);
+            let labels = vec![
+                ("limit_name", name.to_owned()),
+                ("tenant", tenant.to_string()),
+            ];
+            let value = if value == Limits::NONE { 0 } else { value };
+            samples.add(Metric::LimitOverrides, labels, value);
+        }
     }
 }
 

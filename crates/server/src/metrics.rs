@@ -209,6 +209,9 @@ metrics! {
         "1 while the newest version of the file of overrides is refused and an older one holds", [];
     LimitDefaults = "limits", Gauge, "The limits in force; 0 where there is none",
         ["tempo_limits_defaults"];
+    LimitOverrides = "limit_overrides", Gauge,
+        "Limits of single tenants that differ from those of all; 0 where there is none",
+        ["tempo_limits_overrides"];
     Warnings = "warnings", Counter, "Traces that something was odd about, by tenant and reason",
         ["tempo_warnings_total"];
     // Process.

@@ -54,6 +54,7 @@ routes! {
     Ready = "/ready", "ready";
     Status = "/status", "status";
     StatusPart = "/status/{part}", "status_part";
+    OverridesOf = "/status/overrides/{tenant}", "status_overrides_tenant";
     Metrics = "/metrics", "metrics";
     Flush = "/flush", "flush";
     Shutdown = "/shutdown", "shutdown";

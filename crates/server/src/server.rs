@@ -36,8 +36,6 @@ pub struct ServerConfig {
     pub prefix: String,
     /// The window of a search that names none: Tempo's is 15 minutes.
     pub default_window: Duration,
-    /// Whether searches write trace ids with leading zeros; Tempo trims them.
-    pub pads_trace_ids: bool,
     /// Whether old and new attribute names are one attribute to a query.
     pub aliases: Aliases,
 }
@@ -77,7 +75,6 @@ impl ServerConfig {
             tenancy: Tenancy::Single,
             prefix: String::new(),
             default_window: Duration::from_secs(15 * 60),
-            pads_trace_ids: false,
             aliases: Aliases::Resolve,
         }
     }
@@ -104,7 +101,6 @@ impl Server {
             tenancy: config.tenancy,
             tenants: backend.tenants,
             default_window: config.default_window,
-            pads_trace_ids: config.pads_trace_ids,
             aliases: config.aliases,
             prefix,
             ingest: backend.ingest,

@@ -1,5 +1,6 @@
 //! Operational endpoints: ready, status, build, flush, shutdown, echo.
 
+pub(crate) mod overrides;
 mod page;
 
 use crate::answer::{Answer, HTML, accepts};
@@ -16,6 +17,7 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
         Route::Ready => ready(api, call),
         Route::Status => status(api, call),
         Route::StatusPart => status_part(api, call),
+        Route::OverridesOf => overrides::answer(api, call, Some(&call.path_param)),
         Route::Flush => {
             api.host.flush().await.map_err(ApiError::Internal)?;
             Ok(Answer::text("flushed\n"))
@@ -96,10 +98,8 @@ fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {
         "version" => version(api),
         "services" => services(api),
         "endpoints" => endpoints(api),
-        // Tempo's file of overrides that is read again while it runs.
-        "runtime_config" => String::from(
-            "there is no runtime configuration: what /status/config shows holds until a restart\n",
-        ),
+        // What can change while the server runs is the file of overrides, in Tempo too.
+        "overrides" | "runtime_config" => return overrides::answer(api, call, None),
         "config" => {
             let mode = match call.params.get("mode") {
                 None => ConfigMode::Full,
@@ -116,7 +116,8 @@ fn status_part(api: &Api, call: &Call) -> ApiResult<Answer> {
         other => {
             let other: String = other.chars().take(64).collect();
             return Err(ApiError::NotFound(format!(
-                "there is no /status/{other}: version, services, endpoints, config or runtime_config"
+                "there is no /status/{other}: version, services, endpoints, config, overrides or \
+                 runtime_config"
             )));
         }
     };

@@ -11,22 +11,12 @@ use std::path::Path;
 
 use tracewell_ingest::tenants::TenantLimits;
 use tracewell_model::TenantId;
+use tracewell_model::limits::TENANT_KEYS;
 
 use super::raw::{Findings, Place, Raw, Setting};
 use super::yaml::{self, Node, Value};
 use super::{Config, keys, tempo};
 
-/// The keys that a tenant may have for itself.
-pub(crate) const TENANT_KEYS: &[&str] = &[
-    "limits.tenant_bytes_per_second_max",
-    "limits.tenant_burst_bytes_max",
-    "limits.tenant_queries_max",
-    "limits.request_spans_max",
-    "limits.attributes_max",
-    "limits.attribute_key_bytes_max",
-    "limits.attribute_value_bytes_max",
-    "limits.query_ms_max",
-];
 /// The entry of all tenants.
 const EVERYBODY: &str = "*";
 

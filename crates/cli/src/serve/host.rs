@@ -6,7 +6,9 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracewell_server::metrics::{Metric, Samples};
-use tracewell_server::{BuildInfo, ConfigMode, Host, Readiness, Section, ServiceState};
+use tracewell_server::{
+    BuildInfo, ConfigMode, Host, OverridesFile, Readiness, Section, ServiceState,
+};
 use tracewell_store::Store;
 use tracewell_store::block::BlockCache;
 use tracewell_store::status::StoreStatus;
@@ -177,6 +179,14 @@ impl Host for Process {
 
     fn status(&self) -> Vec<Section> {
         facts::sections(self)
+    }
+
+    fn overrides(&self) -> Option<OverridesFile> {
+        let path = self.loaded.config.tenants.overrides_path.as_ref()?;
+        Some(OverridesFile {
+            path: path.display().to_string(),
+            refused: self.reloads.refused(),
+        })
     }
 
     fn build(&self) -> BuildInfo {

@@ -2,7 +2,7 @@
 //! and the limits that held go on holding.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(super) struct Reload {
 pub(super) struct Counters {
     reloads: AtomicU64,
     failures: AtomicU64,
-    /// True while the newest version is refused.
-    is_failing: AtomicBool,
+    /// Why the newest version is refused, while it is.
+    refused: Mutex<Option<String>>,
 }
 
 // === impl Reload ===
@@ -96,7 +96,7 @@ impl Reload {
                 tracing::info!(tenants = limits.named.len(), "new overrides hold");
                 self.tenants.replace(limits);
                 self.counters.reloads.fetch_add(1, Ordering::Relaxed);
-                self.counters.is_failing.store(false, Ordering::Relaxed);
+                self.counters.set_refused(None);
             }
             Err(reason) => {
                 tracing::error!(
@@ -104,7 +104,7 @@ impl Reload {
                     "a new version of the overrides is refused, and the limits stay as they are: mend the file"
                 );
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                self.counters.is_failing.store(true, Ordering::Relaxed);
+                self.counters.set_refused(Some(reason));
             }
         }
     }
@@ -117,7 +117,17 @@ impl Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         samples.add(Metric::OverridesReloads, Vec::new(), get(&self.reloads));
         samples.add(Metric::OverridesFailures, Vec::new(), get(&self.failures));
-        let is_failing = self.is_failing.load(Ordering::Relaxed);
+        let is_failing = self.refused().is_some();
         samples.add(Metric::OverridesFailing, Vec::new(), u64::from(is_failing));
+    }
+
+    /// Why the newest version is refused, while it is.
+    pub(super) fn refused(&self) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.clone()
+    }
+
+    fn set_refused(&self, reason: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 }

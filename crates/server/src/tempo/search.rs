@@ -57,7 +57,7 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
         })
         .await?;
     api.observe_query(call, &found.stats);
-    let answer = Answer::json(|json| write_response(json, &found, api.pads_trace_ids));
+    let answer = Answer::json(|json| write_response(json, &found));
     Ok(answer.with_partial(found.partial).holding(found.held))
 }
 
@@ -110,10 +110,10 @@ fn bounded(params: &Params, key: &str, default: i64, min: i64, max: i64) -> ApiR
     Ok(usize::try_from(value).unwrap_or(usize::MAX))
 }
 
-fn write_response(json: &mut Json<Channel>, found: &SearchResponse, pads_trace_ids: bool) {
+fn write_response(json: &mut Json<Channel>, found: &SearchResponse) {
     json.object(|json| {
         json.key("traces").array(&found.traces, |json, trace| {
-            write_trace(json, trace, pads_trace_ids);
+            write_trace(json, trace);
         });
         let stats = &found.stats;
         json.key("metrics").object(|json| {
@@ -128,15 +128,11 @@ fn write_response(json: &mut Json<Channel>, found: &SearchResponse, pads_trace_i
     });
 }
 
-fn write_trace(json: &mut Json<Channel>, trace: &TraceSummary, pads_trace_ids: bool) {
+fn write_trace(json: &mut Json<Channel>, trace: &TraceSummary) {
     json.object(|json| {
         let id = trace.trace_id.to_string();
-        let id = if pads_trace_ids {
-            &*id
-        } else {
-            id.trim_start_matches('0')
-        };
-        json.key("traceID").string(id);
+        // As Tempo writes it.
+        json.key("traceID").string(id.trim_start_matches('0'));
         match &trace.root {
             None => json.key("rootServiceName").string(NO_ROOT),
             Some(root) => {

@@ -19,8 +19,8 @@ use tracewell_query::{
     TagValuesResponse, TraceRequest, TraceResponse,
 };
 use tracewell_server::{
-    Backend, BuildInfo, ConfigMode, FactValue, Host, Metric, Queries, Readiness, Samples, Section,
-    Server, ServerConfig, ServiceState,
+    Backend, BuildInfo, ConfigMode, FactValue, Host, Metric, OverridesFile, Queries, Readiness,
+    Samples, Section, Server, ServerConfig, ServiceState,
 };
 
 /// 2023-11-14T22:13:20Z.
@@ -256,6 +256,10 @@ impl Host for PlantedHost {
 
     fn status(&self) -> Vec<Section> {
         vec![Section::new("head").with("spans", FactValue::Count(12))]
+    }
+
+    fn overrides(&self) -> Option<OverridesFile> {
+        None
     }
 
     fn build(&self) -> BuildInfo {

@@ -19,7 +19,10 @@ const BLOCKS: u64 = 8;
 #[test]
 fn every_metric_of_the_table_is_scraped_after_a_flush_and_a_merge() {
     let site = Site::new();
-    let server = site.start(&["storage.max_block_duration=1h"]);
+    let overrides = site.folder().join("overrides.yaml");
+    std::fs::write(&overrides, "overrides: {a: {request_spans_max: 7}}\n").unwrap();
+    let overrides = format!("tenants.overrides_path={}", overrides.display());
+    let server = site.start(&["storage.max_block_duration=1h", &overrides]);
     // The trace of the first request comes again with every other one, later: same ids, other spans.
     let mut first = None;
     for number in 0..BLOCKS {

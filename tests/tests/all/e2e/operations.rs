@@ -69,9 +69,11 @@ fn status_pages_say_what_runs_and_how() {
             "/status/config?mode=defaults",
             ["age: 336h", "memory_bytes"],
         ),
+        ("/status/overrides", ["no file of overrides", "'*':"]),
+        ("/status/runtime_config", ["overrides:", "query_ms_max: "]),
         (
-            "/status/runtime_config",
-            ["no runtime configuration", "/status/config"],
+            "/status/overrides/team-a",
+            ["no entry of its own", "tenant_queries_max: off"],
         ),
     ] {
         let answer = server.get(path);

@@ -122,6 +122,15 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
         429,
         "the old one holds"
     );
+    let page = server.get("/status/overrides").text();
+    for words in ["newest version is refused", "overrides.yaml:3", "  'slow':"] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    let of_slow = server.get("/status/overrides/slow").text();
+    assert!(
+        of_slow.contains("slow has an entry of its own"),
+        "{of_slow}"
+    );
     std::fs::remove_file(&file).unwrap();
     wait_for(&server, "tracewell_overrides_reload_failures_total", 2.0);
     assert_eq!(
@@ -144,6 +153,16 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
             .text()
             .contains("limits.tenant_bytes_per_second_max, which is 0")
     );
+    let name = "tempo_limits_overrides{limit_name=\"tenant_bytes_per_second_max\",tenant=\"slow\"}";
+    assert_eq!(seen[name], 50_000_000.0);
+    // What is shown is a file of overrides itself.
+    let page = server.get("/status/overrides").text();
+    overrides(&site, &page);
+    let seen = wait_for(&server, "tracewell_overrides_reloads_total", 2.0);
+    assert_eq!(seen["tracewell_overrides_failing"], 0.0);
+    assert_eq!(server.get("/status/runtime_config").text(), page);
+    let stranger = server.get("/status/overrides/stranger").text();
+    assert!(stranger.contains("no entry of its own"), "{stranger}");
 }
 
 #[test]
