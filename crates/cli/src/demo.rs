@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::Demo;
 use crate::clock::now;
 use crate::config::values::parse_duration;
-use crate::send::{Endpoint, Report, Request, Sender, Tell, check_connections, deliver_all, queue};
+use crate::send::{
+    Endpoint, Report, Request, Sender, Tell, check_connections, deliver_all, queue, tell,
+};
 use crate::{Usage, output};
 use traffic::{Pace, Traffic};
 
@@ -90,7 +92,6 @@ pub(crate) fn run(arguments: &Demo) -> Result<ExitCode> {
                     stopping.cancel();
                 }
             });
-            let tell: Tell = |text| eprintln!("{text}");
             runtime.block_on(live(endpoint, arguments.seed, arguments.rate, stop, tell))
         }
     };
@@ -121,7 +122,7 @@ pub(crate) async fn send_all(load: Load) -> Report {
     // Making the requests is work for a processor, not for the runtime.
     let paced = load.clone();
     let generator = std::thread::spawn(move || generate(&paced, &requests));
-    let mut report = deliver_all(&load.endpoint, load.connections, waiting).await;
+    let mut report = deliver_all(&load.endpoint, load.connections, waiting, tell).await;
     match generator.join() {
         Ok(trace_ids) => report.trace_ids = trace_ids,
         Err(_) => report.add(Report::broken("the generator panicked")),
@@ -207,7 +208,7 @@ pub(crate) async fn live(
         while let Some(request) = traffic.pop() {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = sender.send(&request) => {}
+                _ = sender.send(&request) => {}
             }
         }
     }

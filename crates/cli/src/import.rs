@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::arguments::Import;
 use crate::send::{Endpoint, Report, Request, check_connections, deliver_all, queue};
-use crate::{Usage, output, runtime};
+use crate::{Usage, output, runtime, send};
 use lines::{Lines, Read};
 
 pub(crate) fn run(arguments: &Import) -> Result<ExitCode> {
@@ -35,16 +35,23 @@ pub(crate) fn run(arguments: &Import) -> Result<ExitCode> {
     let (report, read) = runtime::sending()?.block_on(async {
         endpoint.reach("--endpoint").await?;
         let reader = std::thread::spawn(move || read_all(&files, batch, &requests));
-        let report = deliver_all(&endpoint, arguments.connections, waiting).await;
+        let report = deliver_all(&endpoint, arguments.connections, waiting, send::tell).await;
         let read = reader
             .join()
             .map_err(|_| anyhow::anyhow!("reading the lines panicked"))?;
         anyhow::Ok((report, read))
     })?;
-    tell(arguments, &report, &read?)
+    match read {
+        Ok(read) => conclude(arguments, &report, &read),
+        Err(error) => {
+            // What arrived until then is there.
+            eprint!("{report}");
+            Err(error)
+        }
+    }
 }
 
-fn tell(arguments: &Import, report: &Report, read: &Read) -> Result<ExitCode> {
+fn conclude(arguments: &Import, report: &Report, read: &Read) -> Result<ExitCode> {
     if arguments.json {
         output::print_json(&serde_json::json!({"lines": read, "sent": report}))?;
     } else {

@@ -24,8 +24,8 @@ use tracewell_model::TenantId;
 use crate::Usage;
 pub(crate) use deliver::{check_connections, deliver_all, queue};
 pub(crate) use report::Report;
-pub(crate) use trouble::Tell;
 use trouble::Trouble;
+pub(crate) use trouble::{Tell, tell};
 
 /// Where to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,8 @@ enum Answer {
 
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
-/// Tries of one request; with the pauses below that is about two minutes.
+/// Tries of one request that the server does not answer, or not with when to come back; with the pauses below
+/// that is about four minutes.
 const TRIES_MAX: u32 = 24;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -124,10 +125,12 @@ impl Sender {
         self.report
     }
 
-    /// Sends until it is acknowledged, refused for good, or hopeless.
-    pub(crate) async fn send(&mut self, request: &Request) {
+    /// Sends until it is acknowledged, refused for good, or hopeless; false in the last case, when the next
+    /// request would fare no better.
+    pub(crate) async fn send(&mut self, request: &Request) -> bool {
         let mut pause = PAUSE_FIRST;
-        for _ in 0..TRIES_MAX {
+        let mut n_tries = 0;
+        while n_tries < TRIES_MAX {
             let start = Instant::now();
             let attempt = attempt(&mut self.connection, &self.endpoint, request);
             let attempt = tokio::time::timeout(TIMEOUT, attempt);
@@ -150,23 +153,30 @@ impl Sender {
                     self.report
                         .accepted(request, n_rejected, &message, start.elapsed());
                     self.trouble.is_over();
-                    return;
+                    return true;
                 }
                 Answer::Refused { reason } => {
                     self.trouble.failed(&reason);
                     self.report.lost(request, &reason);
-                    return;
+                    return true;
                 }
                 Answer::Later { after, reason } => {
                     self.trouble.failed(&reason);
                     self.report.retried(&reason);
                     let pausing = tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX));
                     self.trouble.during(pausing).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    // A server that says when is there, and slower than its senders.
+                    if after.is_none() {
+                        pause = (pause * 2).min(PAUSE_MAX);
+                        n_tries += 1;
+                    }
                 }
             }
         }
-        self.report.lost(request, "gave up after many tries");
+        let last = self.report.trouble.take().unwrap_or_default();
+        let reason = format!("gave up after {TRIES_MAX} tries: {last}");
+        self.report.lost(request, &reason);
+        false
     }
 }
 

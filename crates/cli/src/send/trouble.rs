@@ -21,6 +21,11 @@ pub(super) struct Trouble {
     told: Option<(Instant, String)>,
 }
 
+/// To whom a command in a terminal tells it.
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Trouble younger than that is not told.
 const LASTS: Duration = Duration::from_secs(2);
 
