@@ -1,7 +1,7 @@
 //! `tracewell export`: traces of a running server as OTLP JSON lines, one trace a line.
 //!
-//! The time is gone through in stretches, oldest first. A trace belongs to the stretch in which it starts,
-//! so that none is written twice and nobody needs to remember them; see [`stretch`]. With a file, what is
+//! The time is gone through in stretches, oldest first; see [`stretch`]. A trace is written with the first
+//! stretch that finds it, mostly the one in which it starts, and remembered while it reaches into the next. With a file, what is
 //! written and how far it goes is kept beside it ([`progress`]), and the same command goes on.
 
 mod progress;
@@ -18,9 +18,9 @@ use tracewell_wire::otlp;
 use crate::arguments::Export;
 use crate::client::{Accept, Answer, Client, list, text};
 use crate::send::check_connections;
-use crate::{Usage, clock, output, runtime};
-use progress::{Output, Task};
-use stretch::Stretches;
+use crate::{Usage, clock, runtime};
+use progress::{Output, ReaderLeft, Task};
+use stretch::{Stretch, Stretches};
 
 /// How often whoever waits is told.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -41,12 +41,25 @@ struct Run {
 struct Match {
     id: String,
     start_unix_nano: u64,
+    end_unix_nano: u64,
+}
+
+/// What to do with an answer that is partial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnPartial {
+    /// To tell of it.
+    Warn,
+    /// To ask again, and to give up in the end.
+    AskAgain,
+    /// To leave it to whoever asked.
+    Give,
 }
 
 pub(crate) fn run(arguments: &Export) -> Result<ExitCode> {
     check_connections(arguments.connections)?;
     let (start, end) = arguments.window.nanos(clock::now())?;
     let task = Task {
+        server: arguments.server.clone(),
         query: arguments.query.clone(),
         tenant: arguments.tenant.as_ref().map(ToString::to_string),
         since: arguments.window.since.clone(),
@@ -70,15 +83,17 @@ pub(crate) fn run(arguments: &Export) -> Result<ExitCode> {
         };
         run.export(&mut output).await
     });
-    if let Err(error) = exported {
-        return match (output::is_closed(&error), output.resumable()) {
-            // A reader that left, such as `head`.
-            (true, _) => Ok(ExitCode::SUCCESS),
-            (false, Some(how)) => Err(error.context(how)),
-            (false, None) => Err(error),
-        };
-    }
-    let report = output.finish()?;
+    let how_to_go_on = output.resumable();
+    let report = match exported.and_then(|()| output.finish()) {
+        Ok(report) => report,
+        Err(error) if error.is::<ReaderLeft>() => return Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            return Err(match how_to_go_on {
+                Some(how) => error.context(how),
+                None => error,
+            });
+        }
+    };
     eprintln!("{report} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
@@ -89,7 +104,9 @@ impl Run {
     async fn export(&mut self, output: &mut Output) -> Result<()> {
         let mut stretches = Stretches::new(output.next(), output.task().end);
         while let Some(stretch) = stretches.current() {
-            let found = self.search(output.task(), &stretch).await?;
+            let Some(found) = self.search(output.task(), &stretch, &mut stretches).await? else {
+                continue;
+            };
             let starting = found.iter().filter(|it| stretch.holds(it.start_unix_nano));
             if stretches.is_too_much(found.len(), starting.count())? {
                 continue;
@@ -107,7 +124,13 @@ impl Run {
 
     /// Matches with a span in the stretch, newest first, at most so many as the stretch asks for. A server
     /// takes an end that is about now for none: newer traces are among them.
-    async fn search(&mut self, task: &Task, stretch: &stretch::Stretch) -> Result<Vec<Match>> {
+    /// Nothing if the server does not get through so much at once: the next stretch is shorter.
+    async fn search(
+        &mut self,
+        task: &Task,
+        stretch: &Stretch,
+        stretches: &mut Stretches,
+    ) -> Result<Option<Vec<Match>>> {
         let parameters = [
             ("q", task.query.clone()),
             ("start", decimal_seconds(stretch.start)),
@@ -115,33 +138,33 @@ impl Run {
             ("limit", stretch.limit.to_string()),
             ("spss", "1".to_owned()),
         ];
-        let takes_partial = self.takes_partial;
-        let answer = ask(
-            &mut self.searcher,
-            "/api/search",
-            &parameters,
-            Accept::Json,
-            takes_partial,
-        )
-        .await?
-        .context("the server has no search")?;
+        let mut on_partial = match self.takes_partial {
+            true => OnPartial::Warn,
+            false => OnPartial::Give,
+        };
+        let answer = loop {
+            let searcher = &mut self.searcher;
+            let answer = ask(
+                searcher,
+                "/api/search",
+                &parameters,
+                Accept::Json,
+                on_partial,
+            );
+            let answer = answer.await?.context("the server has no search")?;
+            if on_partial != OnPartial::Give || answer.partial.is_none() {
+                break answer;
+            }
+            if stretches.narrow() {
+                return Ok(None);
+            }
+            // What is missing may come back.
+            on_partial = OnPartial::AskAgain;
+        };
         let answer: serde_json::Value = serde_json::from_slice(&answer.body)
             .context("the search was not answered with JSON")?;
-        list(&answer, "traces")
-            .iter()
-            .map(|trace| {
-                let start = text(trace, "startTimeUnixNano");
-                Ok(Match {
-                    id: format!("{:0>32}", text(trace, "traceID")),
-                    start_unix_nano: match start.as_str() {
-                        "" => 0,
-                        start => start
-                            .parse()
-                            .with_context(|| format!("a start of {start:?}"))?,
-                    },
-                })
-            })
-            .collect()
+        let found = list(&answer, "traces").iter().map(Match::of);
+        found.collect::<Result<_>>().map(Some)
     }
 
     /// Writes traces in order, several fetched at the same time.
@@ -173,7 +196,10 @@ impl Run {
             &path,
             &parameters,
             Accept::Protobuf,
-            self.takes_partial,
+            match self.takes_partial {
+                true => OnPartial::Warn,
+                false => OnPartial::AskAgain,
+            },
         )
         .await;
         self.fetchers.lock().await.push(client);
@@ -187,13 +213,35 @@ impl Run {
     }
 }
 
+// === impl Match ===
+
+impl Match {
+    /// Of the answer of a search.
+    fn of(trace: &serde_json::Value) -> Result<Self> {
+        let start = match text(trace, "startTimeUnixNano").as_str() {
+            "" => 0,
+            start => start
+                .parse()
+                .with_context(|| format!("a start of {start:?}"))?,
+        };
+        let milliseconds = trace["durationMs"].as_u64().unwrap_or(0);
+        // Rounded down by the server.
+        let nanos = milliseconds.saturating_add(1).saturating_mul(1_000_000);
+        Ok(Self {
+            id: format!("{:0>32}", text(trace, "traceID")),
+            start_unix_nano: start,
+            end_unix_nano: start.saturating_add(nanos),
+        })
+    }
+}
+
 /// Asks until the answer is whole; nothing where there is nothing (404).
 async fn ask(
     client: &mut Client,
     path: &str,
     parameters: &[(&str, String)],
     accept: Accept,
-    takes_partial: bool,
+    on_partial: OnPartial,
 ) -> Result<Option<Answer>> {
     let mut tries = 0;
     loop {
@@ -201,7 +249,8 @@ async fn ask(
         let wrong = match client.get_as(path, parameters, accept).await {
             Ok(answer) => match (answer.status, &answer.partial) {
                 (200, None) => return Ok(Some(answer)),
-                (200, Some(why)) if takes_partial => {
+                (200, Some(_)) if on_partial == OnPartial::Give => return Ok(Some(answer)),
+                (200, Some(why)) if on_partial == OnPartial::Warn => {
                     eprintln!("warning: {path} is partial: {why}");
                     return Ok(Some(answer));
                 }

@@ -16,12 +16,6 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Whether an error comes of a reader that left.
-pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
-    let source = error.root_cause().downcast_ref::<io::Error>();
-    source.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// Writes a value as JSON that people can read too.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;

@@ -5,7 +5,7 @@
 //! file is synced and removed at the end, so that an export that was stopped anywhere goes on behind
 //! the last stretch that is whole.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -23,6 +23,7 @@ use crate::{Usage, clock};
 /// What is exported. Times are Unix nanoseconds; the end is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Task {
+    pub(super) server: String,
     pub(super) query: String,
     pub(super) tenant: Option<String>,
     /// As it was written, where the times come of it.
@@ -40,8 +41,9 @@ struct Progress {
     n_bytes: u64,
     n_traces: u64,
     n_gone: u64,
-    /// Traces that start before the task does: each stretch that they reach into finds them again.
-    early: HashSet<String>,
+    /// Traces that are written and end behind `next`, with their ends: the stretches that they reach into find
+    /// them again. One that is not among these was not written, wherever it starts: its root may have come late.
+    reaching: BTreeMap<String, u64>,
 }
 
 pub(super) struct Output {
@@ -59,10 +61,24 @@ struct Place {
     was_resumed: bool,
 }
 
+/// Whoever read standard output left, such as `head`.
+#[derive(Debug)]
+pub(super) struct ReaderLeft;
+
 /// Syncs cost time: after so much of it, or so many bytes.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 const SAVE_BYTES: u64 = 1 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
+
+// === impl ReaderLeft ===
+
+impl std::error::Error for ReaderLeft {}
+
+impl fmt::Display for ReaderLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the traces any more")
+    }
+}
 
 // === impl Output ===
 
@@ -77,54 +93,19 @@ impl Output {
 
     /// A new file, or one that an export of the same began. `force` begins anew whatever is there.
     pub(super) fn file(path: &Path, task: Task, force: bool) -> Result<Self> {
-        let named = || format!("{}", path.display());
         let found = match force {
             true => None,
             false => Progress::read(path)?,
         };
-        let mut options = File::options();
-        options.write(true);
-        let (mut file, progress, was_resumed) = match found {
-            Some(found) => {
-                found.must_be_of(&task, path)?;
-                let file = options.open(path).with_context(named)?;
-                let len = file.metadata().with_context(named)?.len();
-                if len < found.n_bytes {
-                    let path = path.display();
-                    return Err(Usage(format!(
-                        "{path} has {len} bytes where {} were written: it was changed since; --force begins anew",
-                        found.n_bytes
-                    ))
-                    .into());
-                }
-                file.set_len(found.n_bytes).with_context(named)?;
-                (file, found, true)
-            }
-            None if force => {
-                let file = options.create(true).truncate(true).open(path);
-                (file.with_context(named)?, Progress::new(task), false)
-            }
-            None => {
-                let file =
-                    options
-                        .create_new(true)
-                        .open(path)
-                        .map_err(|error| {
-                            match error.kind() {
-                        std::io::ErrorKind::AlreadyExists => Usage(format!(
-                            "{} is there already: name another file, or begin anew with --force",
-                            path.display()
-                        ))
-                        .into(),
-                        _ => anyhow::Error::new(error).context(named()),
-                    }
-                        })?;
-                (file, Progress::new(task), false)
-            }
+        let was_resumed = found.is_some();
+        let (mut file, progress) = match found {
+            Some(found) => (found.go_on(&task, path)?, found),
+            None => (new_file(path, force)?, Progress::new(task)),
         };
         if was_resumed {
             eprintln!("going on with {}: {progress}", path.display());
         }
+        let named = || path.display().to_string();
         file.seek(SeekFrom::End(0)).with_context(named)?;
         let writing = file.try_clone().with_context(named)?;
         let output = Self {
@@ -153,24 +134,25 @@ impl Output {
         self.progress.next
     }
 
-    /// Ids of what belongs to the stretch, by start: what starts in it, and what starts before all and
-    /// was not seen yet.
+    /// Ids of what is to be written with the stretch, by start: what starts in it or before it and was not
+    /// written yet.
     pub(super) fn select(&mut self, mut found: Vec<Match>, stretch: &Stretch) -> Vec<String> {
         found.sort_by(|a, b| (a.start_unix_nano, &a.id).cmp(&(b.start_unix_nano, &b.id)));
-        let progress = &mut self.progress;
-        let selected = found.into_iter().filter_map(|found| {
-            let start = found.start_unix_nano;
-            let belongs = match start < progress.task.start {
-                true => progress.early.insert(found.id.clone()),
-                false => stretch.holds(start),
-            };
-            belongs.then_some(found.id)
+        let reaching = &mut self.progress.reaching;
+        found.retain(|found| {
+            found.start_unix_nano < stretch.end && !reaching.contains_key(&found.id)
         });
-        selected.collect()
+        for found in &found {
+            if found.end_unix_nano >= stretch.end {
+                reaching.insert(found.id.clone(), found.end_unix_nano);
+            }
+        }
+        found.into_iter().map(|found| found.id).collect()
     }
 
     pub(super) fn write(&mut self, line: &[u8]) -> Result<()> {
-        self.to.write_all(line).context("writing the traces")?;
+        let written = self.to.write_all(line);
+        self.done(written)?;
         self.progress.n_bytes += line.len() as u64;
         self.progress.n_traces += 1;
         Ok(())
@@ -184,8 +166,10 @@ impl Output {
     /// Everything before `next` was written.
     pub(super) fn reached(&mut self, next: u64) -> Result<()> {
         self.progress.next = next;
+        self.progress.reaching.retain(|_, end| *end >= next);
         let n_bytes = self.progress.n_bytes;
-        let is_due = self.place.as_ref().is_some_and(|place| {
+        // Whoever reads standard output need not wait for a full buffer.
+        let is_due = self.place.as_ref().is_none_or(|place| {
             place.saved.elapsed() >= SAVE_EVERY || n_bytes - place.n_bytes_saved >= SAVE_BYTES
         });
         match is_due {
@@ -195,7 +179,8 @@ impl Output {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.to.flush().context("writing the traces")?;
+        let flushed = self.to.flush();
+        self.done(flushed)?;
         if let Some(place) = &mut self.place {
             place.file.sync_data().context("writing the traces")?;
             self.progress.save(&place.path)?;
@@ -203,6 +188,17 @@ impl Output {
             place.n_bytes_saved = self.progress.n_bytes;
         }
         Ok(())
+    }
+
+    fn done(&self, written: std::io::Result<()>) -> Result<()> {
+        match written {
+            Err(error)
+                if self.place.is_none() && error.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                Err(ReaderLeft.into())
+            }
+            written => written.context("writing the traces"),
+        }
     }
 
     /// How to go on after an error, where that is possible.
@@ -215,7 +211,8 @@ impl Output {
     }
 
     pub(super) fn finish(mut self) -> Result<String> {
-        self.to.flush().context("writing the traces")?;
+        let flushed = self.to.flush();
+        self.done(flushed)?;
         if let Some(place) = &self.place {
             place.file.sync_all().context("writing the traces")?;
             let beside = beside(&place.path);
@@ -246,7 +243,7 @@ impl Progress {
             n_bytes: 0,
             n_traces: 0,
             n_gone: 0,
-            early: HashSet::new(),
+            reaching: BTreeMap::new(),
         }
     }
 
@@ -266,11 +263,41 @@ impl Progress {
         Ok(Some(progress))
     }
 
+    /// The file as far as it is whole.
+    fn go_on(&self, task: &Task, path: &Path) -> Result<File> {
+        self.must_be_of(task, path)?;
+        let named = || path.display().to_string();
+        let file = match File::options().write(true).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Usage(format!(
+                    "{} is gone, and {} says how far it was: --force begins anew",
+                    path.display(),
+                    beside(path).display()
+                ))
+                .into());
+            }
+            opened => opened.with_context(named)?,
+        };
+        must_be_alone(&file, path)?;
+        let len = file.metadata().with_context(named)?.len();
+        if len < self.n_bytes {
+            return Err(Usage(format!(
+                "{} has {len} bytes where {} were written: it was changed since; --force begins anew",
+                path.display(),
+                self.n_bytes
+            ))
+            .into());
+        }
+        file.set_len(self.n_bytes).with_context(named)?;
+        Ok(file)
+    }
+
     /// What is gone on with must be what was asked for; `--since` still means what it meant at the start.
     fn must_be_of(&self, task: &Task, path: &Path) -> Result<(), Usage> {
         let asked = |task: &Task| {
             let times = task.since.is_none().then_some((task.start, task.end));
             (
+                task.server.clone(),
                 task.query.clone(),
                 task.tenant.clone(),
                 task.since.clone(),
@@ -281,9 +308,10 @@ impl Progress {
             return Ok(());
         }
         Err(Usage(format!(
-            "{} was begun with other arguments, query {:?}{}: give the same to go on, name another file, \
+            "{} was begun with other arguments, --server {}, query {:?}{}: give the same to go on, name another file, \
              or begin anew with --force",
             path.display(),
+            self.task.server,
             self.task.query,
             match &self.task.since {
                 Some(since) => format!(" and --since {since}"),
@@ -333,6 +361,44 @@ impl fmt::Display for Progress {
     }
 }
 
+/// An empty file; where one is, only by force.
+fn new_file(path: &Path, force: bool) -> Result<File> {
+    let mut options = File::options();
+    options.write(true);
+    let opened = match force {
+        true => options.create(true).truncate(false).open(path),
+        false => options.create_new(true).open(path),
+    };
+    let file = match opened {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Usage(format!(
+                "{} is there already: name another file, or begin anew with --force",
+                path.display()
+            ))
+            .into());
+        }
+        opened => opened.with_context(|| path.display().to_string())?,
+    };
+    must_be_alone(&file, path)?;
+    // Not before it is nobody else's.
+    file.set_len(0)
+        .with_context(|| path.display().to_string())?;
+    Ok(file)
+}
+
+/// Two exports to one file would spoil it.
+fn must_be_alone(file: &File, path: &Path) -> Result<(), Usage> {
+    let locked = rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    match locked {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Usage(format!(
+            "{}: another export writes to it",
+            path.display()
+        ))),
+        // A file system that knows no locks.
+        _ => Ok(()),
+    }
+}
+
 /// The file that holds how far the export to `path` is.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
@@ -346,6 +412,7 @@ mod tests {
 
     fn task(query: &str, since: Option<&str>, start: u64) -> Task {
         Task {
+            server: "http://localhost:3200".to_owned(),
             query: query.to_owned(),
             tenant: None,
             since: since.map(str::to_owned),
@@ -364,6 +431,7 @@ mod tests {
             vec![Match {
                 id: id.to_owned(),
                 start_unix_nano: 3,
+                end_unix_nano: 600,
             }]
         };
         let stretch = Stretch {
@@ -402,5 +470,43 @@ mod tests {
         let text = refused(task("{ }", None, 2));
         assert!(text.contains("begun with other arguments"), "{text}");
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A root that comes late makes a trace start earlier than what is written already.
+    #[test]
+    fn a_trace_is_written_with_the_first_stretch_that_finds_it_and_with_no_other() {
+        let mut output = Output::stdout(task("{ }", None, 0));
+        let stretch = |start| Stretch {
+            start,
+            end: start + 10,
+            limit: 10,
+        };
+        let found = |id: &str, start, end| Match {
+            id: id.to_owned(),
+            start_unix_nano: start,
+            end_unix_nano: end,
+        };
+        let first = vec![
+            found("long", 5, 25),
+            found("short", 5, 6),
+            found("next", 10, 11),
+        ];
+        assert_eq!(output.select(first, &stretch(0)), ["long", "short"]);
+        output.reached(10).unwrap();
+        // "long" is found again, "late" started before and was not found then.
+        let second = vec![
+            found("long", 5, 25),
+            found("late", 2, 15),
+            found("next", 10, 11),
+        ];
+        assert_eq!(output.select(second, &stretch(10)), ["late", "next"]);
+        output.reached(20).unwrap();
+        // Retention took the first part of "long".
+        assert_eq!(
+            output.select(vec![found("long", 21, 25)], &stretch(20)),
+            [""; 0]
+        );
+        output.reached(30).unwrap();
+        assert!(output.progress.reaching.is_empty());
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Stretches {
     start: u64,
     end: u64,
     width: u64,
+    /// What a server answered whole at most.
+    width_max: u64,
     limit: usize,
 }
 
@@ -43,6 +45,7 @@ impl Stretches {
             start,
             end,
             width: WIDTH_FIRST,
+            width_max: u64::MAX,
             limit: LIMIT,
         }
     }
@@ -56,13 +59,21 @@ impl Stretches {
         })
     }
 
+    /// Told that the server did not get through: the next stretch is shorter. False if it cannot be.
+    pub(super) fn narrow(&mut self) -> bool {
+        let was = self.width.min(self.end.saturating_sub(self.start));
+        self.width = (was / 4).max(WIDTH_MIN);
+        self.width_max = self.width;
+        self.width < was
+    }
+
     /// Told how many traces the search gave, and how many of them start in the stretch. If those may not be
     /// all, the next stretch is another attempt at the same time; else it is the one after it.
     pub(super) fn is_too_much(&mut self, n_found: usize, n_starting: usize) -> Result<bool> {
         if n_found < self.limit {
             self.start = self.start.saturating_add(self.width).min(self.end);
             if n_found * 4 < self.limit {
-                self.width = self.width.saturating_mul(2);
+                self.width = self.width.saturating_mul(2).min(self.width_max);
                 self.limit = (self.limit / 2).max(LIMIT);
             }
             return Ok(false);
@@ -123,6 +134,24 @@ mod tests {
         let (asked, counted) = walk(&[], 0, u64::MAX).unwrap();
         assert!(asked.len() < 50 && counted.is_empty(), "{}", asked.len());
         assert_eq!(asked.last().unwrap().end, u64::MAX);
+    }
+
+    #[test]
+    fn a_stretch_that_is_too_long_for_a_server_is_cut_and_does_not_grow_back() {
+        let day = 86_400_000_000_000;
+        let mut stretches = Stretches::new(0, day);
+        let mut asked = 0;
+        while let Some(stretch) = stretches.current() {
+            asked += 1;
+            match stretch.end - stretch.start > day / 100 {
+                true => assert!(stretches.narrow()),
+                false => assert!(!stretches.is_too_much(0, 0).unwrap()),
+            }
+        }
+        assert!((100..500).contains(&asked), "{asked}");
+        let mut stretches = Stretches::new(0, day);
+        let narrowed = std::iter::from_fn(|| stretches.narrow().then_some(())).count();
+        assert!(narrowed < 10, "it ends at a millisecond");
     }
 
     #[test]
