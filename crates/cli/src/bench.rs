@@ -120,19 +120,21 @@ async fn ingest(
     if let Err(error) = client.get("/flush", &[]).await {
         tracing::debug!(%error, "no flush");
     }
-    target.rest(QUIET_MAX).await?;
+    let rests = target.rest(QUIET_MAX).await?;
+    // What is still being merged is no number of these.
+    let at_rest = |name: &str, unit: &'static str, value: f64| match rests {
+        true => Row::new(name, unit, value),
+        false => Row::missing(name, unit, format!("still busy after {QUIET_MAX:?}")),
+    };
     let millions = n_spans as f64 / 1e6;
     if let (Some(before), Some(after)) = (cpu_before, target.cpu_seconds()?) {
-        let row = Row::new(
-            "CPU-seconds per million spans, all in",
-            "s",
-            (after - before) / millions,
-        );
+        let name = "CPU-seconds per million spans, all in";
+        let row = at_rest(name, "s", (after - before) / millions);
         table.push(row.bars(8.0, 4.0));
     }
     if let (Some(before), Some(after)) = (bytes_before, target.bytes_on_disk()?) {
         let bytes = after.saturating_sub(before) as f64 / n_spans as f64;
-        table.push(Row::new("bytes per span at rest", "B", bytes).bars(50.0, 36.0));
+        table.push(at_rest("bytes per span at rest", "B", bytes).bars(50.0, 36.0));
     }
     if let Some(bytes) = target.peak()? {
         table.push(Row::new("peak memory during ingest", "MB", mega(bytes)).bars(300.0, 128.0));

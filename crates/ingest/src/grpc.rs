@@ -32,7 +32,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Answers one request of the gRPC port.
 pub(crate) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Reply> {
     if !is_grpc(request.headers()) {
-        return not_grpc(&shared, request.method());
+        return not_grpc(&shared, request.method(), request.uri().path());
     }
     if request.method() != Method::POST {
         return failed(&Status::unimplemented("gRPC calls are POST requests"));
@@ -188,11 +188,12 @@ pub(crate) fn internal_error() -> Response<Reply> {
     failed(&reply::grpc_status(&Refusal::Internal))
 }
 
-fn not_grpc(shared: &Shared, method: &Method) -> Response<Reply> {
-    let status = if matches!(*method, Method::GET | Method::HEAD) {
-        StatusCode::OK
-    } else {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
+fn not_grpc(shared: &Shared, method: &Method, path: &str) -> Response<Reply> {
+    let status = match (method, path) {
+        // Whoever looks what is here.
+        (&Method::GET | &Method::HEAD, "/") => StatusCode::OK,
+        (&Method::POST, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
     };
     text(
         status,

@@ -340,6 +340,12 @@ async fn a_partial_trace_says_so() {
     assert_eq!(value["metrics"], json!({"inspectedBytes": "123"}));
     let answer = running.get("/api/traces/1").await;
     assert_eq!(answer.header("x-tracewell-partial"), "block 7 is damaged");
+    // Nobody knows that it is not there.
+    running.planted.trace.lock().unwrap().trace = None;
+    let answer = running.get("/api/traces/1").await;
+    assert_eq!(answer.status, 503);
+    let text = answer.text();
+    assert!(text.contains("block 7 is damaged"), "{text}");
     running.stop().await;
 }
 

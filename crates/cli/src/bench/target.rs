@@ -130,8 +130,8 @@ impl Target {
         }
     }
 
-    /// Waits until the process does nothing any more.
-    pub(super) async fn rest(&self, within: Duration) -> Result<()> {
+    /// Waits until the process does nothing any more; false if it still does.
+    pub(super) async fn rest(&self, within: Duration) -> Result<bool> {
         let start = Instant::now();
         let mut n_quiet = 0;
         while n_quiet < QUIET_PAUSES {
@@ -149,10 +149,10 @@ impl Target {
             };
             if start.elapsed() > within {
                 eprintln!("the server is still busy after {within:?}; going on");
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// User and system time of the process.

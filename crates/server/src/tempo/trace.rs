@@ -20,7 +20,11 @@ const INLINE_SPANS_MAX: usize = 500;
 /// `GET /api/traces/{id}`.
 pub(crate) async fn v1(api: &Api, call: &Call) -> ApiResult<Answer> {
     let (found, permit) = find(api, call, None, Around::default()).await?;
-    let trace = found.trace.ok_or(ApiError::NoSuchTrace)?;
+    let trace = found.trace.ok_or_else(|| match found.partial.is_empty() {
+        true => ApiError::NoSuchTrace,
+        // It may lie in what could not be looked at.
+        false => ApiError::Unavailable(format!("not found so far: {}", found.partial.join("; "))),
+    })?;
     let answer = match Format::of(&call.headers) {
         Format::Protobuf => Answer::protobuf(encode_traces(&[trace])),
         Format::Json => json(trace, permit, |json, groups| {
