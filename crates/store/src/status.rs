@@ -10,7 +10,7 @@ use crate::bucket::BucketStatus;
 use crate::disk::DiskSpace;
 use crate::manifest::BlockId;
 use crate::recovery::Recovery;
-use crate::snapshot::MissingBlock;
+use crate::snapshot::{Home, LiveBlock, MissingBlock};
 use crate::store::Store;
 use crate::wal::WalStats;
 
@@ -42,7 +42,10 @@ pub struct StoreStatus {
     /// Replaced blocks whose files are there yet.
     pub blocks_retired: usize,
     pub manifest: u64,
+    /// Of blocks on the local disk.
     pub block_bytes: u64,
+    /// Of live blocks in the bucket.
+    pub bucket_block_bytes: u64,
     /// When the earliest span in a block started, in Unix nanoseconds.
     pub oldest_span_unix_nano: Option<u64>,
     pub retention_bytes_max: u64,
@@ -63,6 +66,11 @@ pub struct BlockSums {
     pub spans: u64,
     pub traces: u64,
     pub bytes: u64,
+}
+
+fn bytes_in_bucket(live: &[Arc<LiveBlock>]) -> u64 {
+    let there = live.iter().filter(|block| block.home == Home::Bucket);
+    there.map(|block| block.entry.bytes).sum()
 }
 
 impl Store {
@@ -159,6 +167,7 @@ impl Store {
             blocks_retired: core.blocks.n_retired(),
             manifest,
             block_bytes,
+            bucket_block_bytes: bytes_in_bucket(&blocks.live),
             oldest_span_unix_nano: blocks
                 .live
                 .iter()

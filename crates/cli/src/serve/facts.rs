@@ -37,7 +37,8 @@ pub(super) fn sections(process: &Process) -> Vec<Section> {
         sections.push(of_head(&status));
         sections.push(of_blocks(&status));
         sections.push(of_partitions(&status));
-        sections.extend(status.bucket.as_ref().map(of_bucket));
+        let bucket = status.bucket.as_ref();
+        sections.extend(bucket.map(|bucket| of_bucket(bucket, status.bucket_block_bytes)));
         sections.push(of_disk(&status));
         sections.extend(of_damage(&status));
     }
@@ -159,7 +160,7 @@ fn of_damage(status: &StoreStatus) -> Option<Section> {
     (!section.facts.is_empty()).then_some(section)
 }
 
-fn of_bucket(bucket: &BucketStatus) -> Section {
+fn of_bucket(bucket: &BucketStatus, block_bytes: u64) -> Section {
     let contact = &bucket.contact;
     let state = match (&contact.failing, contact.manifest) {
         (Some((reason, _)), _) => format!("fails: {reason}"),
@@ -177,6 +178,7 @@ fn of_bucket(bucket: &BucketStatus) -> Section {
         .with("name", FactValue::Text(bucket.name.clone()))
         .with("state", FactValue::Text(state))
         .with("keeper", FactValue::Text(keeper))
+        .with("kept in blocks there", FactValue::Bytes(block_bytes))
         .with("blocks not uploaded", FactValue::Count(n))
         .with("bytes not uploaded", FactValue::Bytes(bytes))
         .with(
