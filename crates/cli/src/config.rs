@@ -240,6 +240,12 @@ impl Config {
                 None => findings.error(&setting.place, keys::unknown(&setting.key)),
             }
         }
+        const TENANT_QUERIES: &str = "limits.tenant_queries_max";
+        if config.tenants.enabled && !raw.is_written(TENANT_QUERIES) {
+            // The queries of one tenant shall not be the wait of all others.
+            let half = (config.limits.queries_max / 2).max(1);
+            config.limits.tenant_queries_max = half as u64;
+        }
         config.check(raw, &mut findings);
         (config, findings)
     }

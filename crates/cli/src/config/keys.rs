@@ -522,7 +522,7 @@ pub(crate) const KEYS: &[KeySpec] = &[
     limit!(
         tenant_queries_max,
         count_or_off,
-        "Queries of one tenant that run at the same time; further ones wait, for 30 seconds at most, then get 429."
+        "Queries of one tenant that run at the same time; further ones wait, for 30 seconds at most, then get 429. With tenants.enabled it is half of limits.queries_max unless it is written."
     ),
 ];
 
@@ -708,6 +708,21 @@ mod tests {
                 "limits.memory_bytes" => assert!(found.contains(&expected), "{found}"),
                 _ => assert_eq!(found, expected),
             }
+        }
+        for (queries, written, expected) in [
+            ("16", None, 8),
+            ("1", None, 1),
+            ("16", Some("3"), 3),
+            ("16", Some("off"), tracewell_model::Limits::NONE),
+        ] {
+            let mut raw = Raw::default();
+            raw.set("--set", "tenants.enabled", "true");
+            raw.set("--set", "limits.queries_max", queries);
+            if let Some(written) = written {
+                raw.set("--set", "limits.tenant_queries_max", written);
+            }
+            let (config, _) = Config::from_raw(&raw);
+            assert_eq!(config.limits.tenant_queries_max, expected, "{written:?}");
         }
         let mut raw = Raw::default();
         raw.set("--set", "limits.query_ms_max", "900us");

@@ -106,6 +106,10 @@ impl Raw {
             .unwrap_or_default()
     }
 
+    pub(crate) fn is_written(&self, key: &str) -> bool {
+        self.holding(key).is_some()
+    }
+
     /// Of keys that do not go together, the first that somebody wrote; the first of all where nobody
     /// wrote any.
     pub(crate) fn first_written<'a>(&self, keys: &[&'a str]) -> Option<&'a str> {
