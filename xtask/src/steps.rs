@@ -185,7 +185,7 @@ pub(crate) const SUITES: &[(&str, &[&str])] = &[
     ("e2e::", &[]),
     ("crashes::", &["strace", "unshare", "nsenter"]),
     ("buckets::", &["python3", "go"]),
-    ("python::", &["python3"]),
+    ("python::", &["python3", "curl"]),
     ("node::", &["node", "npm"]),
     ("container::", &["musl-gcc", "unshare", "chroot"]),
 ];

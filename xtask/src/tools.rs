@@ -34,6 +34,9 @@ const TOOLS: &[Tool] = &[
     Tool::new("unshare", "util-linux"),
     Tool::new("nsenter", "util-linux"),
     Tool::new("chroot", "coreutils"),
+    Tool::new("curl", "curl"),
+    // libFuzzer is C++.
+    Tool::new("c++", "g++"),
     // The C parts of a static binary.
     Tool::new("musl-gcc", "musl-tools"),
     Tool {
@@ -180,6 +183,7 @@ const FUZZ_SECONDS: u32 = 20;
 
 /// Runs every target of the `fuzz` folder for a short time over its corpus.
 pub(crate) fn fuzz(root: &Path) -> Result<()> {
+    require("c++")?;
     let folder = root.join("fuzz");
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => PathBuf::from(target),
@@ -204,26 +208,39 @@ pub(crate) fn fuzz(root: &Path) -> Result<()> {
              `cargo update --workspace` in fuzz/"
         );
     }
-    for name in &names {
-        // What a run finds is kept apart from the corpus, which holds what people chose.
-        let found = target.join("fuzz-found").join(name);
-        std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
-        let status = steps::command()
-            .args(["run", "--release", "--locked", "--bin", name, "--"])
-            .arg(format!("-max_total_time={FUZZ_SECONDS}"))
-            .arg(format!("-artifact_prefix={}/", found.display()))
-            .arg(&found)
-            .arg(folder.join("corpus").join(name))
-            .env("CARGO_TARGET_DIR", target.join("fuzz"))
-            .current_dir(&folder)
-            .status()
-            .context("starting cargo")?;
-        if !status.success() {
-            bail!(
-                "fuzz target {name} ended with {status}; the input lies in {}",
-                found.display()
-            );
-        }
+    let run = |name: &String| fuzz_target(name, &folder, &target);
+    // A target is one thread.
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in names.chunks(at_once) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|name| scope.spawn(|| run(name))).collect();
+            let ended = running.into_iter().map(|it| {
+                let ended = it.join();
+                ended.unwrap_or_else(|_| bail!("running a fuzz target panicked"))
+            });
+            ended.collect::<Result<Vec<()>>>()
+        })?;
+    }
+    Ok(())
+}
+
+fn fuzz_target(name: &str, folder: &Path, target: &Path) -> Result<()> {
+    // What a run finds is kept apart from the corpus, which holds what people chose.
+    let found = target.join("fuzz-found").join(name);
+    std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
+    let status = Command::new(target.join("fuzz").join("release").join(name))
+        .arg(format!("-max_total_time={FUZZ_SECONDS}"))
+        .arg(format!("-artifact_prefix={}/", found.display()))
+        .arg(&found)
+        .arg(folder.join("corpus").join(name))
+        .current_dir(folder)
+        .status()
+        .with_context(|| format!("starting the fuzz target {name}"))?;
+    if !status.success() {
+        bail!(
+            "fuzz target {name} ended with {status}; the input lies in {}",
+            found.display()
+        );
     }
     Ok(())
 }

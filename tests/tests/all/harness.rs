@@ -53,18 +53,23 @@ pub(crate) fn binary() -> &'static Path {
     })
 }
 
-/// Cargo over this workspace and target folder. Build scripts that look at what an outer cargo says of its
-/// package would run again, each time that it says something else.
+/// Cargo over this workspace and target folder.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
+    forget_package(&mut cargo);
+    cargo.env("CARGO_TARGET_DIR", target()).current_dir(root());
+    cargo
+}
+
+/// For a command that may start cargo: build scripts that look at what an outer cargo says of its package
+/// would run again, each time that it says something else, and with them all that is built on theirs.
+pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    cargo.env("CARGO_TARGET_DIR", target()).current_dir(root());
-    cargo
 }
 
 /// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].

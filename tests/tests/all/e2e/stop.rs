@@ -12,13 +12,20 @@ use crate::harness::server::{Server, Site};
 use crate::load::{N_SPANS, marker, n_spans, request};
 
 const SENDERS: u64 = 3;
-/// The goal is one second; a machine that runs other tests as well may take longer.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// Of the fastest of [`STOPS`]: a machine that runs other tests as well takes longer at times.
+const STOP_MAX: Duration = Duration::from_secs(1);
+const STOPS: usize = 3;
 /// Acknowledged requests that are looked for at once.
 const SEARCHES: u64 = 40;
 
 #[test]
 fn a_stop_under_load_is_quick_and_loses_nothing_that_was_acknowledged() {
+    let fastest = (0..STOPS).map(|_| stopped_under_load()).min().unwrap();
+    assert!(fastest <= STOP_MAX, "{fastest:?}");
+}
+
+/// How long a stop took, after which nothing is missing.
+fn stopped_under_load() -> Duration {
     let site = Site::new();
     let server = site.start(&["storage.max_block_duration=1s"]);
     let stop = AtomicBool::new(false);
@@ -42,7 +49,6 @@ fn a_stop_under_load_is_quick_and_loses_nothing_that_was_acknowledged() {
         "stopped in {took:?} under load, {} requests acknowledged",
         acknowledged.len()
     );
-    assert!(took < STOP_MAX, "{took:?}");
     assert!(acknowledged.len() > 20);
     let server = site.start(&[]);
     for id in &acknowledged {
@@ -50,6 +56,7 @@ fn a_stop_under_load_is_quick_and_loses_nothing_that_was_acknowledged() {
         assert_eq!(answer.status, 200, "{id} is lost");
         assert_eq!(n_spans(&answer.json()["batches"]), N_SPANS, "{id}");
     }
+    took
 }
 
 #[test]

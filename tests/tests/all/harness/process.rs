@@ -1,6 +1,8 @@
-//! What a process used, read from `/proc`, and how many files it may hold.
+//! What a process used, read from `/proc`, how many files it may hold, and asking it to stop.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use std::process::Child;
+
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
 /// Processor time and memory of one process at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,11 @@ pub(crate) fn usage(pid: u32) -> Usage {
         resident_kib: kib(&status, "VmRSS:"),
         peak_kib: kib(&status, "VmHWM:"),
     }
+}
+
+/// Asks a process that still runs to stop.
+pub(crate) fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).unwrap();
 }
 
 /// The peak becomes what is resident now.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::http::{self, Answer};
-use super::{binary, eventually, ports};
+use super::{binary, eventually, ports, process};
 
 /// Starts servers over one data folder, one after the other.
 #[derive(Debug)]
@@ -143,11 +143,7 @@ impl Server {
 
     /// Asks the process to stop, and waits until it did.
     pub(crate) fn stop(mut self) -> std::process::ExitStatus {
-        let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        process::terminate(&self.child);
         self.wait()
     }
 

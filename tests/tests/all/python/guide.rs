@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{binary, eventually, http, root, target};
+use crate::harness::{binary, eventually, forget_package, http, process, root, target};
 
 const PORTS: [u16; 4] = [3200, 4317, 4318, 8080];
 
@@ -181,6 +181,7 @@ impl Reader {
 
     fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
+        forget_package(&mut command);
         command
             .args(["-euc", script])
             .current_dir(self.home.path())
@@ -202,8 +203,7 @@ impl Reader {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let stopped = Command::new("kill").arg(self.0.id().to_string()).status();
-        drop(stopped);
+        process::terminate(&self.0);
         drop(self.0.wait());
     }
 }
