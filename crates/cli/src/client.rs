@@ -8,19 +8,20 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
 use crate::arguments::Window;
 use crate::config::values::parse_duration;
+use crate::connect::{self, Alpn};
 
 /// One server and one connection to it.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// As the user wrote it, for messages.
     url: String,
+    is_tls: bool,
     authority: String,
     prefix: String,
     /// Who asks, for a server with tenants.
@@ -62,14 +63,15 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Client {
     pub(crate) fn new(url: &str, tenant: Option<&TenantId>) -> Result<Self> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-            let why = match scheme {
-                Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https is not supported, ",
-                _ => "",
-            };
-            let expected = "expected http://host:port, such as http://127.0.0.1:3200";
-            return Err(Usage(format!("server {url:?}: {why}{expected}")).into());
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => {
+                let expected =
+                    "expected http://host:port or https://host:port, such as http://127.0.0.1:3200";
+                return Err(Usage(format!("server {url:?}: {expected}")).into());
+            }
         };
         let (authority, prefix) = match rest.split_once('/') {
             Some((authority, prefix)) => (authority, format!("/{prefix}")),
@@ -77,10 +79,12 @@ impl Client {
         };
         let authority = match authority.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => authority.to_owned(),
+            _ if is_tls => format!("{authority}:443"),
             _ => format!("{authority}:80"),
         };
         Ok(Self {
             url: url.to_owned(),
+            is_tls,
             authority,
             prefix: prefix.trim_end_matches('/').to_owned(),
             tenant: tenant.cloned(),
@@ -148,6 +152,9 @@ impl Client {
         if let Some(tenant) = &self.tenant {
             request = request.header(TENANT_HEADER, tenant.as_str());
         }
+        if let Some(token) = connect::token() {
+            request = request.header("authorization", token);
+        }
         let request = request.body(Empty::new()).context("the request")?;
         connection.ready().await?;
         let response = connection.send_request(request).await?;
@@ -170,13 +177,13 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Empty<Bytes>>> {
-        let stream = TcpStream::connect(&self.authority).await.with_context(|| {
+        let stream = connect::connect(&self.authority, self.is_tls, Alpn::Http1);
+        let stream = stream.await.with_context(|| {
             format!(
                 "no server answers at {}; start one with `tracewell`, or name another with --server",
                 self.url
             )
         })?;
-        stream.set_nodelay(true)?;
         let (client, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -364,11 +371,14 @@ mod tests {
         );
         assert_eq!(Client::new("http://h", None).unwrap().authority, "h:80");
         let refused = |url: &str| Client::new(url, None).unwrap_err().to_string();
-        let expected = "expected http://host:port, such as http://127.0.0.1:3200";
+        let expected =
+            "expected http://host:port or https://host:port, such as http://127.0.0.1:3200";
         assert_eq!(refused("h:3200"), format!("server \"h:3200\": {expected}"));
-        for url in ["https://h", "HTTPS://h:3200/x"] {
-            let reason = format!("server {url:?}: https is not supported, {expected}");
-            assert_eq!(refused(url), reason);
+        assert!(refused("ftp://h").contains(expected));
+        for (url, authority) in [("https://h", "h:443"), ("HTTPS://h:3200/x", "h:3200")] {
+            let client = Client::new(url, None).unwrap();
+            assert!(client.is_tls);
+            assert_eq!(client.authority, authority);
         }
         assert_eq!(escape("{ .a = \"b\" }"), "%7B%20.a%20%3D%20%22b%22%20%7D");
     }

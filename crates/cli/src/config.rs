@@ -14,6 +14,7 @@ pub(crate) mod overrides;
 pub(crate) mod raw;
 pub(crate) mod reference;
 pub(crate) mod tempo;
+pub(crate) mod tokens;
 pub(crate) mod values;
 pub(crate) mod verdict;
 pub(crate) mod yaml;
@@ -21,15 +22,17 @@ pub(crate) mod yaml;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracewell_ingest::tls::{ClientAuth, TlsFiles};
 use tracewell_model::Limits;
 
 use raw::{Findings, Raw};
-use values::{DiskShare, Endpoint, Secret};
+use values::{DiskShare, Endpoint, Secret, TlsListeners};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
     pub(crate) http: Http,
     pub(crate) storage: Storage,
     pub(crate) bucket: Bucket,
@@ -47,6 +50,16 @@ pub(crate) struct Listen {
     pub(crate) http: Endpoint,
     pub(crate) otlp_grpc: Endpoint,
     pub(crate) otlp_http: Endpoint,
+}
+
+/// The certificates of the listeners.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tls {
+    pub(crate) cert_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
+    pub(crate) client_auth: ClientAuth,
+    pub(crate) listeners: TlsListeners,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -146,7 +159,12 @@ pub(crate) struct Tenants {
     /// A file with limits of single tenants.
     pub(crate) overrides_path: Option<PathBuf>,
     pub(crate) overrides_period: Duration,
+    /// A file with a token for each tenant.
+    pub(crate) tokens_path: Option<PathBuf>,
 }
+
+/// In the files of overrides and tokens: what is everybody's.
+pub(crate) const EVERYBODY: &str = "*";
 
 /// The head must hold some generations and the parts of the budget must stay usable.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -176,6 +194,13 @@ impl Default for Config {
                 http: Endpoint::Port(3200),
                 otlp_grpc: Endpoint::Port(4317),
                 otlp_http: Endpoint::Port(4318),
+            },
+            tls: Tls {
+                cert_file: None,
+                key_file: None,
+                client_ca_file: None,
+                client_auth: ClientAuth::Required,
+                listeners: TlsListeners::ALL,
             },
             http: Http {
                 prefix: String::new(),
@@ -216,6 +241,7 @@ impl Default for Config {
                 enabled: false,
                 overrides_path: None,
                 overrides_period: Duration::from_secs(10),
+                tokens_path: None,
             },
             limits: Limits::default(),
         }
@@ -247,7 +273,18 @@ impl Config {
             config.limits.tenant_queries_max = half as u64;
         }
         config.check(raw, &mut findings);
+        config.check_tls(raw, &mut findings);
         (config, findings)
+    }
+
+    /// The certificates, where there are any.
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            cert: self.tls.cert_file.clone()?,
+            key: self.tls.key_file.clone()?,
+            client_ca: self.tls.client_ca_file.clone(),
+            client_auth: self.tls.client_auth,
+        })
     }
 
     pub(crate) fn wal_path(&self) -> PathBuf {
@@ -258,6 +295,27 @@ impl Config {
     pub(crate) fn blocks_path(&self) -> PathBuf {
         let own = || self.storage.path.clone();
         self.storage.blocks_path.clone().unwrap_or_else(own)
+    }
+
+    fn check_tls(&self, raw: &Raw, findings: &mut Findings) {
+        // Several keys where the value of another is as much to blame.
+        let mut require = |holds: bool, keys: &[&str], message: String| {
+            if !holds && let Some(key) = raw.first_written(keys) {
+                let name = raw.name_of(key);
+                findings.error(&raw.place_of(key), format!("{name}: {message}"));
+            }
+        };
+        require(
+            self.tls.cert_file.is_some() == self.tls.key_file.is_some(),
+            &["tls.cert_file", "tls.key_file"],
+            "tls.cert_file and tls.key_file go together: a certificate is of no use without its private key".to_owned(),
+        );
+        require(
+            self.tls.client_ca_file.is_none() || self.tls.cert_file.is_some(),
+            &["tls.client_ca_file"],
+            "clients show certificates over TLS alone: write tls.cert_file and tls.key_file too"
+                .to_owned(),
+        );
     }
 
     fn check(&self, raw: &Raw, findings: &mut Findings) {

@@ -11,6 +11,7 @@ mod block;
 mod client;
 mod clock;
 mod config;
+mod connect;
 mod demo;
 mod export;
 mod import;

@@ -17,11 +17,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
+use crate::connect::{self, Alpn};
 pub(crate) use deliver::{check_connections, deliver_all, queue};
 pub(crate) use report::Report;
 use trouble::Trouble;
@@ -31,6 +31,7 @@ pub(crate) use trouble::{Tell, tell};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
+    pub(crate) is_tls: bool,
     /// host:port.
     pub(crate) authority: String,
     pub(crate) path: String,
@@ -200,10 +201,10 @@ async fn attempt(
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Connection> {
-    let stream = TcpStream::connect(&endpoint.authority)
+    let alpn = endpoint.protocol.alpn();
+    let stream = connect::connect(&endpoint.authority, endpoint.is_tls, alpn)
         .await
         .with_context(|| format!("no server answers at {endpoint}"))?;
-    stream.set_nodelay(true)?;
     let stream = TokioIo::new(stream);
     Ok(match endpoint.protocol {
         Protocol::Grpc => {
@@ -272,7 +273,8 @@ async fn grpc(
     framed.put_u8(0);
     framed.put_u32(request.body.len() as u32);
     framed.extend_from_slice(&request.body);
-    let uri = format!("http://{}{}", endpoint.authority, endpoint.path);
+    let scheme = if endpoint.is_tls { "https" } else { "http" };
+    let uri = format!("{scheme}://{}{}", endpoint.authority, endpoint.path);
     let message = post(&uri, endpoint)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -324,11 +326,14 @@ async fn grpc(
 }
 
 fn post(uri: &str, endpoint: &Endpoint) -> http::request::Builder {
-    let request = http::Request::post(uri);
-    match &endpoint.tenant {
-        Some(tenant) => request.header(TENANT_HEADER, tenant.as_str()),
-        None => request,
+    let mut request = http::Request::post(uri);
+    if let Some(tenant) = &endpoint.tenant {
+        request = request.header(TENANT_HEADER, tenant.as_str());
     }
+    if let Some(token) = connect::token() {
+        request = request.header("authorization", token);
+    }
+    request
 }
 
 async fn read(body: hyper::body::Incoming) -> Result<Bytes> {
@@ -439,15 +444,26 @@ fn take_varint(message: &mut &[u8]) -> Option<u64> {
     None
 }
 
+// === impl Protocol ===
+
+impl Protocol {
+    fn alpn(self) -> Alpn {
+        match self {
+            Self::Grpc => Alpn::Http2,
+            Self::Http => Alpn::Http1,
+        }
+    }
+}
+
 // === impl Endpoint ===
 
 impl Endpoint {
     /// Whether anything takes a connection: who begins to send knows at once. The flag is the one to
     /// name another endpoint with.
     pub(crate) async fn reach(&self, flag: &str) -> Result<()> {
-        let connecting = TcpStream::connect(&self.authority);
+        let connecting = connect::connect(&self.authority, self.is_tls, self.protocol.alpn());
         let connected = match tokio::time::timeout(REACH_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(anyhow::Error::new),
+            Ok(connected) => connected,
             Err(_) => Err(anyhow!("no connection within {REACH_TIMEOUT:?}")),
         };
         connected.map(drop).with_context(|| {
@@ -464,17 +480,18 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |what: &str| Err(Usage(format!("endpoint {text:?}: {what}")).into());
         let Some((scheme, rest)) = text.split_once("://") else {
-            return wrong("expected grpc://host:4317 or http://host:4318");
+            return wrong(
+                "expected grpc://host:4317 or http://host:4318, with TLS grpcs:// or https://",
+            );
         };
         let (authority, path) = match rest.find('/') {
             Some(slash) => rest.split_at_checked(slash).unwrap_or((rest, "")),
             None => (rest, ""),
         };
         let (protocol, port, own_path) = match scheme {
-            "grpc" => (Protocol::Grpc, 4317, GRPC_PATH),
-            "http" => (Protocol::Http, 4318, HTTP_PATH),
-            "https" | "grpcs" => return wrong("TLS is not supported"),
-            _ => return wrong("expected grpc:// or http://"),
+            "grpc" | "grpcs" => (Protocol::Grpc, 4317, GRPC_PATH),
+            "http" | "https" => (Protocol::Http, 4318, HTTP_PATH),
+            _ => return wrong("expected grpc://, grpcs://, http:// or https://"),
         };
         if authority.is_empty() {
             return wrong("names no host");
@@ -492,6 +509,7 @@ impl FromStr for Endpoint {
         };
         Ok(Self {
             protocol,
+            is_tls: scheme.ends_with('s'),
             authority,
             path,
             tenant: None,
@@ -501,9 +519,10 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.is_tls { "s" } else { "" };
         match self.protocol {
-            Protocol::Grpc => write!(f, "grpc://{}", self.authority),
-            Protocol::Http => write!(f, "http://{}{}", self.authority, self.path),
+            Protocol::Grpc => write!(f, "grpc{s}://{}", self.authority),
+            Protocol::Http => write!(f, "http{s}://{}{}", self.authority, self.path),
         }
     }
 }
@@ -523,7 +542,18 @@ mod tests {
             "http://h:1/v1/traces"
         );
         assert_eq!(parse("http://h:1/a/b").unwrap().path, "/a/b");
-        for text in ["h:4317", "https://h", "ftp://h", "http://"] {
+        for (text, is_tls) in [
+            ("grpcs://h:4317", true),
+            ("https://h:4318/v1/traces", true),
+            ("grpc://h:4317", false),
+        ] {
+            let endpoint = parse(text).unwrap();
+            assert_eq!(
+                (endpoint.to_string(), endpoint.is_tls),
+                (text.to_owned(), is_tls)
+            );
+        }
+        for text in ["h:4317", "ftp://h", "http://"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

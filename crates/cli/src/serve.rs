@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracewell_ingest::tls::Tls;
 use tracewell_ingest::{IngestConfig, Tenancy, Tenants};
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
@@ -38,7 +39,7 @@ use crate::config::load::Loaded;
 use crate::demo;
 use crate::send::Endpoint;
 use host::Process;
-use ports::Ports;
+use ports::{Address, Ports};
 use reload::Reload;
 
 /// Receivers and queries may end what they do within this time of a stop; then they are cut off.
@@ -57,7 +58,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     for warning in &loaded.findings.warnings {
         tracing::warn!("{warning}");
     }
-    let ports = Ports::open(&config.listen)?;
+    let ports = Ports::open(config)?;
     crate::allocator::keep_small(config.limits.memory_bytes)
         .context("starting the thread that gives memory back")?;
     let ingest_runtime = runtime("ingest")?;
@@ -83,9 +84,8 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     );
     watch_status(&ingest_runtime, &process, &stop);
     let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
-    if let Some(reload) = Reload::new(config, &tenants, process.reloads()) {
-        ingest_runtime.spawn(reload.run(stop.clone()));
-    }
+    let tls = ports.tls.clone();
+    watch_files(&ingest_runtime, loaded, (&process, &tenants, tls), &stop);
     let serving = start_serving(
         (config, &tenants),
         ports,
@@ -235,6 +235,28 @@ fn unexpected(
 }
 
 /// Keeps the numbers of the store at hand, since a scrape must not wait for a lock of a commit.
+/// What the configuration names is read again while the server runs: limits, tokens, certificates.
+fn watch_files(
+    runtime: &Runtime,
+    loaded: &Loaded,
+    (process, tenants, tls): (&Process, &Arc<Tenants>, Option<Arc<Tls>>),
+    stop: &CancellationToken,
+) {
+    let config = &loaded.config;
+    if let Some(reload) = Reload::new(config, tenants, process.reloads()) {
+        runtime.spawn(reload.run(stop.clone()));
+    }
+    if let Some(path) = config.tenants.tokens_path.clone() {
+        tenants.set_tokens(loaded.tokens.clone());
+        let every = config.tenants.overrides_period;
+        let watching = reload::tokens(path, every, Arc::clone(tenants), stop.clone());
+        runtime.spawn(watching);
+    }
+    if let Some(tls) = tls {
+        runtime.spawn(reload::certificates(tls, stop.clone()));
+    }
+}
+
 fn watch_status(runtime: &Runtime, process: &Arc<Process>, stop: &CancellationToken) {
     let (process, stop) = (Arc::clone(process), stop.clone());
     runtime.spawn(async move {
@@ -254,9 +276,9 @@ fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: 
     let recovery = store.recovery();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        http = addresses.http.as_deref().unwrap_or("off"),
-        otlp_grpc = addresses.otlp_grpc.as_deref().unwrap_or("off"),
-        otlp_http = addresses.otlp_http.as_deref().unwrap_or("off"),
+        http = or_off(addresses.http.as_ref()),
+        otlp_grpc = or_off(addresses.otlp_grpc.as_ref()),
+        otlp_http = or_off(addresses.otlp_http.as_ref()),
         data = %config.storage.path.display(),
         spans_replayed = recovery.spans_replayed,
         milliseconds = took.as_millis() as u64,
@@ -268,31 +290,29 @@ fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: 
     let mut text = format!("\n  tracewell {}\n", env!("CARGO_PKG_VERSION"));
     let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<14}{value}\n"));
     if let Some(address) = &addresses.otlp_grpc {
-        line("OTLP gRPC", format!("http://{address}"));
+        line("OTLP gRPC", address.http());
     }
     if let Some(address) = &addresses.otlp_http {
-        line("OTLP HTTP", format!("http://{address}/v1/traces"));
+        line("OTLP HTTP", format!("{}/v1/traces", address.http()));
     }
     if let Some(address) = &addresses.http {
         let prefix = &config.http.prefix;
-        line("query API", format!("http://{address}{prefix}/api/search"));
+        let url = address.http();
+        line("query API", format!("{url}{prefix}/api/search"));
     }
     line("data", config.storage.path.display().to_string());
     eprintln!("{text}");
 }
 
-/// Where the demo sends, and as whom.
+fn or_off(address: Option<&Address>) -> String {
+    address.map_or_else(|| "off".to_owned(), ToString::to_string)
+}
+
+/// Where the demo sends, and as whom. It has no certificate, and trusts none of this machine's.
 fn demo_endpoint(config: &Config, addresses: &ports::Addresses) -> Option<Endpoint> {
-    let grpc = addresses
-        .otlp_grpc
-        .as_ref()
-        .map(|it| format!("grpc://{it}"));
-    let http = || {
-        addresses
-            .otlp_http
-            .as_ref()
-            .map(|it| format!("http://{it}"))
-    };
+    let plain = |address: &Option<Address>| address.clone().filter(|it| !it.is_tls);
+    let grpc = plain(&addresses.otlp_grpc).map(|it| format!("grpc://{it}"));
+    let http = || plain(&addresses.otlp_http).map(|it| format!("http://{it}"));
     let mut endpoint: Endpoint = grpc.or_else(http)?.parse().ok()?;
     if config.tenants.enabled {
         endpoint.tenant = TenantId::new(DEMO_TENANT).ok();

@@ -1,4 +1,5 @@
-//! Connections: accept, limit, serve as HTTP/1 or HTTP/2 (by prior knowledge), stop in order.
+//! Connections: accept, limit, serve as HTTP/1 or HTTP/2 (by prior knowledge), with or without TLS, stop in
+//! order.
 //!
 //! Every surface of the process uses this one loop, whatever its service does. It knows nothing of
 //! what is served. Limits: connections at a time, time to the first bytes, time for a request's
@@ -23,10 +24,13 @@ use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::{self, Tls};
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
@@ -63,6 +67,8 @@ pub struct ConnectionMetrics {
     pub timeouts: AtomicU64,
     /// Requests that ended in a caught panic: a bug, answered with 500.
     pub panics: AtomicU64,
+    /// TLS connections that ended before a request: of a client without the right certificate, or that speaks no TLS.
+    pub handshakes_failed: AtomicU64,
     pub received_bytes: AtomicU64,
     pub sent_bytes: AtomicU64,
 }
@@ -70,6 +76,10 @@ pub struct ConnectionMetrics {
 /// What a connection answers with while too many are open.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
 Content-Type: text/plain; charset=utf-8\r\nContent-Length: 44\r\n\r\ntoo many connections, try again in a second\n";
+const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+Content-Type: text/plain; charset=utf-8\r\nContent-Length: 55\r\n\r\nthis port speaks TLS: use https (or grpcs, or set TLS)\n";
+/// Read of a client that speaks no TLS, so that it gets its answer.
+const REST_BYTES: u64 = 64 << 10;
 const FIRST_BYTES: u64 = 24;
 /// Without a pause a full file table would make the loop spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
@@ -123,6 +133,7 @@ pub async fn serve<S, B>(
     listener: TcpListener,
     service: S,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: Arc<ConnectionMetrics>,
     cancel: CancellationToken,
 ) where
@@ -160,6 +171,7 @@ pub async fn serve<S, B>(
             service.clone(),
             Arc::clone(&builder),
             limits.clone(),
+            tls.clone(),
             Arc::clone(&metrics),
             cancel.clone(),
         ));
@@ -246,6 +258,7 @@ async fn connection<S, B>(
     service: S,
     builder: Arc<Builder<TokioExecutor>>,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     metrics: Arc<ConnectionMetrics>,
     cancel: CancellationToken,
 ) where
@@ -258,8 +271,55 @@ async fn connection<S, B>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY on a connection");
     }
+    let Some(tls) = tls else {
+        return serve_stream(stream, service, &builder, &limits, metrics, cancel).await;
+    };
+    let handshake = shake_hands(&tls, stream);
+    let handshake = tokio::select! {
+        () = cancel.cancelled() => return,
+        handshake = tokio::time::timeout(limits.first_bytes_timeout, handshake) => handshake,
+    };
+    match handshake {
+        Ok(Ok(stream)) => serve_stream(stream, service, &builder, &limits, metrics, cancel).await,
+        Ok(Err(error)) => {
+            metrics.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%error, "no TLS connection came of it");
+        }
+        Err(_) => {
+            metrics.timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who speaks no TLS is told so.
+async fn shake_hands(tls: &Tls, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    if tls::is_handshake(&stream).await? {
+        return tls.accept(stream).await;
+    }
+    stream.write_all(NO_TLS).await?;
+    stream.shutdown().await?;
+    // What is left unread would take the answer back, as a reset.
+    let mut rest = stream.take(REST_BYTES);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Err(io::Error::other("the client speaks no TLS"))
+}
+
+async fn serve_stream<S, B, T>(
+    stream: T,
+    service: S,
+    builder: &Builder<TokioExecutor>,
+    limits: &ConnectionLimits,
+    metrics: Arc<ConnectionMetrics>,
+    cancel: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let traffic = Arc::new(Traffic::default());
-    let stream = Watched::new(stream, Arc::clone(&traffic), Arc::clone(&metrics), &limits);
+    let stream = Watched::new(stream, Arc::clone(&traffic), Arc::clone(&metrics), limits);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut first_bytes = pin!(tokio::time::sleep(limits.first_bytes_timeout));
     let mut is_watching = true;
@@ -320,8 +380,8 @@ impl Traffic {
 
 /// A stream that counts its bytes and fails when the peer does not read.
 #[derive(Debug)]
-struct Watched {
-    stream: TcpStream,
+struct Watched<T> {
+    stream: T,
     traffic: Arc<Traffic>,
     metrics: Arc<ConnectionMetrics>,
     write_timeout: Duration,
@@ -333,9 +393,9 @@ struct Watched {
 
 // === impl Watched ===
 
-impl Watched {
+impl<T> Watched<T> {
     fn new(
-        stream: TcpStream,
+        stream: T,
         traffic: Arc<Traffic>,
         metrics: Arc<ConnectionMetrics>,
         limits: &ConnectionLimits,
@@ -386,7 +446,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -401,7 +461,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,10 +14,11 @@ use tracewell_model::limits::REQUEST_DECODED_BYTES;
 use tracewell_model::sink::SpanSink;
 use tracewell_model::{Limits, SpanBatch};
 use tracewell_wire::otlp::response::PartialSuccess;
-use tracewell_wire::otlp::{self, DecodeError, Signal};
+use tracewell_wire::otlp::{self, Admit, DecodeError, Decoded, Rejections, Signal};
 
 use crate::admission::{Admission, Reservation};
 use crate::compression::{Encoding, Inflate};
+use crate::live::Taken;
 use crate::metrics::{Format, IngestMetrics, Protocol, RequestLabels};
 use crate::refusal::Refusal;
 use crate::tenants::Tenant;
@@ -138,34 +139,60 @@ impl Intake {
         let n_bytes = body.len();
         // Before it is decoded: whoever sends too much shall cost little.
         if let Err(refusal) = tenant.take_bytes(n_bytes as u64) {
-            self.count_refused(call, tenant, refusal.label(), &body);
+            match call.format {
+                Format::Protobuf => self.count_refused(call, tenant, refusal.label(), &body),
+                Format::Json => {
+                    let written = otlp::json_to_protobuf(&body).unwrap_or_default();
+                    self.count_refused(call, tenant, refusal.label(), &written);
+                }
+            }
             return Err(refusal);
         }
         let request_hash = twox_hash::XxHash3_128::oneshot(&body);
         let (owner, format) = (Arc::clone(tenant), call.format);
-        let decoded = self
-            .compute(n_bytes, move || match format {
-                Format::Protobuf => otlp::decode(owner.id.clone(), body, &owner.limits),
-                Format::Json => otlp::decode_json(owner.id.clone(), &body, &owner.limits),
+        let (decoded, taken) = self
+            .compute(n_bytes, move || {
+                let mut taken = owner.take_traces();
+                let decoded = decode(format, &owner, body, taken.as_mut());
+                (decoded, taken)
             })
-            .await??;
-        let rejected = decoded.rejected;
-        for (reason, n) in rejected.iter() {
-            self.metrics
-                .count_refused(call.protocol, &tenant.metrics, reason.label(), n);
-            if let Some(limit) = reason.limit() {
-                self.metrics.count_limit(limit, n);
+            .await?;
+        let answer = match decoded {
+            Ok(decoded) => {
+                self.store(call, tenant, decoded, request_hash, n_bytes)
+                    .await
             }
+            Err(error) => Err(Refusal::from(error)),
+        };
+        let is_kept = answer.as_ref().is_ok_and(|stored| stored.is_new);
+        if let Some(taken) = taken.filter(|_| !is_kept) {
+            taken.give_back();
         }
+        answer.map(|stored| stored.answer)
+    }
+
+    async fn store(
+        &self,
+        call: &Call,
+        tenant: &Arc<Tenant>,
+        decoded: Decoded,
+        request_hash: u128,
+        n_bytes: usize,
+    ) -> Result<Stored, Refusal> {
+        let rejected = decoded.rejected;
+        self.count_rejected(call, tenant, &rejected);
         let answer = PartialSuccess {
             rejected: rejected.total(),
             message: rejected.sentence(),
         };
         let n_spans = decoded.batch.n_spans() as u64;
         if n_spans == 0 {
-            return Ok(answer); // Nothing to keep: an empty request, or one that was refused whole.
+            // Nothing to keep: an empty request, or one that was refused whole.
+            let is_new = false;
+            return Ok(Stored { answer, is_new });
         }
         let n_traces = n_traces(&decoded.batch);
+        let body = decoded.batch.body.clone();
         match self.sink.write(decoded.batch, request_hash).await {
             Ok(ack) => {
                 if ack.repeated {
@@ -178,30 +205,39 @@ impl Intake {
                     self.metrics
                         .count_accepted(call.protocol, &tenant.metrics, n_spans, n_bytes);
                 }
-                Ok(answer)
+                let is_new = !ack.repeated;
+                Ok(Stored { answer, is_new })
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                self.metrics.count_refused(
-                    call.protocol,
-                    &tenant.metrics,
-                    refusal.label(),
-                    n_spans,
-                );
+                self.count_refused(call, tenant, refusal.label(), &body);
                 Err(refusal)
             }
         }
     }
 
-    /// Counts the spans of a request that was not decoded; none of one that cannot be read.
-    fn count_refused(&self, call: &Call, tenant: &Tenant, reason: &'static str, body: &[u8]) {
-        let n_spans = match call.format {
-            Format::Protobuf => call.signal.count_protobuf(body),
-            Format::Json => call.signal.count_json(body),
-        };
-        if let Ok(n_spans) = n_spans {
+    /// Counts spans that were refused alone.
+    fn count_rejected(&self, call: &Call, tenant: &Tenant, rejected: &Rejections) {
+        for (reason, n) in rejected.iter() {
             self.metrics
-                .count_refused(call.protocol, &tenant.metrics, reason, n_spans);
+                .count_refused(call.protocol, &tenant.metrics, reason.label(), n);
+            if let Some(limit) = reason.limit() {
+                self.metrics.count_limit(limit, n);
+            }
+        }
+        for (service, reason, n) in rejected.by_service() {
+            self.metrics
+                .count_refused_of(&tenant.id, reason.label(), service, n);
+        }
+    }
+
+    /// Counts the spans of a protobuf request that was refused as a whole; none of one that cannot be read.
+    fn count_refused(&self, call: &Call, tenant: &Tenant, reason: &'static str, body: &[u8]) {
+        for (service, n) in otlp::spans_by_service(body).unwrap_or_default() {
+            self.metrics
+                .count_refused(call.protocol, &tenant.metrics, reason, n);
+            self.metrics
+                .count_refused_of(&tenant.id, reason, &service, n);
         }
     }
 
@@ -292,6 +328,27 @@ impl Intake {
                 Refusal::Stopping
             }
         })
+    }
+}
+
+/// What became of a request that was read.
+struct Stored {
+    answer: PartialSuccess,
+    /// False if there was nothing to store.
+    is_new: bool,
+}
+
+fn decode(
+    format: Format,
+    tenant: &Tenant,
+    body: Bytes,
+    taken: Option<&mut Taken>,
+) -> Result<Decoded, DecodeError> {
+    let admit = taken.map(|taken| taken as &mut (dyn Admit + 'static));
+    let id = tenant.id.clone();
+    match format {
+        Format::Protobuf => otlp::decode_admitted(id, body, &tenant.limits, admit),
+        Format::Json => otlp::decode_json_admitted(id, &body, &tenant.limits, admit),
     }
 }
 

@@ -7,6 +7,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::tls::Tls;
+
+/// An open port.
+#[derive(Debug)]
+pub struct Listener {
+    pub socket: TcpListener,
+    /// What its connections begin with, if they are to be encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +60,13 @@ pub enum ListenError {
         config_key: String,
         source: io::Error,
     },
+}
+
+impl From<TcpListener> for Listener {
+    /// Without TLS.
+    fn from(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
 }
 
 /// Opens a port. `config_key` is what a user would change to have another one.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::histogram::Histogram;
 use tracewell_model::TenantId;
-use tracewell_wire::otlp::Signal;
+use tracewell_wire::otlp::{OTHER_SERVICES, Signal};
 
 use crate::accept::ConnectionMetrics;
 use crate::compression::Encoding;
@@ -60,6 +60,8 @@ pub struct IngestMetrics {
     /// Of all tenants without counters of their own.
     pub(crate) others: Arc<TenantMetrics>,
     requests: Mutex<BTreeMap<RequestLabels, u64>>,
+    /// Refused spans by tenant, reason and service.
+    refused_of_services: Mutex<BTreeMap<RefusedLabels, u64>>,
     pub accepted_spans_grpc: AtomicU64,
     pub accepted_spans_http: AtomicU64,
     pub refused_spans_grpc: AtomicU64,
@@ -82,6 +84,11 @@ pub struct IngestMetrics {
     pub ack_seconds: Histogram,
 }
 
+/// Tenant, reason and service.
+type RefusedLabels = (TenantId, &'static str, String);
+
+/// Services of which refused spans are counted, for each reason and tenant; further ones are counted together.
+const REFUSED_SERVICES_MAX: usize = 2_048;
 /// Tenants with counters of their own; further ones share one named `_other`.
 pub const TENANTS_MAX: usize = 1_024;
 const OTHER_TENANTS: &str = "_other";
@@ -109,6 +116,7 @@ impl IngestMetrics {
             tenants: RwLock::default(),
             others: Arc::default(),
             requests: Mutex::default(),
+            refused_of_services: Mutex::default(),
             accepted_spans_grpc: AtomicU64::new(0),
             accepted_spans_http: AtomicU64::new(0),
             refused_spans_grpc: AtomicU64::new(0),
@@ -187,6 +195,35 @@ impl IngestMetrics {
         };
         by_protocol.fetch_add(n, Ordering::Relaxed);
         *tenant.refused_spans.lock().entry(reason).or_default() += n;
+    }
+
+    /// What [`Self::count_refused`] counts, by the service that sent it.
+    pub(crate) fn count_refused_of(
+        &self,
+        tenant: &TenantId,
+        reason: &'static str,
+        service: &str,
+        n: u64,
+    ) {
+        let tenant = match self.tenants.read().contains_key(tenant) {
+            true => tenant.clone(),
+            false => other_tenants(),
+        };
+        let mut refused = self.refused_of_services.lock();
+        let labels = (tenant, reason, service.to_owned());
+        let has_room = refused.len() < REFUSED_SERVICES_MAX || refused.contains_key(&labels);
+        let labels = match has_room {
+            true => labels,
+            false => (labels.0, reason, OTHER_SERVICES.to_owned()),
+        };
+        *refused.entry(labels).or_default() += n;
+    }
+
+    /// Refused spans by tenant, reason and service.
+    pub fn refused_of_services(&self) -> Vec<(RefusedLabels, u64)> {
+        let refused = self.refused_of_services.lock();
+        let counts = refused.iter();
+        counts.map(|(labels, n)| (labels.clone(), *n)).collect()
     }
 
     pub(crate) fn count_limit(&self, limit: &'static str, n: u64) {

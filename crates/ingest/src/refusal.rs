@@ -67,6 +67,8 @@ pub enum Refusal {
     NoTenant,
     #[error("{reason}")]
     BadTenant { reason: String },
+    #[error("{0}")]
+    NotAllowed(TenantError),
     #[error("internal error, which is a bug of the server; nothing was stored")]
     Internal,
 }
@@ -92,6 +94,7 @@ impl Refusal {
             Self::Gone { .. } => "client_gone",
             Self::NoTenant => "no_tenant",
             Self::BadTenant { .. } => "bad_tenant",
+            Self::NotAllowed(_) => "not_allowed",
             Self::Internal => "internal_error",
         }
     }
@@ -106,7 +109,8 @@ impl Refusal {
             Self::Busy { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Log { .. } | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::NoTenant => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed(TenantError::Forbidden { .. }) => StatusCode::FORBIDDEN,
+            Self::NoTenant | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -122,7 +126,8 @@ impl Refusal {
             Self::Log { .. } | Self::Stopping => Code::Unavailable,
             Self::SlowBody { .. } => Code::DeadlineExceeded,
             Self::Gone { .. } => Code::Cancelled,
-            Self::NoTenant => Code::Unauthenticated,
+            Self::NotAllowed(TenantError::Forbidden { .. }) => Code::PermissionDenied,
+            Self::NoTenant | Self::NotAllowed(_) => Code::Unauthenticated,
             Self::Internal => Code::Internal,
         }
     }
@@ -166,9 +171,8 @@ impl From<TenantError> for Refusal {
     fn from(error: TenantError) -> Self {
         match error {
             TenantError::Missing => Self::NoTenant,
-            invalid @ TenantError::Invalid { .. } => Self::BadTenant {
-                reason: invalid.to_string(),
-            },
+            TenantError::Invalid { reason } => Self::BadTenant { reason },
+            refused => Self::NotAllowed(refused),
         }
     }
 }

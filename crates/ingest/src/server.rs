@@ -1,7 +1,7 @@
 //! The ingest listeners together: configuration, state that they share, running and stopping.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::accept::{self, ConnectionLimits, ConnectionMetrics};
 use crate::admission::Admission;
 use crate::body::BodyLimits;
 use crate::intake::Intake;
+use crate::listen::Listener;
 use crate::refusal::Refusal;
 use crate::tenancy::Tenancy;
 use crate::tenants::{Tenant, Tenants};
@@ -39,8 +40,8 @@ pub struct IngestConfig {
 /// The open ports; either list may be empty.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    pub grpc: Vec<TcpListener>,
-    pub http: Vec<TcpListener>,
+    pub grpc: Vec<Listener>,
+    pub http: Vec<Listener>,
 }
 
 /// The OTLP receivers, ready to run.
@@ -142,8 +143,8 @@ impl Server {
     }
 }
 
-fn first_address(listeners: &[TcpListener]) -> Option<SocketAddr> {
-    listeners.first()?.local_addr().ok()
+fn first_address(listeners: &[Listener]) -> Option<SocketAddr> {
+    listeners.first()?.socket.local_addr().ok()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -157,14 +158,14 @@ enum Port {
 impl Shared {
     async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: Listener,
         port: Port,
         limits: ConnectionLimits,
         metrics: Arc<ConnectionMetrics>,
         cancel: CancellationToken,
     ) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+        listener.socket.set_nonblocking(true)?;
+        let socket = tokio::net::TcpListener::from_std(listener.socket)?;
         let counters = Arc::clone(&metrics);
         let service = service_fn(move |request: Request<Incoming>| {
             let shared = Arc::clone(&self);
@@ -183,15 +184,12 @@ impl Shared {
                 Ok(answered.unwrap_or_else(instead))
             }
         });
-        accept::serve(listener, service, limits, metrics, cancel).await;
+        accept::serve(socket, service, limits, listener.tls, metrics, cancel).await;
         Ok(())
     }
 
     pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<Arc<Tenant>, Refusal> {
-        match self.tenancy {
-            Tenancy::Single => Ok(self.tenants.single()),
-            Tenancy::FromHeader => Ok(self.tenants.get(&self.tenancy.tenant(headers)?)),
-        }
+        Ok(self.tenants.admit(self.tenancy, headers)?)
     }
 
     /// `extra` is what a protocol puts around a body.

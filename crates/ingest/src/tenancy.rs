@@ -1,6 +1,6 @@
 //! Whose a request is: what the header `X-Scope-OrgID` says, for receivers and query surfaces alike.
 //!
-//! It takes whoever asks at their word; to prove it is the business of what stands in front.
+//! It takes whoever asks at their word, unless there are tokens ([`crate::tokens`]).
 
 use http::HeaderMap;
 use tracewell_model::TenantId;
@@ -24,6 +24,13 @@ pub enum TenantError {
     Missing,
     #[error("{reason}")]
     Invalid { reason: String },
+    #[error("this server asks for a token: send it as `Authorization: Bearer TOKEN`")]
+    NoToken,
+    #[error("the token is nobody's here")]
+    WrongToken,
+    /// Who shows the token is known, and may not.
+    #[error("the token is {whose}, and {what}")]
+    Forbidden { whose: String, what: &'static str },
 }
 
 /// The header that names a tenant.

@@ -11,15 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracewell_model::{Limits, TenantId};
 
+use crate::live::{LiveTraces, Taken};
 use crate::metrics::{IngestMetrics, TenantMetrics, other_tenants};
 use crate::rate::RateLimit;
 use crate::refusal::Refusal;
+use crate::tenancy::{TENANT_HEADER, Tenancy, TenantError};
+use crate::tokens::{Bearer, Tokens};
 
 /// Whose limits are which, each whole: what an entry did not say is as it is for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +39,18 @@ pub struct Tenants {
     /// Whoever makes a new map of the present one.
     changing: Mutex<()>,
     metrics: Arc<IngestMetrics>,
+    /// Who must show a token, if anybody.
+    tokens: ArcSwapOption<Tokens>,
+    basis: Basis,
+}
+
+/// What all tenants share.
+#[derive(Debug, Clone)]
+struct Basis {
     /// Times of the rates count from here.
     origin: Instant,
+    /// Traces that are remembered of all tenants.
+    remembered: Arc<AtomicUsize>,
 }
 
 /// One tenant under the limits that hold now.
@@ -49,6 +63,8 @@ pub struct Tenant {
     /// Queries that wait for one of those.
     pub queries_waiting: Arc<AtomicUsize>,
     pub(crate) metrics: Arc<TenantMetrics>,
+    /// Traces that grow, where there is a limit on them.
+    live: Option<Arc<LiveTraces>>,
     /// What was used lives on when other limits change.
     rate: Arc<RateLimit>,
     origin: Instant,
@@ -85,18 +101,70 @@ impl From<Limits> for TenantLimits {
 
 impl Tenants {
     pub fn new(limits: TenantLimits, metrics: Arc<IngestMetrics>) -> Arc<Self> {
-        let origin = Instant::now();
-        let known = Known::new(limits, &metrics, origin, &HashMap::new());
+        let basis = Basis {
+            origin: Instant::now(),
+            remembered: Arc::default(),
+        };
+        let known = Known::new(limits, &metrics, &basis, &HashMap::new());
         Arc::new(Self {
             known: ArcSwap::from_pointee(known),
             changing: Mutex::new(()),
             metrics,
-            origin,
+            tokens: ArcSwapOption::empty(),
+            basis,
         })
     }
 
     pub fn metrics(&self) -> &Arc<IngestMetrics> {
         &self.metrics
+    }
+
+    /// From now on these tokens are asked for, or none.
+    pub fn set_tokens(&self, tokens: Option<Tokens>) {
+        self.tokens.store(tokens.map(Arc::new));
+    }
+
+    /// Whose request it is, and whether who sends it may say so.
+    pub fn admit(&self, tenancy: Tenancy, headers: &HeaderMap) -> Result<Arc<Tenant>, TenantError> {
+        let tokens = self.tokens.load();
+        let bearer = tokens.as_ref().map(|it| it.bearer(headers)).transpose()?;
+        let id = match (tenancy, bearer) {
+            (Tenancy::Single, _) => TenantId::single(),
+            // The token says it, and the header need not.
+            (Tenancy::FromHeader, Some(Bearer::Tenant(id)))
+                if !headers.contains_key(TENANT_HEADER) =>
+            {
+                id.clone()
+            }
+            (Tenancy::FromHeader, _) => tenancy.tenant(headers)?,
+        };
+        if let Some(Bearer::Tenant(own)) = bearer
+            && *own != id
+        {
+            return Err(TenantError::Forbidden {
+                whose: format!("that of {own}"),
+                what: "a tenant sends and asks for its own",
+            });
+        }
+        Ok(match tenancy {
+            Tenancy::Single => self.single(),
+            Tenancy::FromHeader => self.get(&id),
+        })
+    }
+
+    /// Whether a request may ask for what belongs to the process. Anybody may where no operator has a token.
+    pub fn admit_operator(&self, headers: &HeaderMap) -> Result<(), TenantError> {
+        let tokens = self.tokens.load();
+        let Some(tokens) = tokens.as_ref().filter(|it| it.has_operator()) else {
+            return Ok(());
+        };
+        match tokens.bearer(headers)? {
+            Bearer::Operator => Ok(()),
+            Bearer::Tenant(id) => Err(TenantError::Forbidden {
+                whose: format!("that of {id}"),
+                what: "this is the operator's",
+            }),
+        }
     }
 
     /// The one tenant of a server without tenants.
@@ -122,7 +190,7 @@ impl Tenants {
             return Arc::new(known.shared.with_id(id));
         }
         let limits = Arc::clone(&known.others);
-        let tenant = Tenant::new(id, limits, self.metrics.tenant(id), self.origin, None);
+        let tenant = Tenant::new(id, limits, self.metrics.tenant(id), &self.basis, None);
         let tenant = Arc::new(tenant);
         let mut tenants = known.tenants.clone();
         tenants.insert(id.clone(), Arc::clone(&tenant));
@@ -144,7 +212,7 @@ impl Tenants {
         for tenant in [&before.single, &before.shared] {
             tenants.insert(tenant.id.clone(), Arc::clone(tenant));
         }
-        let known = Known::new(limits, &self.metrics, self.origin, &tenants);
+        let known = Known::new(limits, &self.metrics, &self.basis, &tenants);
         self.known.store(Arc::new(known));
     }
 
@@ -160,7 +228,7 @@ impl Known {
     fn new(
         limits: TenantLimits,
         metrics: &IngestMetrics,
-        origin: Instant,
+        basis: &Basis,
         before: &HashMap<TenantId, Arc<Tenant>>,
     ) -> Self {
         let others = Arc::new(limits.others.clone());
@@ -169,7 +237,7 @@ impl Known {
             let limits = named.unwrap_or_else(|| Arc::clone(&others));
             let before = before.get(id);
             let counted = before.map_or_else(|| metrics.tenant(id), |it| Arc::clone(&it.metrics));
-            Arc::new(Tenant::new(id, limits, counted, origin, before))
+            Arc::new(Tenant::new(id, limits, counted, basis, before))
         };
         let ids = before.keys().chain(limits.named.keys());
         let tenants = ids.map(|id| (id.clone(), tenant(id))).collect();
@@ -179,7 +247,7 @@ impl Known {
                 &other_tenants(),
                 Arc::clone(&others),
                 Arc::clone(&metrics.others),
-                origin,
+                basis,
                 before.get(&other_tenants()),
             )),
             tenants,
@@ -196,7 +264,7 @@ impl Tenant {
         id: &TenantId,
         limits: Arc<Limits>,
         metrics: Arc<TenantMetrics>,
-        origin: Instant,
+        basis: &Basis,
         before: Option<&Arc<Self>>,
     ) -> Self {
         let same = before.filter(|it| it.limits.tenant_queries_max == limits.tenant_queries_max);
@@ -215,14 +283,20 @@ impl Tenant {
         };
         let same = before.filter(|it| rate_of(&it.limits) == rate_of(&limits));
         let rate = same.map_or_else(Arc::default, |it| Arc::clone(&it.rate));
+        // What lives goes on to do so under other limits.
+        let live = LiveTraces::are_limited(&limits).then(|| {
+            let known = before.and_then(|it| it.live.clone());
+            known.unwrap_or_else(|| Arc::new(LiveTraces::new(Arc::clone(&basis.remembered))))
+        });
         Self {
             id: id.clone(),
             limits,
             queries,
             queries_waiting: Arc::default(),
             metrics,
+            live,
             rate,
-            origin,
+            origin: basis.origin,
         }
     }
 
@@ -234,6 +308,7 @@ impl Tenant {
             queries: self.queries.clone(),
             queries_waiting: Arc::clone(&self.queries_waiting),
             metrics: Arc::clone(&self.metrics),
+            live: self.live.clone(),
             rate: Arc::clone(&self.rate),
             origin: self.origin,
         }
@@ -246,6 +321,12 @@ impl Tenant {
             Limits::NONE => Ok(()),
             _ => self.take_bytes_at(self.origin.elapsed(), n_bytes),
         }
+    }
+
+    /// Counts the traces of a request while it is decoded, where they are limited.
+    pub(crate) fn take_traces(&self) -> Option<Taken> {
+        let live = self.live.as_ref()?;
+        Some(Taken::new(live, &self.limits, self.origin.elapsed()))
     }
 
     fn take_bytes_at(&self, now: Duration, n_bytes: u64) -> Result<(), Refusal> {

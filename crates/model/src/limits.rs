@@ -56,6 +56,10 @@ pub struct Limits {
     pub tenant_burst_bytes_max: u64,
     /// Queries of one tenant that run at the same time; [`Limits::NONE`].
     pub tenant_queries_max: u64,
+    /// Traces of one tenant that get spans at the same time; [`Limits::NONE`].
+    pub tenant_traces_max: u64,
+    /// Spans of one trace, as they came, while it gets some; [`Limits::NONE`].
+    pub trace_bytes_max: u64,
 }
 
 /// What an ingest request can be refused for, as answers and counters name it.
@@ -140,6 +144,8 @@ impl Default for Limits {
             tenant_bytes_per_second_max: Self::NONE,
             tenant_burst_bytes_max: 30_000_000,
             tenant_queries_max: Self::NONE,
+            tenant_traces_max: Self::NONE,
+            trace_bytes_max: Self::NONE,
         }
     }
 }
@@ -149,6 +155,8 @@ pub const TENANT_KEYS: &[&str] = &[
     "limits.tenant_bytes_per_second_max",
     "limits.tenant_burst_bytes_max",
     "limits.tenant_queries_max",
+    "limits.tenant_traces_max",
+    "limits.trace_bytes_max",
     "limits.request_spans_max",
     "limits.attributes_max",
     "limits.attribute_key_bytes_max",
@@ -191,6 +199,8 @@ impl Limits {
         tenant_bytes_per_second_max,
         tenant_burst_bytes_max,
         tenant_queries_max,
+        tenant_traces_max,
+        trace_bytes_max,
     }
 
     /// Bytes that the generations of the head may hold together.

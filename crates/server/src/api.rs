@@ -185,10 +185,13 @@ impl Api {
     }
 
     fn tenant(&self, route: Route, headers: &HeaderMap) -> ApiResult<Arc<Tenant>> {
-        Ok(match (route.is_query(), self.tenancy) {
-            (false, _) | (_, Tenancy::Single) => self.tenants.single(),
-            (true, Tenancy::FromHeader) => self.tenants.get(&self.tenancy.tenant(headers)?),
-        })
+        if route.is_query() {
+            return Ok(self.tenants.admit(self.tenancy, headers)?);
+        }
+        if !route.is_open() {
+            self.tenants.admit_operator(headers)?;
+        }
+        Ok(self.tenants.single())
     }
 
     pub(crate) fn observe_query(&self, call: &Call, stats: &QueryStats) {

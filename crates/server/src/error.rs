@@ -26,6 +26,8 @@ pub enum ApiError {
     #[error("no org id")]
     NoTenant,
     #[error("{0}")]
+    NotAllowed(TenantError),
+    #[error("{0}")]
     NotBuilt(String),
     #[error("too many queries: {waiting} are waiting for {limit}, try again in {retry_after:?}")]
     Busy {
@@ -55,7 +57,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) | Self::Limited { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::NoSuchTrace => StatusCode::NOT_FOUND,
-            Self::NoTenant => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed(TenantError::Forbidden { .. }) => StatusCode::FORBIDDEN,
+            Self::NoTenant | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
             Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -88,7 +91,8 @@ impl From<TenantError> for ApiError {
     fn from(error: TenantError) -> Self {
         match error {
             TenantError::Missing => Self::NoTenant,
-            invalid => Self::BadRequest(invalid.to_string()),
+            TenantError::Invalid { reason } => Self::BadRequest(reason),
+            refused => Self::NotAllowed(refused),
         }
     }
 }

@@ -19,11 +19,11 @@ use crate::status::overrides::different;
 #[derive(Debug)]
 pub(crate) struct LimitHits(BTreeMap<(&'static str, &'static str), u64>);
 
-/// Names under which Tempo's dashboards look for limits that do not exist here: 0 is none.
-const TEMPO_LIMITS: [&str; 3] = [
-    "max_bytes_per_trace",
-    "max_global_traces_per_user",
-    "max_local_traces_per_user",
+/// Names under which Tempo's dashboards look for limits, and our keys: there is one process.
+const TEMPO_LIMITS: [(&str, &str); 3] = [
+    ("max_bytes_per_trace", "limits.trace_bytes_max"),
+    ("max_global_traces_per_user", "limits.tenant_traces_max"),
+    ("max_local_traces_per_user", "limits.tenant_traces_max"),
 ];
 
 // === impl LimitHits ===
@@ -65,28 +65,37 @@ impl LimitHits {
 
 /// Adds what the limits are.
 pub(crate) fn measure_limits(samples: &mut Samples, limits: &[(&'static str, u64)]) {
-    let own = limits.iter().map(|(key, value)| {
-        let name = key.strip_prefix("limits.").unwrap_or(key);
-        // Tempo's dashboards know 0 as no limit.
-        (name, if *value == Limits::NONE { 0 } else { *value })
-    });
-    for (name, value) in own.chain(TEMPO_LIMITS.map(|name| (name, 0))) {
-        let labels = vec![("limit_name", name.to_owned())];
-        samples.add(Metric::LimitDefaults, labels, value);
+    for (key, value) in limits {
+        for name in limit_names(key) {
+            let labels = vec![("limit_name", name.to_owned())];
+            samples.add(Metric::LimitDefaults, labels, or_none(*value));
+        }
     }
+}
+
+/// Our name of a limit and those of Tempo's dashboards.
+fn limit_names(key: &'static str) -> impl Iterator<Item = &'static str> {
+    let theirs = TEMPO_LIMITS.iter().filter(move |(_, ours)| *ours == key);
+    let own = key.strip_prefix("limits.").unwrap_or(key);
+    std::iter::once(own).chain(theirs.map(|(name, _)| *name))
+}
+
+/// Tempo's dashboards know 0 as no limit.
+fn or_none(value: u64) -> u64 {
+    if value == Limits::NONE { 0 } else { value }
 }
 
 /// Adds the limits of single tenants that are others than everybody's.
 pub(crate) fn measure_overrides(samples: &mut Samples, limits: &TenantLimits) {
     for (tenant, own) in &limits.named {
         for (key, value) in different(own, &limits.others) {
-            let name = key.strip_prefix("limits.").unwrap_or(key);
-            let labels = vec![
-                ("limit_name", name.to_owned()),
-                ("tenant", tenant.to_string()),
-            ];
-            let value = if value == Limits::NONE { 0 } else { value };
-            samples.add(Metric::LimitOverrides, labels, value);
+            for name in limit_names(key) {
+                let labels = vec![
+                    ("limit_name", name.to_owned()),
+                    ("tenant", tenant.to_string()),
+                ];
+                samples.add(Metric::LimitOverrides, labels, or_none(value));
+            }
         }
     }
 }
@@ -151,6 +160,14 @@ pub(crate) fn measure_ingest(samples: &mut Samples, ingest: &IngestMetrics) {
 }
 
 fn measure_tenants(samples: &mut Samples, ingest: &IngestMetrics) {
+    for ((tenant, reason, service), n) in ingest.refused_of_services() {
+        let labels = vec![
+            ("reason", reason.to_owned()),
+            ("service", service),
+            ("tenant", tenant.to_string()),
+        ];
+        samples.add(Metric::DiscardedOfServices, labels, n);
+    }
     for (tenant, counted) in ingest.tenants() {
         let labels = || vec![("tenant", tenant.to_string())];
         samples.add(
@@ -193,6 +210,7 @@ pub(crate) fn measure_connections(
         (Metric::ReceivedBytes, &connections.received_bytes),
         (Metric::SentBytes, &connections.sent_bytes),
         (Metric::Panics, &connections.panics),
+        (Metric::TlsHandshakesFailed, &connections.handshakes_failed),
     ] {
         samples.add(metric, labels(), counter.load(Relaxed));
     }

@@ -69,6 +69,8 @@ metrics! {
     DecodedBytes = "ingest_decoded_bytes", Counter, "Bytes of request bodies, decompressed", [];
     DiscardedSpans = "ingest_discarded_spans", Counter, "Spans refused, by reason and tenant",
         ["tempo_discarded_spans_total"];
+    DiscardedOfServices = "ingest_discarded_spans_of_services", Counter,
+        "The same by service too, of at most 2,048 combinations; further services share _other", [];
     ReceiverAcceptedSpans = "receiver_accepted_spans", Counter,
         "Spans acknowledged, by receiver and transport", ["tempo_receiver_accepted_spans"];
     ReceiverRefusedSpans = "receiver_refused_spans", Counter,
@@ -98,6 +100,8 @@ metrics! {
         "Connections that could not be accepted, by listener", [];
     ReceivedBytes = "connection_received_bytes", Counter, "Bytes received, by listener", [];
     SentBytes = "connection_sent_bytes", Counter, "Bytes sent, by listener", [];
+    TlsHandshakesFailed = "tls_handshakes_failed", Counter,
+        "TLS connections that ended before a request, by listener: without the right certificate, or no TLS", [];
     Panics = "panics", Counter, "Requests that ended in a caught panic, by listener: bugs", [];
     // Write-ahead log.
     WalBytes = "wal_bytes", Gauge, "Bytes of log segments on disk", [];
@@ -116,9 +120,9 @@ metrics! {
     HeadSpans = "head_spans", Gauge, "Spans in the head", [];
     HeadTraces = "head_traces", Gauge, "Traces in the head, by tenant; one in several generations counts in each",
         ["tempo_ingester_live_traces", "tempo_live_store_live_traces"];
-    HeadBytes = "head_bytes", Gauge, "Bytes of the head, by tenant",
+    HeadBytes = "head_bytes", Gauge, "Bytes of the head; where there are tenants, of _all",
         ["tempo_live_store_live_trace_bytes"];
-    TracesCreated = "head_traces_created", Counter, "Traces begun in the head, by tenant",
+    TracesCreated = "head_traces_created", Counter, "Traces begun in the head; where there are tenants, of _all",
         ["tempo_ingester_traces_created_total", "tempo_live_store_traces_created_total"];
     // What queries keep of blocks.
     CacheHits = "block_cache_hits", Counter, "Reads of blocks answered from memory", [];
@@ -212,7 +216,7 @@ metrics! {
     LimitOverrides = "limit_overrides", Gauge,
         "Limits of single tenants that differ from those of all; 0 where there is none",
         ["tempo_limits_overrides"];
-    Warnings = "warnings", Counter, "Traces that something was odd about, by tenant and reason",
+    Warnings = "warnings", Counter, "Traces that something was odd about, by reason; where there are tenants, of _all",
         ["tempo_warnings_total"];
     // Process.
     ProcessCpuSeconds = "process_cpu_seconds", Counter, "Processor time of the process",

@@ -69,6 +69,14 @@ impl Route {
         !matches!(self.operation(), "")
     }
 
+    /// True if it says nothing of anybody: for probes and whoever looks what is here.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(
+            self,
+            Self::Echo | Self::Ready | Self::BuildInfo | Self::Home
+        )
+    }
+
     /// The label `op` of query metrics, as Tempo names them; empty for what is no query.
     pub(crate) fn operation(self) -> &'static str {
         match self {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tracewell_ingest::Listener;
 use tracewell_ingest::accept::{self, ConnectionLimits, ConnectionMetrics};
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy, Tenants};
 use tracewell_model::{Clock, Limits};
@@ -56,7 +56,7 @@ pub struct Backend {
 #[derive(Debug)]
 pub struct Server {
     api: Arc<Api>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     connections: ConnectionLimits,
 }
 
@@ -85,7 +85,7 @@ impl ServerConfig {
 impl Server {
     pub fn new(
         config: ServerConfig,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         backend: Backend,
     ) -> Result<Self, PrefixError> {
         let prefix = config.prefix;
@@ -131,14 +131,14 @@ impl Server {
 }
 
 async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     limits: ConnectionLimits,
     metrics: Arc<ConnectionMetrics>,
     cancel: CancellationToken,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    listener.socket.set_nonblocking(true)?;
+    let socket = tokio::net::TcpListener::from_std(listener.socket)?;
     let counters = Arc::clone(&metrics);
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
@@ -154,6 +154,6 @@ async fn serve(
             })
         }
     });
-    accept::serve(listener, service, limits, metrics, cancel).await;
+    accept::serve(socket, service, limits, listener.tls, metrics, cancel).await;
     Ok(())
 }

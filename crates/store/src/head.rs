@@ -23,6 +23,7 @@ mod sorted;
 mod tests;
 mod traces;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -243,11 +244,20 @@ impl Head {
             .sum()
     }
 
-    /// Spans and traces of all generations; a trace counts in each that holds spans of it.
-    pub fn n_spans_and_traces(&self) -> (u64, u64) {
+    /// Spans of all generations.
+    pub fn n_spans(&self) -> u64 {
         let generations = self.generations.lock().clone();
-        let each = generations.iter().map(|it| it.n_spans_and_traces());
-        each.fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1))
+        generations.iter().map(|it| it.n_spans()).sum()
+    }
+
+    /// How many traces of each tenant there are; one counts in each generation that holds spans of it.
+    pub fn traces_by_tenant(&self) -> BTreeMap<TenantId, u64> {
+        let generations = self.generations.lock().clone();
+        let mut all = BTreeMap::new();
+        for (tenant, n) in generations.iter().flat_map(|it| it.traces_by_tenant()) {
+            *all.entry(tenant).or_default() += n;
+        }
+        all
     }
 
     /// Every trace of every generation may lie elsewhere too.

@@ -19,8 +19,8 @@ use crate::wal::WalStats;
 pub struct StoreStatus {
     pub head_bytes: u64,
     pub head_spans: u64,
-    /// A trace counts in each generation that holds spans of it.
-    pub head_traces: u64,
+    /// By tenant. A trace counts in each generation that holds spans of it.
+    pub head_traces: BTreeMap<TenantId, u64>,
     /// Generations that wait for their block.
     pub generations_frozen: usize,
     /// First blocks that wait for a merge.
@@ -144,12 +144,11 @@ impl Store {
             let ledger = self.ledger.lock().await;
             (ledger.manifest().number, ledger.manifest().bytes())
         };
-        let (head_spans, head_traces) = core.head.n_spans_and_traces();
         let refused = core.metrics.values().into_iter();
         StoreStatus {
             head_bytes: core.head.n_bytes(),
-            head_spans,
-            head_traces,
+            head_spans: core.head.n_spans(),
+            head_traces: core.head.traces_by_tenant(),
             generations_frozen: core.head.frozen().len(),
             blocks_waiting: core.n_waiting(),
             by_level,

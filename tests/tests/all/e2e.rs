@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod operations;
 mod round_trip;
+mod secure;
 mod stop;
 mod tempo_file;
 mod tempo_files;

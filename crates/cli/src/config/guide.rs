@@ -8,7 +8,7 @@ use clap::Parser;
 use super::load::Source;
 use super::verdict::Verdict;
 use super::yaml::{self, Node, Value};
-use super::{Config, overrides};
+use super::{Config, overrides, tokens};
 use crate::arguments::Arguments;
 use crate::legacy_flags;
 
@@ -59,6 +59,17 @@ fn check(folder: &Path, name: &str, text: &str) -> (String, bool) {
     // What the guide lays into a folder of the system lies in that of the test.
     let text = text.replace("/etc/tracewell", &folder.display().to_string());
     std::fs::write(folder.join("overrides.yaml"), "overrides:\n").unwrap();
+    std::fs::write(
+        folder.join("tokens.yaml"),
+        "tokens: {a: aaaaaaaaaaaaaaaa}\n",
+    )
+    .unwrap();
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for name in ["server.pem", "clients.pem"] {
+        std::fs::write(folder.join(name), signed.cert.pem()).unwrap();
+    }
+    let key = signed.signing_key.serialize_pem();
+    std::fs::write(folder.join("server.key"), key).unwrap();
     std::fs::write(&file, text).unwrap();
     let source = Source {
         file: Some(file),
@@ -69,6 +80,15 @@ fn check(folder: &Path, name: &str, text: &str) -> (String, bool) {
     let printed = verdict.to_string();
     let place = format!("{}/", folder.display());
     (printed.replace(&place, ""), verdict.passes())
+}
+
+/// The same for a file beside the configuration.
+fn check_beside(first: &str, page: &Path, text: &str) -> String {
+    let findings = match first {
+        "# tokens.yaml" => tokens::parse(page, text).1,
+        _ => overrides::parse(&Config::default(), page, text).1,
+    };
+    findings.to_string()
 }
 
 /// The command lines of the services of a compose file.
@@ -113,9 +133,8 @@ fn every_listing_of_the_guide_is_what_it_says() {
                         n_commands += 1;
                     }
                 }
-                ("yaml", Some("# overrides.yaml")) => {
-                    let (_, findings) = overrides::parse(&Config::default(), &path, text);
-                    assert_eq!(findings.to_string(), "", "{place}");
+                ("yaml", Some(first @ ("# overrides.yaml" | "# tokens.yaml"))) => {
+                    assert_eq!(check_beside(first, &path, text), "", "{place}");
                     n_files += 1;
                 }
                 ("yaml", Some(first)) => {

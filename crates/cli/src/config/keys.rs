@@ -1,8 +1,11 @@
 //! The table of keys: the one place where a key has a name, a meaning, a unit and a default.
 
+mod limits;
+
+use tracewell_ingest::tls::ClientAuth;
 use tracewell_model::Limits;
 
-use super::values::{self, show_bytes, show_duration};
+use super::values::{self, TlsListeners, show_bytes, show_duration};
 use super::yaml::{Node, Value};
 use super::{BucketKind, BucketLookup, Config, Durability, LogFormat};
 
@@ -39,6 +42,10 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
         "listen",
         "Where Tracewell listens. An endpoint is a port on `listen.host`, a whole address such as `0.0.0.0:4317`, or `off`. Port 0 is any free port.",
     ),
+    (
+        "tls",
+        "Encrypted connections, and clients that show who they are; see [TLS and tokens](security.md).",
+    ),
     ("http", "The query API."),
     ("storage", "Where traces lie and when they are safe."),
     (
@@ -57,67 +64,19 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps), `disk_reserve_bytes` (no reserve) and `tenant_bytes_per_second_max` (nothing is taken) can be 0.",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps), `disk_reserve_bytes` (no reserve) `tenant_bytes_per_second_max` and `trace_bytes_max` (nothing is taken) can be 0.",
     ),
 ];
 
-/// A size or count of `Limits`: key, unit, meaning. It is 1 or more, as nothing works without; where 0
-/// has a sense it is written behind the unit.
-macro_rules! limit {
-    ($field:ident, size_or_off, $doc:expr) => {
-        KeySpec {
-            name: concat!("limits.", stringify!($field)),
-            unit: Unit::SizeOrOff,
-            doc: $doc,
-            apply: |config, node| {
-                config.limits.$field = values::or_off(node, values::bytes)?;
-                Ok(())
-            },
-            show: |config| show_or_off(config.limits.$field, show_bytes),
-        }
-    };
-    ($field:ident, count_or_off, $doc:expr) => {
-        KeySpec {
-            name: concat!("limits.", stringify!($field)),
-            unit: Unit::CountOrOff,
-            doc: $doc,
-            apply: |config, node| {
-                config.limits.$field = values::or_off(node, values::positive)?;
-                Ok(())
-            },
-            show: |config| show_or_off(config.limits.$field, |n| n.to_string()),
-        }
-    };
-    ($field:ident, $unit:ident, $doc:expr) => {
-        limit!($field, $unit, 1, $doc)
-    };
-    ($field:ident, size, $min:literal, $doc:expr) => {
-        KeySpec {
-            name: concat!("limits.", stringify!($field)),
-            unit: Unit::Size,
-            doc: $doc,
-            apply: |config, node| {
-                config.limits.$field = fit(at_least($min, values::bytes(node)?)?)?;
-                Ok(())
-            },
-            show: |config| show_bytes(widen(config.limits.$field)),
-        }
-    };
-    ($field:ident, count, $min:literal, $doc:expr) => {
-        KeySpec {
-            name: concat!("limits.", stringify!($field)),
-            unit: Unit::Count,
-            doc: $doc,
-            apply: |config, node| {
-                config.limits.$field = fit(at_least($min, values::count(node)?)?)?;
-                Ok(())
-            },
-            show: |config| config.limits.$field.to_string(),
-        }
-    };
+/// Every key, in the order of the reference page.
+pub(crate) fn all() -> impl Iterator<Item = &'static KeySpec> {
+    KEYS.iter().chain(limits::KEYS)
 }
 
-pub(crate) const KEYS: &[KeySpec] = &[
+const CLIENT_AUTH: &[&str] = &["required", "optional"];
+
+/// All but the limits.
+const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "listen.host",
         unit: Unit::Text,
@@ -145,6 +104,50 @@ pub(crate) const KEYS: &[KeySpec] = &[
         doc: "OpenTelemetry over HTTP, protobuf and JSON, at `/v1/traces`.",
         apply: |config, node| store(&mut config.listen.otlp_http, values::endpoint(node)),
         show: |config| config.listen.otlp_http.to_string(),
+    },
+    KeySpec {
+        name: "tls.cert_file",
+        unit: Unit::Path,
+        doc: "The server's certificate and those between it and a root, in PEM form. With it the listeners speak TLS and nothing else. The files are looked at every 10 seconds: new ones hold for new connections; broken ones are refused, and the log says why.",
+        apply: |config, node| store(&mut config.tls.cert_file, path(node).map(Some)),
+        show: |config| show_path(config.tls.cert_file.as_deref()),
+    },
+    KeySpec {
+        name: "tls.key_file",
+        unit: Unit::Path,
+        doc: "The private key of the certificate, in PEM form.",
+        apply: |config, node| store(&mut config.tls.key_file, path(node).map(Some)),
+        show: |config| show_path(config.tls.key_file.as_deref()),
+    },
+    KeySpec {
+        name: "tls.client_ca_file",
+        unit: Unit::Path,
+        doc: "Who may sign the certificates of clients, in PEM form. Without it clients show none.",
+        apply: |config, node| store(&mut config.tls.client_ca_file, path(node).map(Some)),
+        show: |config| show_path(config.tls.client_ca_file.as_deref()),
+    },
+    KeySpec {
+        name: "tls.client_auth",
+        unit: Unit::Choice(CLIENT_AUTH),
+        doc: "Whether clients must show a certificate, where `tls.client_ca_file` says who may sign it. `optional` lets in who shows none.",
+        apply: |config, node| {
+            config.tls.client_auth = match choice(node, CLIENT_AUTH)? {
+                "optional" => ClientAuth::IfGiven,
+                _ => ClientAuth::Required,
+            };
+            Ok(())
+        },
+        show: |config| match config.tls.client_auth {
+            ClientAuth::IfGiven => "optional".to_owned(),
+            ClientAuth::Required => "required".to_owned(),
+        },
+    },
+    KeySpec {
+        name: "tls.listeners",
+        unit: Unit::Text,
+        doc: "The listeners that speak TLS: `all`, or some of `http`, `otlp_grpc` and `otlp_http` with commas between them.",
+        apply: |config, node| store(&mut config.tls.listeners, TlsListeners::parse(node)),
+        show: |config| config.tls.listeners.to_string(),
     },
     KeySpec {
         name: "http.prefix",
@@ -399,138 +402,24 @@ pub(crate) const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "tenants.overrides_period",
         unit: Unit::Duration,
-        doc: "How often that file is looked at. A version with an error is refused, and the limits that held go on holding.",
+        doc: "How often that file and the one of tokens are looked at. A version with an error is refused, and the limits that held go on holding.",
         apply: |config, node| store(&mut config.tenants.overrides_period, values::duration(node)),
         show: |config| show_duration(config.tenants.overrides_period),
     },
-    limit!(
-        memory_bytes,
-        size,
-        // `Config::check` has the minimum.
-        0,
-        "The one budget for data in memory: half for the newest spans, an eighth for requests in flight, a quarter for cutting and merging blocks, the rest for queries and caches."
-    ),
-    limit!(
-        request_bytes_max,
-        size,
-        "A request body as it arrives. More is answered 413."
-    ),
-    limit!(
-        request_decoded_bytes_max,
-        size,
-        "A request body once decompressed; bounds a decompression bomb."
-    ),
-    limit!(request_spans_max, count, "Spans in one request."),
-    limit!(
-        request_items_max,
-        count,
-        "Attributes, events and links in one request, together."
-    ),
-    limit!(
-        attributes_max,
-        count,
-        "Attributes of one span, event, link, resource or scope. A span with more is rejected alone."
-    ),
-    limit!(attribute_key_bytes_max, size, "Key of an attribute."),
-    limit!(
-        attribute_value_bytes_max,
-        size,
-        "Value of an attribute, nested content included."
-    ),
-    limit!(
-        attribute_depth_max,
-        count,
-        0,
-        "Levels of lists and maps within an attribute value."
-    ),
-    limit!(
-        name_bytes_max,
-        size,
-        "Name of a span or event, and a trace state."
-    ),
-    limit!(
-        connections_max,
-        count,
-        "Connections open at the same time on one listener."
-    ),
-    limit!(query_bytes_max, size, "Text of a TraceQL query."),
-    limit!(
-        query_depth_max,
-        count,
-        "Levels of parentheses and operators in a query."
-    ),
-    limit!(
-        regex_bytes_max,
-        size,
-        "Compiled size of one regular expression."
-    ),
-    limit!(
-        query_read_bytes_max,
-        size,
-        "What one query may read from blocks."
-    ),
-    limit!(
-        query_memory_bytes_max,
-        size,
-        "What queries may keep in memory, all together, until their answers are sent."
-    ),
     KeySpec {
-        name: "limits.query_ms_max",
-        unit: Unit::Milliseconds,
-        doc: "How long one query may take; then it answers with what it has found.",
-        apply: |config, node| {
-            let milliseconds = match &node.value {
-                Value::Text(_) => values::duration(node)?.as_millis(),
-                _ => values::count(node)? as u128,
-            };
-            let milliseconds = at_least(1, milliseconds).and_then(fit);
-            store(&mut config.limits.query_ms_max, milliseconds)
-        },
-        show: |config| config.limits.query_ms_max.to_string(),
+        name: "tenants.tokens_path",
+        unit: Unit::Path,
+        doc: "A file with a bearer token for each tenant, which is read again while the server runs; see [TLS and tokens](security.md). With it every request that brings or asks for spans must show one.",
+        apply: |config, node| store(&mut config.tenants.tokens_path, path(node).map(Some)),
+        show: |config| show_path(config.tenants.tokens_path.as_deref()),
     },
-    limit!(
-        queries_max,
-        count,
-        "Queries that run at the same time; further ones wait, for 30 seconds at most, then get 429."
-    ),
-    limit!(
-        trace_spans_max,
-        count,
-        "Spans of one trace in an answer; a larger trace is answered in part, and the answer says so."
-    ),
-    limit!(
-        disk_reserve_bytes,
-        size,
-        0,
-        "Free space on the volume below which new spans are answered 429, so that merging and retention can go on."
-    ),
-    limit!(
-        waiting_blocks_max,
-        count,
-        "First blocks that wait for a merge; more slow down what comes in."
-    ),
-    limit!(
-        tenant_bytes_per_second_max,
-        size_or_off,
-        "Bytes of requests, decompressed, that each tenant may send a second. More is answered 429 with the time after which it passes."
-    ),
-    limit!(
-        tenant_burst_bytes_max,
-        size,
-        "What a tenant with a rate may send at once before that holds. A larger request is answered 413."
-    ),
-    limit!(
-        tenant_queries_max,
-        count_or_off,
-        "Queries of one tenant that run at the same time; further ones wait, for 30 seconds at most, then get 429. With tenants.enabled it is half of limits.queries_max unless it is written."
-    ),
 ];
 
 /// A suggestion must share this much with what was written.
 const SUGGESTION_DISTANCE_MAX: usize = 6;
 
 pub(crate) fn find(name: &str) -> Option<&'static KeySpec> {
-    KEYS.iter().find(|key| key.name == name)
+    all().find(|key| key.name == name)
 }
 
 /// True for a name under which keys lie, such as `limits`.
@@ -540,7 +429,7 @@ pub(crate) fn is_group(name: &str) -> bool {
 
 /// The message for a key that there is not.
 pub(crate) fn unknown(name: &str) -> String {
-    let names = KEYS.iter().map(|key| key.name);
+    let names = all().map(|key| key.name);
     match nearest(name, names.chain(GROUPS.iter().map(|(group, _)| *group))) {
         Some(near) => format!("unknown key {name}; did you mean {near}?"),
         None => format!("unknown key {name}; `tracewell config print` lists all keys"),
@@ -661,7 +550,7 @@ mod tests {
     use super::*;
 
     fn is_key(name: &str) -> bool {
-        KEYS.iter().any(|key| key.name == name)
+        all().any(|key| key.name == name)
     }
 
     #[test]
@@ -669,7 +558,7 @@ mod tests {
         for (key, _) in tracewell_model::Limits::default().values() {
             assert!(is_key(key), "{key}");
         }
-        let limits = KEYS.iter().filter(|key| key.name.starts_with("limits."));
+        let limits = all().filter(|key| key.name.starts_with("limits."));
         let n_limits = tracewell_model::Limits::default().values().len();
         assert_eq!(limits.count(), n_limits);
         for refusing in tracewell_model::limits::REFUSALS {
@@ -696,9 +585,10 @@ mod tests {
             let expected = match key {
                 "limits.attribute_depth_max"
                 | "limits.disk_reserve_bytes"
-                | "limits.tenant_bytes_per_second_max" => String::new(),
+                | "limits.tenant_bytes_per_second_max"
+                | "limits.trace_bytes_max" => String::new(),
                 "limits.memory_bytes" => format!("error: --set: {key}: at least 64MiB\n"),
-                "limits.tenant_queries_max" => format!(
+                "limits.tenant_queries_max" | "limits.tenant_traces_max" => format!(
                     "error: --set: {key}: expected a number above 0, found 0, or off for no limit\n"
                 ),
                 _ => format!("error: --set: {key}: at least 1\n"),

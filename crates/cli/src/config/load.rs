@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use tracewell_ingest::TenantLimits;
+use tracewell_ingest::tls::Tls;
+use tracewell_ingest::tokens::Tokens;
 
 use super::raw::{Findings, Place, Raw};
-use super::{Config, overrides, tempo, yaml};
+use super::{Config, overrides, tempo, tokens, yaml};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// The limits of everybody, as they hold at the start.
     pub(crate) tenant_limits: TenantLimits,
+    /// The tokens that there are at the start.
+    pub(crate) tokens: Option<Tokens>,
     pub(crate) raw: Raw,
     pub(crate) findings: Findings,
 }
@@ -57,9 +61,17 @@ impl Source {
         findings.extend(more);
         let (tenant_limits, more) = overrides::load(&config, &raw);
         findings.extend(more);
+        let (tokens, more) = tokens::load(&config, &raw);
+        findings.extend(more);
+        if let Some(Err(error)) = config.tls_files().map(Tls::load) {
+            const KEY: &str = "tls.cert_file";
+            let message = format!("{}: {error}", raw.name_of(KEY));
+            findings.error(&raw.place_of(KEY), message);
+        }
         Loaded {
             config,
             tenant_limits,
+            tokens,
             raw,
             findings,
         }

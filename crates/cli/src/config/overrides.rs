@@ -15,10 +15,7 @@ use tracewell_model::limits::TENANT_KEYS;
 
 use super::raw::{Findings, Place, Raw, Setting};
 use super::yaml::{self, Node, Value};
-use super::{Config, keys, tempo};
-
-/// The entry of all tenants.
-const EVERYBODY: &str = "*";
+use super::{Config, EVERYBODY, keys, tempo};
 
 /// What the configuration and its file of overrides say.
 pub(crate) fn load(config: &Config, raw: &Raw) -> (TenantLimits, Findings) {

@@ -22,6 +22,14 @@ pub(crate) enum Endpoint {
     },
 }
 
+/// Which listeners speak TLS where there is a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TlsListeners {
+    pub(crate) http: bool,
+    pub(crate) otlp_grpc: bool,
+    pub(crate) otlp_http: bool,
+}
+
 /// A limit on disk: so many bytes, or a share of the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DiskShare {
@@ -106,6 +114,62 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
         }
     }
     bytes.to_string()
+}
+
+// === impl TlsListeners ===
+
+impl TlsListeners {
+    pub(crate) const ALL: Self = Self {
+        http: true,
+        otlp_grpc: true,
+        otlp_http: true,
+    };
+    const NONE: Self = Self {
+        http: false,
+        otlp_grpc: false,
+        otlp_http: false,
+    };
+
+    /// `all`, or names in a text or a list.
+    pub(crate) fn parse(node: &Node) -> Result<Self, String> {
+        let wrong = || expected("all, or some of http, otlp_grpc and otlp_http", node);
+        let text = match &node.value {
+            Value::List(items) => {
+                let names: Vec<String> = items.iter().map(|item| item.value.plain()).collect();
+                names.join(",")
+            }
+            _ => text(node)?,
+        };
+        let mut listeners = Self::NONE;
+        for name in text.split(',') {
+            match name.trim() {
+                "all" => listeners = Self::ALL,
+                "http" => listeners.http = true,
+                "otlp_grpc" => listeners.otlp_grpc = true,
+                "otlp_http" => listeners.otlp_http = true,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(listeners)
+    }
+}
+
+impl fmt::Display for TlsListeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return f.write_str("all");
+        }
+        let names = [
+            ("http", self.http),
+            ("otlp_grpc", self.otlp_grpc),
+            ("otlp_http", self.otlp_http),
+        ];
+        let names: Vec<&str> = names
+            .into_iter()
+            .filter_map(|(name, is_on)| is_on.then_some(name))
+            .collect();
+        f.write_str(&names.join(","))
+    }
 }
 
 /// A limit, or none.

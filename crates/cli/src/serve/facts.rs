@@ -54,7 +54,7 @@ fn of_process(process: &Process) -> Section {
         ("otlp grpc", &addresses.otlp_grpc),
         ("otlp http", &addresses.otlp_http),
     ] {
-        let address = address.clone().unwrap_or_else(|| "off".to_owned());
+        let address = super::or_off(address.as_ref());
         section.push(name, FactValue::Text(address));
     }
     let path = process.loaded().config.storage.path.display();
@@ -64,7 +64,10 @@ fn of_process(process: &Process) -> Section {
 fn of_head(status: &StoreStatus) -> Section {
     Section::new("head")
         .with("spans", FactValue::Count(status.head_spans))
-        .with("traces", FactValue::Count(status.head_traces))
+        .with(
+            "traces",
+            FactValue::Count(status.head_traces.values().sum()),
+        )
         .with("bytes", FactValue::Bytes(status.head_bytes))
         .with(
             "generations waiting for their block",

@@ -14,7 +14,7 @@ use tracewell_store::block::BlockCache;
 use tracewell_store::status::StoreStatus;
 
 use super::facts::{self, Rates};
-use super::ports::Addresses;
+use super::ports::{Address, Addresses};
 use super::{health, measure, reload};
 use crate::config::load::Loaded;
 use crate::config::raw::Raw;
@@ -159,7 +159,7 @@ impl Host for Process {
             Some(_) => "Failed",
             None => running,
         };
-        let surface = |name: &str, address: &Option<String>| {
+        let surface = |name: &str, address: &Option<Address>| {
             address.as_ref().map(|_| (name.to_owned(), running))
         };
         [
@@ -196,14 +196,15 @@ impl Host for Process {
     fn measure(&self, samples: &mut Samples) {
         measure::process(samples);
         self.reloads.measure(samples);
-        measure::counters(samples, self.store.metrics());
+        let has_tenants = self.loaded.config.tenants.enabled;
+        measure::counters(samples, self.store.metrics(), has_tenants);
         let cache = self.cache.status();
         samples.add(Metric::CacheHits, Vec::new(), cache.hits);
         samples.add(Metric::CacheMisses, Vec::new(), cache.misses);
         samples.add(Metric::CacheBytes, Vec::new(), cache.bytes);
         samples.add(Metric::CacheBytesMax, Vec::new(), cache.bytes_max);
         if let Some(status) = self.store_status() {
-            measure::state(samples, &status);
+            measure::state(samples, &status, has_tenants);
         }
     }
 }

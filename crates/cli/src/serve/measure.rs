@@ -14,7 +14,7 @@ const WRONG_CLOCK: &str = "outside_ingestion_time_slack";
 
 /// Everything that the store counts, under its own names, and under those that Tempo's dashboards ask
 /// for.
-pub(super) fn counters(samples: &mut Samples, metrics: &StoreMetrics) {
+pub(super) fn counters(samples: &mut Samples, metrics: &StoreMetrics, has_tenants: bool) {
     for (name, help, value) in metrics.values() {
         samples.add_of_store(name, help, value);
     }
@@ -35,10 +35,14 @@ pub(super) fn counters(samples: &mut Samples, metrics: &StoreMetrics) {
     samples.add(Metric::RetentionMarked, Vec::new(), expired);
     samples.add(
         Metric::TracesCreated,
-        single(),
+        everybody(has_tenants),
         get(&metrics.traces_created),
     );
-    let odd = [single(), vec![("reason", WRONG_CLOCK.to_owned())]].concat();
+    let odd = [
+        everybody(has_tenants),
+        vec![("reason", WRONG_CLOCK.to_owned())],
+    ]
+    .concat();
     samples.add(Metric::Warnings, odd, get(&metrics.traces_filed_by_arrival));
     for (level, merged) in metrics.merged_by_level.iter().enumerate() {
         for (metric, counter) in [
@@ -52,22 +56,18 @@ pub(super) fn counters(samples: &mut Samples, metrics: &StoreMetrics) {
 }
 
 /// What the store held when it was looked at last.
-pub(super) fn state(samples: &mut Samples, status: &StoreStatus) {
-    samples.add(Metric::HeadBytes, single(), status.head_bytes);
-    samples.add(Metric::HeadTraces, single(), status.head_traces);
-    // One tenant without blocks is none, which a dashboard would show as no data.
-    samples.add(
-        Metric::BlocklistLength,
-        single(),
-        status
-            .blocks_by_tenant
-            .get(&TenantId::single())
-            .copied()
-            .unwrap_or(0),
-    );
-    for (id, n) in &status.blocks_by_tenant {
-        if *id != TenantId::single() {
-            samples.add(Metric::BlocklistLength, tenant(id), *n);
+pub(super) fn state(samples: &mut Samples, status: &StoreStatus, has_tenants: bool) {
+    samples.add(Metric::HeadBytes, everybody(has_tenants), status.head_bytes);
+    for (metric, by_tenant) in [
+        (Metric::HeadTraces, &status.head_traces),
+        (Metric::BlocklistLength, &status.blocks_by_tenant),
+    ] {
+        // None of the one tenant would be no data to a dashboard.
+        if !by_tenant.contains_key(&TenantId::single()) {
+            samples.add(metric, tenant(&TenantId::single()), 0);
+        }
+        for (id, n) in by_tenant {
+            samples.add(metric, tenant(id), *n);
         }
     }
     let n_damaged =
@@ -150,9 +150,13 @@ pub(super) fn process(samples: &mut Samples) {
     }
 }
 
-/// One tenant until tenants are switched on; Tempo's dashboards sum and group by the label.
-fn single() -> Vec<(&'static str, String)> {
-    tenant(&TenantId::single())
+/// Tempo's dashboards sum and group by the label. What is not counted by tenant is that of the one there is, or of
+/// all.
+fn everybody(has_tenants: bool) -> Vec<(&'static str, String)> {
+    match has_tenants {
+        false => tenant(&TenantId::single()),
+        true => vec![("tenant", "_all".to_owned())],
+    }
 }
 
 fn tenant(tenant: &TenantId) -> Vec<(&'static str, String)> {

@@ -1,4 +1,4 @@
-//! Reads the file of overrides again while the server runs. A version with an error is refused as a whole,
+//! Reads the file of overrides, and certificates, again while the server runs. A version with an error is refused as a whole,
 //! and the limits that held go on holding.
 
 use std::path::PathBuf;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::tenants::Tenants;
+use tracewell_ingest::tls::Tls;
 use tracewell_server::metrics::{Metric, Samples};
 
-use crate::config::{Config, overrides};
+use crate::config::{Config, overrides, tokens as config_tokens};
 
 /// Watches one file.
 #[derive(Debug)]
@@ -32,6 +33,90 @@ pub(super) struct Counters {
     failures: AtomicU64,
     /// Why the newest version is refused, while it is.
     refused: Mutex<Option<String>>,
+}
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
+
+/// Takes new certificates up as they come.
+pub(super) async fn certificates(tls: Arc<Tls>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(CERTIFICATES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let looking = Arc::clone(&tls);
+        match tokio::task::spawn_blocking(move || looking.reload()).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                said.clear();
+                let cert = tls.files().cert.display();
+                tracing::info!(%cert, "new certificates hold for new connections");
+            }
+            // Files that cannot be read are the same each time.
+            Ok(Err(error)) if error.to_string() == said => {}
+            Ok(Err(error)) => {
+                said = error.to_string();
+                tracing::error!(
+                    %error,
+                    "new certificates are refused, and those that there were go on to serve: mend the files"
+                );
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading certificates ended badly, which is a bug")
+            }
+        }
+    }
+}
+
+/// Takes new tokens up as they come. A version with an error is refused as a whole.
+pub(super) async fn tokens(
+    path: PathBuf,
+    every: Duration,
+    tenants: Arc<Tenants>,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = std::fs::read_to_string(&path).ok();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let reading = path.clone();
+        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(reading)).await;
+        let read = read.map_err(std::io::Error::other).flatten();
+        let text = read.as_ref().ok().cloned();
+        if text == last {
+            continue;
+        }
+        let refused = match read {
+            Ok(text) => {
+                let (tokens, findings) = config_tokens::parse(&path, &text);
+                let errors: Vec<String> = findings.errors.iter().map(ToString::to_string).collect();
+                match errors.is_empty() {
+                    true => {
+                        tenants.set_tokens(Some(tokens));
+                        tracing::info!(path = %path.display(), "new tokens hold");
+                        None
+                    }
+                    false => Some(errors.join("; ")),
+                }
+            }
+            Err(error) => Some(format!("{}: {error}", path.display())),
+        };
+        if let Some(reason) = refused {
+            tracing::error!(
+                reason,
+                "a new version of the tokens is refused, and those that there were are asked for: mend the file"
+            );
+        }
+        last = text;
+    }
 }
 
 // === impl Reload ===

@@ -49,8 +49,8 @@ impl Running {
         let http = TcpListener::bind("127.0.0.1:0").unwrap();
         let (grpc_address, http_address) = (grpc.local_addr().unwrap(), http.local_addr().unwrap());
         let listeners = Listeners {
-            grpc: vec![grpc],
-            http: vec![http],
+            grpc: vec![grpc.into()],
+            http: vec![http.into()],
         };
         let sink = Arc::new(MemorySink::default());
         let metrics = Arc::new(IngestMetrics::new());

@@ -57,7 +57,7 @@ impl Running {
             ingest: Some((Arc::clone(&ingest), Admission::new(1 << 20, Duration::ZERO))),
         };
         let cancel = CancellationToken::new();
-        let server = Server::new(config, vec![listener], backend).unwrap();
+        let server = Server::new(config, vec![listener.into()], backend).unwrap();
         let task = tokio::spawn(server.run(cancel.clone()));
         Self {
             address,

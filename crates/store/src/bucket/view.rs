@@ -202,8 +202,8 @@ impl Store {
     /// say what they share.
     fn is_of_one_writer(&self, before: &Blocks, new: &[LiveBlock]) -> bool {
         let core = &self.core;
-        let own = core.head.n_spans_and_traces().0 > 0
-            || before.live.iter().any(|block| block.home == Home::Local);
+        let own =
+            core.head.n_spans() > 0 || before.live.iter().any(|block| block.home == Home::Local);
         let own = own.then_some(Some(&core.log));
         let there = before.live.iter().map(|block| &**block).chain(new);
         let there = there.filter(|block| block.home == Home::Bucket);

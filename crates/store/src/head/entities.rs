@@ -47,6 +47,10 @@ impl Entities {
         u16::try_from(index).ok()
     }
 
+    pub(super) fn tenants(&self) -> &[TenantId] {
+        &self.tenants
+    }
+
     /// False if a new tenant would exceed what 16 bits name.
     pub(super) fn can_take(&self, tenant: &TenantId) -> bool {
         self.tenants.len() < usize::from(u16::MAX) || self.tenant_index(tenant).is_some()

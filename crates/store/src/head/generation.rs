@@ -77,6 +77,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct TraceMap {
     keys: Vec<(u16, TraceId)>,
+    /// How many there are of each tenant.
+    by_tenant: Vec<u64>,
     table: HashTable<u32>,
     hasher: RandomState,
 }
@@ -141,9 +143,21 @@ impl Generation {
         self.core.n_bytes.load(Ordering::Relaxed)
     }
 
-    pub fn n_spans_and_traces(&self) -> (u64, u64) {
+    pub fn n_spans(&self) -> u64 {
+        self.core.state.lock().n_spans as u64
+    }
+
+    /// How many traces of each tenant there are.
+    pub fn traces_by_tenant(&self) -> Vec<(TenantId, u64)> {
         let state = self.core.state.lock();
-        (state.n_spans as u64, state.traces.keys.len() as u64)
+        let counts = state.traces.by_tenant.iter().copied();
+        state
+            .entities
+            .tenants()
+            .iter()
+            .cloned()
+            .zip(counts)
+            .collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -332,6 +346,13 @@ impl TraceMap {
         let index = self.keys.len() as u32;
         let hash = self.hash(&key);
         self.keys.push(key);
+        let of_tenant = usize::from(tenant);
+        if self.by_tenant.len() <= of_tenant {
+            self.by_tenant.resize(of_tenant + 1, 0);
+        }
+        if let Some(n) = self.by_tenant.get_mut(of_tenant) {
+            *n += 1;
+        }
         let (keys, hasher) = (&self.keys, &self.hasher);
         self.table.insert_unique(hash, index, |index| {
             keys.get(*index as usize)

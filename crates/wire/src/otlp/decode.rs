@@ -14,7 +14,7 @@ use tracewell_model::batch::{
     AttributeColumns, EventColumns, LinkColumns, ResourceRow, Rows, ScopeRow, Slice, SpanBatch,
     SpanColumns,
 };
-use tracewell_model::{Limits, TenantId};
+use tracewell_model::{Limits, TenantId, TraceId};
 
 use super::fields;
 use super::merge;
@@ -58,9 +58,28 @@ pub enum DecodeError {
 /// Values nest at most this deep, whatever the configuration says: the walk recurses.
 pub const DEPTH_MAX: usize = 128;
 
+/// Is asked for each span that nothing else refuses, in the order of the request.
+pub trait Admit {
+    /// A span of so many bytes on the wire.
+    fn admit(&mut self, trace_id: TraceId, n_bytes: usize) -> Result<(), Reason>;
+
+    /// All that was admitted is asked for again.
+    fn start_again(&mut self);
+}
+
 /// Decodes a request as a client sent it.
 pub fn decode(tenant: TenantId, body: Bytes, limits: &Limits) -> Result<Decoded, DecodeError> {
-    decode_capped(tenant, body, Caps::of(limits))
+    decode_admitted(tenant, body, limits, None)
+}
+
+/// As [`decode`]; `admit` may refuse spans that break no limit by themselves.
+pub fn decode_admitted(
+    tenant: TenantId,
+    body: Bytes,
+    limits: &Limits,
+    admit: Option<&mut (dyn Admit + 'static)>,
+) -> Result<Decoded, DecodeError> {
+    decode_capped(tenant, body, Caps::of(limits), admit)
 }
 
 /// What stands for the trace id of a span that was refused when its JSON was read.
@@ -71,30 +90,40 @@ pub(super) fn decode_marked(
     tenant: TenantId,
     body: Bytes,
     limits: &Limits,
+    admit: Option<&mut (dyn Admit + 'static)>,
 ) -> Result<Decoded, DecodeError> {
     let caps = Caps {
         has_marks: true,
         ..Caps::of(limits)
     };
-    decode_capped(tenant, body, caps)
+    decode_capped(tenant, body, caps, admit)
 }
 
 /// Decodes a body that was accepted before: no configured limit can refuse it now.
 pub fn decode_stored(tenant: TenantId, body: Bytes) -> Result<Decoded, DecodeError> {
-    decode_capped(tenant, body, Caps::NONE)
+    decode_capped(tenant, body, Caps::NONE, None)
 }
 
-fn decode_capped(tenant: TenantId, body: Bytes, caps: Caps) -> Result<Decoded, DecodeError> {
+fn decode_capped(
+    tenant: TenantId,
+    body: Bytes,
+    caps: Caps,
+    mut admit: Option<&mut (dyn Admit + 'static)>,
+) -> Result<Decoded, DecodeError> {
     let seen = body.len() as u64;
     if seen > caps.body_bytes {
         let limit = caps.body_bytes;
         return Err(DecodeError::TooLarge { limit, seen });
     }
-    let walk = Walk::over(&body, caps)?;
+    let walk = Walk::over(&body, caps, admit.as_deref_mut())?;
     if walk.ambiguous {
+        drop(walk);
+        if let Some(admit) = &mut admit {
+            admit.start_again();
+        }
         let merged = merge::merge_request(&body).map_err(|d| DecodeError::new(d, &body))?;
         let merged = Bytes::from(merged);
-        let walk = Walk::over(&merged, caps)?;
+        let walk = Walk::over(&merged, caps, admit)?;
         debug_assert!(!walk.ambiguous, "a merged body is not merged");
         return walk.finish(tenant, &merged);
     }
@@ -117,7 +146,7 @@ struct Caps {
 }
 
 /// One walk over one body.
-struct Walk {
+struct Walk<'a> {
     /// Address of the body's first byte: slices are differences to it.
     base: usize,
     caps: Caps,
@@ -136,7 +165,10 @@ struct Walk {
     items: usize,
     /// Spans met, refused ones included.
     n_spans: u64,
+    /// `ResourceSpans` met, empty ones included.
+    n_resources: u32,
     rejected: Rejections,
+    admit: Option<&'a mut (dyn Admit + 'static)>,
     /// A resource or scope was refused and read no further, perhaps without a span below it: it must
     /// not be stored, because what was not read may be damaged.
     cut: bool,
@@ -174,8 +206,8 @@ const SPAN_BYTES_MIN: usize = 30;
 
 // === impl Walk ===
 
-impl Walk {
-    fn new(body: &[u8], caps: Caps) -> Self {
+impl<'a> Walk<'a> {
+    fn new(body: &[u8], caps: Caps, admit: Option<&'a mut (dyn Admit + 'static)>) -> Self {
         Self {
             base: body.as_ptr().addr(),
             caps,
@@ -189,14 +221,20 @@ impl Walk {
             attributes_end: 0,
             items: 0,
             n_spans: 0,
+            n_resources: 0,
             rejected: Rejections::default(),
+            admit,
             cut: false,
             ambiguous: false,
         }
     }
 
-    fn over(body: &[u8], caps: Caps) -> Result<Self, DecodeError> {
-        let mut walk = Self::new(body, caps);
+    fn over(
+        body: &[u8],
+        caps: Caps,
+        admit: Option<&'a mut (dyn Admit + 'static)>,
+    ) -> Result<Self, DecodeError> {
+        let mut walk = Self::new(body, caps, admit);
         walk.request(body)
             .map_err(|damage| DecodeError::new(damage, body))?;
         Ok(walk)
@@ -206,6 +244,7 @@ impl Walk {
     fn finish(self, tenant: TenantId, body: &Bytes) -> Result<Decoded, DecodeError> {
         let mut rejected = self.rejected.clone();
         rejected.set_n_spans(self.n_spans);
+        rejected.name_services(body);
         if rejected.is_empty() && !self.cut {
             let batch = self.into_batch(tenant, body.clone());
             return Ok(Decoded { batch, rejected });
@@ -214,7 +253,7 @@ impl Walk {
         let caps = self.caps;
         // Its columns may be as large as those of the walk that comes now.
         drop(self);
-        let walk = Walk::over(&accepted, caps)?;
+        let walk = Walk::over(&accepted, caps, None)?;
         debug_assert!(walk.rejected.is_empty(), "an accepted span was refused");
         let batch = walk.into_batch(tenant, accepted.clone());
         Ok(Decoded { batch, rejected })
@@ -256,7 +295,7 @@ impl Walk {
 
     /// The first round over a `ResourceSpans` or a `ScopeSpans`, which number their fields alike:
     /// what is said of all that lies below, and how much lies below.
-    fn envelope<'a>(&mut self, message: &'a [u8], known: u32) -> Result<Envelope<'a>, Damage> {
+    fn envelope<'m>(&mut self, message: &'m [u8], known: u32) -> Result<Envelope<'m>, Damage> {
         let mut envelope = Envelope::default();
         let mut cursor = Cursor::new(message);
         loop {
@@ -280,6 +319,7 @@ impl Walk {
     /// Two rounds: the resource, wherever it stands in the message, then the spans below it.
     fn resource_spans(&mut self, message: &[u8]) -> Result<(), Damage> {
         let mut row = ResourceRow::default();
+        self.n_resources += 1;
         let mark = self.mark();
         let envelope = self.envelope(message, fields::RESOURCE_SPANS)?;
         if envelope.n_below == 0 {
@@ -387,8 +427,7 @@ impl Walk {
             }
         }
         if let Some((reason, place)) = refused {
-            self.rejected
-                .add(reason, n_spans as u64, self.n_spans, place);
+            self.refuse(reason, n_spans as u64, place);
             self.n_spans += n_spans as u64;
             self.take_back(mark);
             return Ok(());
@@ -486,6 +525,12 @@ impl Walk {
         spans.status_code.reserve(n);
         spans.status_message.reserve(n);
         self.messages.reserve(n);
+    }
+
+    /// The next spans are refused, all of the present resource.
+    fn refuse(&mut self, reason: Reason, n: u64, place: Place) {
+        let resource = self.n_resources - 1;
+        self.rejected.add(reason, n, self.n_spans, place, resource);
     }
 
     fn mark(&self) -> Mark {

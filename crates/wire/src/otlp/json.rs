@@ -16,7 +16,7 @@ use serde::de::{Unexpected, Visitor};
 use tracewell_model::{Limits, TenantId};
 
 use self::schema::{Field, Kind, Schema};
-use super::decode::{DecodeError, Decoded, REFUSED_IN_JSON, decode_marked};
+use super::decode::{Admit, DecodeError, Decoded, REFUSED_IN_JSON, decode_marked};
 use crate::protobuf::Writer;
 
 mod schema;
@@ -35,13 +35,23 @@ const REASON_CHARS_MAX: usize = 200;
 
 /// Decodes an OTLP/JSON request as a client sent it.
 pub fn decode_json(tenant: TenantId, body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    decode_json_admitted(tenant, body, limits, None)
+}
+
+/// As [`decode_json`]; `admit` may refuse spans that break no limit by themselves.
+pub fn decode_json_admitted(
+    tenant: TenantId,
+    body: &[u8],
+    limits: &Limits,
+    admit: Option<&mut (dyn Admit + 'static)>,
+) -> Result<Decoded, DecodeError> {
     let limit = limits.request_decoded_bytes_max;
     let seen = body.len() as u64;
     if seen > limit {
         return Err(DecodeError::TooLarge { limit, seen });
     }
     let (written, wrong) = write_request(body)?;
-    let mut decoded = decode_marked(tenant, Bytes::from(written), limits)?;
+    let mut decoded = decode_marked(tenant, Bytes::from(written), limits, admit)?;
     decoded.rejected.set_detail(wrong);
     Ok(decoded)
 }

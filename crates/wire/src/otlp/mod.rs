@@ -20,10 +20,10 @@ pub mod signal;
 pub mod value;
 
 pub use canonical::{canonical_resource, canonical_scope, decode_resource, decode_scope};
-pub use decode::{DecodeError, Decoded, decode, decode_stored};
+pub use decode::{Admit, DecodeError, Decoded, decode, decode_admitted, decode_stored};
 pub use encode::{Groups, encode_spans, encode_traces};
-pub use json::{decode_json, json_to_protobuf, protobuf_to_json};
+pub use json::{decode_json, decode_json_admitted, json_to_protobuf, protobuf_to_json};
 pub use owned::{resource_of, scope_of, spans_of};
-pub use reject::{Reason, Rejections};
-pub use signal::Signal;
+pub use reject::{OTHER_SERVICES, Reason, Rejections};
+pub use signal::{Signal, spans_by_service};
 pub use value::{decode_any_value, encode_any_value};

@@ -1,6 +1,9 @@
 //! Why spans were refused, counted, and the sentence that tells the sender.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use super::signal::service_names;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
@@ -55,6 +58,10 @@ reasons! {
     TooManySpans = "too_many_spans",
     /// `limits.request_items_max`: the span with which the request exceeded it.
     TooManyItems = "too_many_items",
+    /// `limits.tenant_traces_max`: the first spans of a new trace.
+    LiveTracesExceeded = "live_traces_exceeded",
+    /// `limits.trace_bytes_max`: the span with which its trace exceeded it.
+    TraceTooLarge = "trace_too_large",
 }
 
 impl Reason {
@@ -76,6 +83,8 @@ impl Reason {
             Self::AttributeTooDeep => "limits.attribute_depth_max",
             Self::TooManySpans => "limits.request_spans_max",
             Self::TooManyItems => "limits.request_items_max",
+            Self::LiveTracesExceeded => "limits.tenant_traces_max",
+            Self::TraceTooLarge => "limits.trace_bytes_max",
         })
     }
 }
@@ -95,17 +104,38 @@ pub struct Rejections {
     /// The first refused span: its number in the request from 0, where it failed, and why.
     first: Option<(u64, Place, Reason)>,
     n_spans: u64,
+    /// By the number of the resource in the request; [`MANY`] stands for all behind the first ones.
+    by_resource: BTreeMap<(u32, Reason), u64>,
+    by_service: BTreeMap<(String, Reason), u64>,
     /// What is wrong with the value of the first span that was refused for one.
     detail: Option<String>,
 }
 
+/// Resources and reasons that are told apart in one request.
+const RESOURCES_MAX: usize = 256;
+const MANY: u32 = u32::MAX;
+/// What refused spans are counted under that are not told apart.
+pub const OTHER_SERVICES: &str = "_other";
+
 // === impl Rejections ===
 
 impl Rejections {
-    pub(super) fn add(&mut self, reason: Reason, n: u64, first_span: u64, place: Place) {
+    /// `resource` is its number in the request.
+    pub(super) fn add(
+        &mut self,
+        reason: Reason,
+        n: u64,
+        first_span: u64,
+        place: Place,
+        resource: u32,
+    ) {
         if n == 0 {
             return;
         }
+        let is_told_apart = self.by_resource.len() < RESOURCES_MAX
+            || self.by_resource.contains_key(&(resource, reason));
+        let resource = if is_told_apart { resource } else { MANY };
+        *self.by_resource.entry((resource, reason)).or_default() += n;
         if let Some(count) = self.counts.get_mut(reason as usize) {
             *count += n;
         }
@@ -114,6 +144,29 @@ impl Rejections {
 
     pub(super) fn set_n_spans(&mut self, n: u64) {
         self.n_spans = n;
+    }
+
+    /// Looks up in the request whose spans were refused.
+    pub(super) fn name_services(&mut self, body: &[u8]) {
+        if self.by_resource.is_empty() {
+            return;
+        }
+        let mut numbers: Vec<u32> = self.by_resource.keys().map(|(number, _)| *number).collect();
+        numbers.dedup();
+        let names = service_names(body, &numbers);
+        for ((number, reason), n) in std::mem::take(&mut self.by_resource) {
+            let name = names.get(&number).map_or(OTHER_SERVICES, |name| name);
+            *self
+                .by_service
+                .entry((name.to_owned(), reason))
+                .or_default() += n;
+        }
+    }
+
+    /// Refused spans by the service that sent them, which is empty where it has no name.
+    pub fn by_service(&self) -> impl Iterator<Item = (&str, Reason, u64)> {
+        let counts = self.by_service.iter();
+        counts.map(|((service, reason), n)| (service.as_str(), *reason, *n))
     }
 
     pub(super) fn set_detail(&mut self, detail: Option<String>) {
@@ -206,6 +259,10 @@ impl Reason {
             Self::TooManyItems => {
                 "more attributes, events and links in one request than limits.request_items_max"
             }
+            Self::LiveTracesExceeded => {
+                "the tenant has limits.tenant_traces_max traces that still grow, and this is a new one"
+            }
+            Self::TraceTooLarge => "its trace has reached limits.trace_bytes_max",
         }
     }
 }

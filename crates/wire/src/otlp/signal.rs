@@ -3,6 +3,7 @@
 //! Metrics and logs are refused with a `partial_success` that names the right number; only the path
 //! from the request to the items is walked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess};
@@ -10,6 +11,7 @@ use serde::de::{Unexpected, Visitor};
 
 use super::decode::DecodeError;
 use super::json::json_error;
+use super::reject::OTHER_SERVICES;
 use crate::protobuf::{BYTES, Cursor, Damage, Problem};
 
 /// What an OTLP request carries.
@@ -46,6 +48,11 @@ const LOGS: [Level; 3] = [
     &[(2, "scopeLogs", "scope_logs")],
     &[(2, "logRecords", "log_records")],
 ];
+
+/// Resources of one request whose services are told apart.
+const SERVICES_MAX: usize = 256;
+/// Of a name that becomes a label.
+const SERVICE_CHARS_MAX: usize = 128;
 
 // === impl Signal ===
 
@@ -86,6 +93,86 @@ impl Signal {
             .map_err(|error| json_error(&error))?;
         Ok(n)
     }
+}
+
+/// Spans of a protobuf request by the service that sent them, which is empty where it has no name. Of the first
+/// 256 resources; what lies behind them is counted under [`OTHER_SERVICES`].
+pub fn spans_by_service(body: &[u8]) -> Result<BTreeMap<String, u64>, DecodeError> {
+    let mut by_service = BTreeMap::new();
+    let mut n_met = 0;
+    let mut each = |resource_spans: &[u8]| -> Result<(), Damage> {
+        let n = count(resource_spans, TRACES.get(1..).unwrap_or_default())?;
+        n_met += 1;
+        if n > 0 {
+            let service = match n_met <= SERVICES_MAX {
+                true => service_name(resource_spans)?,
+                false => OTHER_SERVICES.to_owned(),
+            };
+            *by_service.entry(service).or_default() += n;
+        }
+        Ok(())
+    };
+    each_of(body, 1, &mut each)
+        .map_err(|damage| DecodeError::new(damage.inside("the request"), body))?;
+    Ok(by_service)
+}
+
+/// The services of some resources of a request, by number (sorted).
+pub(super) fn service_names(body: &[u8], numbers: &[u32]) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    let mut next = 0;
+    let mut each = |resource_spans: &[u8]| -> Result<(), Damage> {
+        if numbers.binary_search(&next).is_ok() {
+            names.insert(next, service_name(resource_spans)?);
+        }
+        next += 1;
+        Ok(())
+    };
+    let walked = each_of(body, 1, &mut each);
+    debug_assert!(walked.is_ok(), "the request was walked before");
+    names
+}
+
+/// The `service.name` of a `ResourceSpans`.
+fn service_name(resource_spans: &[u8]) -> Result<String, Damage> {
+    let mut name = String::new();
+    each_of(resource_spans, 1, &mut |resource| {
+        each_of(resource, 1, &mut |attribute| {
+            let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+            each_of(attribute, 1, &mut |content| {
+                key = content;
+                Ok(())
+            })?;
+            if key != b"service.name" {
+                return Ok(());
+            }
+            each_of(attribute, 2, &mut |any_value| {
+                each_of(any_value, 1, &mut |text| {
+                    value = text;
+                    Ok(())
+                })
+            })?;
+            let text = String::from_utf8_lossy(value);
+            name = text.chars().take(SERVICE_CHARS_MAX).collect();
+            Ok(())
+        })
+    })?;
+    Ok(name)
+}
+
+/// Calls for each length-delimited field of one number.
+fn each_of<'m>(
+    message: &'m [u8],
+    number: u32,
+    then: &mut dyn FnMut(&'m [u8]) -> Result<(), Damage>,
+) -> Result<(), Damage> {
+    let mut cursor = Cursor::new(message);
+    while let Some(field) = cursor.field()? {
+        if field.number == number && field.wire_type == BYTES {
+            then(field.content)?;
+        }
+    }
+    Ok(())
 }
 
 /// It recurses over the levels, at most five, not over the data.

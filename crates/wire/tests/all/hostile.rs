@@ -388,3 +388,131 @@ fn a_refused_scope_without_spans_is_not_stored() {
         assert_eq!(otlp::spans_of(&stored.batch), [span(1)]);
     }
 }
+
+/// A request of services, each with one bad span, and one good one besides if the number is even.
+fn of_services(n: usize) -> Vec<u8> {
+    let mut out = Writer::default();
+    for number in 0..n {
+        let mut spans = vec![span(0), span(1)];
+        spans[0].trace_id = TraceId([0; 16]);
+        spans.truncate(1 + usize::from(number % 2 == 0));
+        let name = format!("service {}", number % 1_000);
+        let resource = std::sync::Arc::new(tracewell_model::Resource {
+            present: true,
+            attributes: vec![attribute("service.name", AttributeValue::String(name))],
+            ..Default::default()
+        });
+        for span in &mut spans {
+            span.resource = std::sync::Arc::clone(&resource);
+        }
+        out.raw(&otlp::encode_spans(&spans));
+    }
+    // Without a resource at all.
+    out.message(1, |out| out.message(2, |out| out.message(2, ids)));
+    out.into_bytes()
+}
+
+#[test]
+fn refused_spans_are_counted_by_the_service_that_sent_them() {
+    let decoded = decode(of_services(3)).unwrap();
+    let by_service: Vec<_> = decoded.rejected.by_service().collect();
+    let bad = Reason::InvalidTraceId;
+    assert_eq!(
+        by_service,
+        [
+            ("service 0", bad, 1),
+            ("service 1", bad, 1),
+            ("service 2", bad, 1)
+        ]
+    );
+    let whole = otlp::spans_by_service(&of_services(3)).unwrap();
+    let expected = [
+        ("", 1),
+        ("service 0", 2),
+        ("service 1", 1),
+        ("service 2", 2),
+    ];
+    let expected: Vec<_> = expected.map(|(name, n)| (name.to_owned(), n)).into();
+    assert_eq!(whole.into_iter().collect::<Vec<_>>(), expected);
+
+    // What is told apart is limited, and every span is counted.
+    let decoded = decode(of_services(5_000)).unwrap();
+    assert_eq!(decoded.rejected.total(), 5_000);
+    let by_service: Vec<_> = decoded.rejected.by_service().collect();
+    assert!(by_service.len() <= 257, "{}", by_service.len());
+    let others = by_service
+        .iter()
+        .find(|(name, ..)| *name == otlp::OTHER_SERVICES);
+    assert!(others.unwrap().2 > 4_000);
+    assert_eq!(by_service.iter().map(|(.., n)| n).sum::<u64>(), 5_000);
+    let whole = otlp::spans_by_service(&of_services(5_000)).unwrap();
+    assert!(whole.len() <= 257);
+    assert_eq!(whole.values().sum::<u64>(), 7_501);
+    assert!(otlp::spans_by_service(b"\x0a\xff").is_err());
+}
+
+/// Refuses every other span, and counts what it was asked.
+#[derive(Default)]
+struct EveryOther {
+    asked: usize,
+    restarted: usize,
+}
+
+impl otlp::Admit for EveryOther {
+    fn admit(&mut self, trace_id: TraceId, n_bytes: usize) -> Result<(), Reason> {
+        assert!(!trace_id.is_zero() && n_bytes >= 28);
+        self.asked += 1;
+        match self.asked % 2 {
+            1 => Ok(()),
+            _ => Err(Reason::TraceTooLarge),
+        }
+    }
+
+    fn start_again(&mut self) {
+        *self = Self {
+            restarted: self.restarted + 1,
+            ..Self::default()
+        };
+    }
+}
+
+#[test]
+fn a_span_that_is_not_admitted_is_refused_alone_and_asked_for_once() {
+    let mut spans: Vec<Span> = (1..=5).map(span).collect();
+    spans[3].trace_id = TraceId([0; 16]);
+    let body = otlp::encode_spans(&spans);
+    let mut admit = EveryOther::default();
+    let limits = Limits::default();
+    let decoded =
+        otlp::decode_admitted(TenantId::single(), body.into(), &limits, Some(&mut admit)).unwrap();
+    assert_eq!(
+        (admit.asked, admit.restarted),
+        (4, 0),
+        "not for what is wrong anyway"
+    );
+    let reasons: Vec<_> = decoded.rejected.iter().collect();
+    assert_eq!(
+        reasons,
+        [(Reason::InvalidTraceId, 1), (Reason::TraceTooLarge, 2)]
+    );
+    let kept = [spans[0].clone(), spans[2].clone()];
+    assert_eq!(otlp::spans_of(&decoded.batch), kept);
+
+    // A resource that is written twice: the request is walked again once it is merged.
+    let mut out = Writer::default();
+    out.message(1, |out| {
+        out.message(1, |_| {});
+        out.message(1, |_| {});
+        out.message(2, |out| out.message(2, ids));
+    });
+    let mut admit = EveryOther::default();
+    let decoded = otlp::decode_admitted(
+        TenantId::single(),
+        out.into_bytes().into(),
+        &limits,
+        Some(&mut admit),
+    )
+    .unwrap();
+    assert_eq!((admit.asked, admit.restarted), (1, 1));
+    assert_eq!(decoded.batch.n_spans(), 1);
+}

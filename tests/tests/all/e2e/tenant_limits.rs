@@ -42,6 +42,12 @@ fn discarded(reason: &str, tenant: &str) -> String {
     format!(r#"tempo_discarded_spans_total{{reason="{reason}",tenant="{tenant}"}}"#)
 }
 
+fn discarded_of(reason: &str, service: &str, tenant: &str) -> String {
+    format!(
+        r#"tracewell_ingest_discarded_spans_of_services_total{{reason="{reason}",service="{service}",tenant="{tenant}"}}"#
+    )
+}
+
 /// So slow that what is over does not pass within a test.
 const SLOW: &str = "
 overrides:
@@ -93,6 +99,67 @@ fn who_sends_too_much_is_told_when_to_come_again_and_others_are_not() {
     let hits = r#"tracewell_limit_hits_total{limit="limits.tenant_bytes_per_second_max"}"#;
     assert_eq!(seen[hits], 2.0);
     assert!(!seen.contains_key(&discarded("rate_limited", "other")));
+    assert_eq!(seen[&discarded_of("rate_limited", "load", "slow")], 2.0 * n);
+}
+
+#[test]
+fn traces_of_a_tenant_are_limited_in_number_and_in_size() {
+    let text = "
+overrides:
+  few:
+    tenant_traces_max: 2
+  small:
+    global:
+      max_bytes_per_trace: 1000
+  none:
+    ingestion:
+      max_traces_per_user: 0
+";
+    let site = Site::new();
+    let server = start(&site, &overrides(&site, text), &[]);
+    let n = N_SPANS as f64;
+    let bodies: Vec<_> = (0..3).map(|n| request(64, 0, n)).collect();
+    for tenant in ["few", "none", "other"] {
+        for (number, (id, body)) in bodies.iter().enumerate() {
+            // What was sent already is no new trace.
+            for _ in 0..2 {
+                let answer = post(&site, tenant, body);
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                let is_refused = tenant == "few" && number == 2;
+                let says_so = answer.text().contains("limits.tenant_traces_max");
+                assert_eq!(says_so, is_refused, "{tenant}: {}", answer.text());
+            }
+            let path = format!("/api/v2/traces/{id}");
+            let found = http::get_with(site.http, &path, &named(tenant)).unwrap();
+            let is_there = found.text().contains("spanId");
+            assert_eq!(is_there, tenant != "few" || number < 2, "{tenant} {number}");
+        }
+    }
+    let (id, body) = &bodies[0];
+    let answer = post(&site, "small", body);
+    assert!(
+        answer.text().contains("limits.trace_bytes_max"),
+        "{}",
+        answer.text()
+    );
+    let path = format!("/api/traces/{id}");
+    let found = http::get_with(site.http, &path, &named("small")).unwrap();
+    let kept = n_spans(&found.json()["batches"]);
+    assert!((1..N_SPANS).contains(&kept), "{kept}");
+    let seen = wait_for(&server, r#"tracewell_head_traces{tenant="few"}"#, 2.0);
+    assert_eq!(seen[r#"tracewell_head_traces{tenant="other"}"#], 3.0);
+    assert_eq!(seen[&discarded("live_traces_exceeded", "few")], 2.0 * n);
+    let of_service = discarded_of("live_traces_exceeded", "load", "few");
+    assert_eq!(seen[&of_service], 2.0 * n);
+    let refused = (N_SPANS - kept) as f64;
+    assert_eq!(
+        seen[&discarded_of("trace_too_large", "load", "small")],
+        refused
+    );
+    assert_eq!(
+        seen[r#"tempo_limits_overrides{limit_name="max_bytes_per_trace",tenant="small"}"#],
+        1_000.0
+    );
 }
 
 #[test]

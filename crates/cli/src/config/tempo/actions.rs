@@ -326,6 +326,19 @@ pub(super) const KEYS: &[(&str, Action)] = &[
         "overrides.defaults.ingestion.burst_size_bytes",
         Action::Same("limits.tenant_burst_bytes_max"),
     ),
+    // There is one process, so that what holds for each and for all of them is the same.
+    (
+        "overrides.defaults.ingestion.max_traces_per_user",
+        Action::Convert("limits.tenant_traces_max", zero_is_off),
+    ),
+    (
+        "overrides.defaults.ingestion.max_global_traces_per_user",
+        Action::Convert("limits.tenant_traces_max", zero_is_off),
+    ),
+    (
+        "overrides.defaults.global.max_bytes_per_trace",
+        Action::Convert("limits.trace_bytes_max", zero_is_off),
+    ),
     // There is one process, so that both strategies are the same.
     ("overrides.defaults.ingestion.rate_strategy", Action::Silent),
     (
@@ -413,6 +426,17 @@ fn if_on(node: &Node) -> Result<Node, String> {
             true => Value::Bool(true),
             false => Value::Null,
         },
+    })
+}
+
+/// Tempo's 0 is no limit.
+fn zero_is_off(node: &Node) -> Result<Node, String> {
+    Ok(match node.value.plain().as_str() {
+        "0" => Node {
+            line: node.line,
+            value: Value::Text("off".to_owned()),
+        },
+        _ => node.clone(),
     })
 }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tracewell_model::Limits;
+
 use super::*;
 use crate::config::values::Endpoint;
 use crate::config::yaml;
@@ -310,17 +312,25 @@ fn flags_that_are_unknown_are_refused_and_those_without_effect_are_warned_of() {
             ("log.level", "debug"),
             ("compactor.compaction.block-retention", "48h"),
             ("ingester.max-bytes-per-trace", "1"),
+            ("ingester.max-traces-per-user", "0"),
+            ("querier.max-bytes-per-tag-values-query", "1"),
         ],
     );
     assert_eq!(texts(&findings.errors), Vec::<String>::new());
     assert_eq!(config.log.level, "debug");
     assert_eq!(config.retention.age, Duration::from_secs(48 * 3_600));
+    assert_eq!(config.limits.trace_bytes_max, 1);
+    assert_eq!(
+        config.limits.tenant_traces_max,
+        Limits::NONE,
+        "0 is no limit"
+    );
     let warnings = texts(&findings.warnings).join("\n");
     for part in [
         "-mem-ballast-size-mbs: no effect: memory is bounded by",
         "-memberlist.bind-port: memberlist has no effect",
         "bind_port 7946",
-        "-ingester.max-bytes-per-trace: overrides.defaults.global has no effect",
+        "-querier.max-bytes-per-tag-values-query: overrides.defaults.read has no effect",
     ] {
         assert!(warnings.contains(part), "{part} is not in\n{warnings}");
     }

@@ -7,7 +7,7 @@ use crate::otlp::fields;
 use crate::otlp::reject::Reason;
 use crate::protobuf::{Cursor, END, is_utf8};
 
-impl Walk {
+impl Walk<'_> {
     /// Reads a `KeyValue` and appends its row.
     #[inline]
     pub(super) fn attribute(&mut self, message: &[u8]) -> Result<(), Stop> {

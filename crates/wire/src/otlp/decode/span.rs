@@ -40,7 +40,7 @@ struct Deferred<'a> {
 const EVENT: u32 = 0x5a;
 const LINK: u32 = 0x6a;
 
-impl Walk {
+impl Walk<'_> {
     pub(super) fn spans(&mut self, scope_spans: &[u8], scope: u32) -> Result<(), Damage> {
         let mut cursor = Cursor::new(scope_spans);
         loop {
@@ -58,7 +58,7 @@ impl Walk {
                         Ok(()) => self.messages.push(self.slice(message)),
                         Err(Stop::Refused(reason)) => {
                             self.take_back(mark);
-                            self.rejected.add(reason, 1, self.n_spans, Place::Span);
+                            self.refuse(reason, 1, Place::Span);
                         }
                         Err(Stop::Damaged(damage)) => return Err(damage.inside("Span")),
                     }
@@ -101,7 +101,7 @@ impl Walk {
         let attributes = self.attributes_since(from);
         self.add_items(attributes.len() + deferred.n_events + deferred.n_links)?;
         let (events, links) = self.deferred(&deferred)?;
-        self.push_span(&span, scope, attributes, events, links)
+        self.push_span(&span, scope, attributes, events, links, message.len())
     }
 
     /// Everything that can refuse the span comes before the first push.
@@ -113,6 +113,7 @@ impl Walk {
         attributes: Rows,
         events: Rows,
         links: Rows,
+        n_bytes: usize,
     ) -> Result<(), Stop> {
         let trace_id = match <[u8; 16]>::try_from(span.trace_id) {
             Ok(id) if id != [0; 16] => TraceId(id),
@@ -136,6 +137,9 @@ impl Walk {
             return Err(Stop::Refused(Reason::StatusMessageTooLarge));
         }
         let status_message = self.text(span.status_message)?;
+        if let Some(admit) = &mut self.admit {
+            admit.admit(trace_id, n_bytes).map_err(Stop::Refused)?;
+        }
         let spans = &mut self.spans;
         spans.scope.push(scope);
         spans.trace_id.push(trace_id);
