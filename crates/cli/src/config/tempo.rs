@@ -14,6 +14,7 @@ mod forms;
 mod known;
 mod protection;
 mod receivers;
+mod tls;
 mod walk;
 
 use std::path::Path;
@@ -78,7 +79,8 @@ pub(crate) fn translate(written: Written<'_>) -> (Raw, Findings) {
     translation.listen(&root);
     translation.folders(&root);
     bucket::translate(&mut translation, &root);
-    receivers::translate(&mut translation, &root);
+    let built = receivers::translate(&mut translation, &root);
+    tls::translate(&mut translation, &root, &built);
     translation.interfaces(&root);
     walk::walk(&mut translation, root);
     translation.findings.sort();

@@ -109,7 +109,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
         "server.http_path_prefix",
         Action::Only(&[""], "write the path as http_api_prefix"),
     ),
-    ("server.http_tls_config.*", Action::Refuse(SIGN_ON)),
+    ("server.http_tls_config.*", Action::Elsewhere),
     ("server.grpc_tls_config.*", Action::Refuse(SIGN_ON)),
     ("server.register_instrumentation", Action::Silent),
     (

@@ -50,19 +50,23 @@ const TUNING: [&str; 16] = [
     "keep_alives_enabled",
 ];
 
-pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
+/// A protocol that is built: its path, its listener as `tls.listeners` names it, its options.
+pub(super) type Built<'n> = (String, &'static str, &'n Node);
+
+pub(super) fn translate<'n>(translation: &mut Translation<'_>, root: &'n Node) -> Vec<Built<'n>> {
+    let mut protocols = Vec::new();
     let Some(receivers) = at(root, RECEIVERS) else {
-        return;
+        return protocols;
     };
     let entries = match &receivers.value {
         Value::Map(entries) => entries,
-        Value::Null => return,
+        Value::Null => return protocols,
         other => {
             let place = translation.place(RECEIVERS, receivers.line);
             let message =
                 format!("{RECEIVERS}: expected receivers by name, such as `otlp:`, found {other}");
             translation.findings.error(&place, message);
-            return;
+            return protocols;
         }
     };
     // `otlp` and `otlp/anything` are of one kind.
@@ -71,7 +75,7 @@ pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
     for (key, receiver) in entries {
         let is_built = built.is_some_and(|(built, _)| built == key);
         match NOT_BUILT.iter().find(|(name, _)| *name == kind(key)) {
-            _ if is_built => otlp(translation, key, receiver, is_tempo_3(root)),
+            _ if is_built => protocols = otlp(translation, key, receiver, is_tempo_3(root)),
             Some((_, protocols)) => not_built(translation, key, protocols, receiver),
             None if kind(key) == "otlp" => {
                 let message = "a second OTLP receiver is not built yet";
@@ -87,6 +91,7 @@ pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
             translation.set_text(key, "off".to_owned(), RECEIVERS, place.clone());
         }
     }
+    protocols
 }
 
 fn unknown(translation: &mut Translation<'_>, key: &Key) {
@@ -163,7 +168,13 @@ fn without_effect(translation: &mut Translation<'_>, key: &Key, receiver: &Node,
     translation.findings.warning(&place, message);
 }
 
-fn otlp(translation: &mut Translation<'_>, receiver_key: &Key, receiver: &Node, on_loopback: bool) {
+fn otlp<'n>(
+    translation: &mut Translation<'_>,
+    receiver_key: &Key,
+    receiver: &'n Node,
+    on_loopback: bool,
+) -> Vec<Built<'n>> {
+    let mut built = Vec::new();
     let protocols = receiver
         .get("protocols")
         .filter(|node| node.value != Value::Null);
@@ -196,7 +207,10 @@ fn otlp(translation: &mut Translation<'_>, receiver_key: &Key, receiver: &Node, 
         };
         listen(translation, &origin, key, default, node, line);
         options(translation, &origin, node);
+        let listener = key.strip_prefix("listen.").unwrap_or(key);
+        built.extend(node.map(|node| (origin, listener, node)));
     }
+    built
 }
 
 fn listen(
@@ -240,7 +254,8 @@ fn options(translation: &mut Translation<'_>, path: &str, node: Option<&Node>) {
         let origin = format!("{path}.{}", option.name);
         let written = value.value.plain();
         let effect = match option.name.as_str() {
-            "endpoint" => continue,
+            // `tls` is read where all of it is.
+            "endpoint" | "tls" => continue,
             _ if value.value == Value::Null => continue,
             name if protects(name, true) && is_off(&value.value) => continue,
             name if protects(name, true) => Err(format!("{origin} cannot be honoured: {SIGN_ON}")),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tracewell_ingest::tls::ClientAuth;
 use tracewell_model::Limits;
 
 use super::*;
@@ -65,16 +66,61 @@ fn the_file_of_the_how_to_starts_as_it_is() {
 }
 
 #[test]
+fn certificates_hold_for_the_ports_that_name_them() {
+    let tls = "{cert_file: /c, key_file: /k, client_ca_file: /ca, reload_interval: 1h, min_version: '1.2'}";
+    let text = format!(
+        "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc: {{tls: {tls}}}\n        http:\n          tls: {tls}\n"
+    );
+    let (config, findings) = load(&text, &[]);
+    assert_eq!(texts(&findings.errors), Vec::<String>::new());
+    let files = config.tls_files().unwrap();
+    assert_eq!(files.cert, Path::new("/c"));
+    assert_eq!(files.client_ca.as_deref(), Some(Path::new("/ca")));
+    assert_eq!(files.client_auth, ClientAuth::Required);
+    assert_eq!(config.tls.listeners.to_string(), "otlp_grpc,otlp_http");
+
+    let of = |policy: &str| {
+        let text = format!(
+            "server:\n  http_tls_config:\n    cert_file: /c\n    key_file: /k\n    client_ca_file: /ca\n    client_auth_type: {policy}\n"
+        );
+        let (config, findings) = load(&text, &[]);
+        assert_eq!(texts(&findings.errors), Vec::<String>::new());
+        assert_eq!(config.tls.listeners.to_string(), "http");
+        let files = config.tls_files().unwrap();
+        files.client_ca.map(|_| files.client_auth)
+    };
+    assert_eq!(of("NoClientCert"), None);
+    assert_eq!(of("VerifyClientCertIfGiven"), Some(ClientAuth::IfGiven));
+    assert_eq!(of("RequireAndVerifyClientCert"), Some(ClientAuth::Required));
+}
+
+#[test]
 fn what_protects_is_never_ignored() {
     for (text, key) in [
         ("memberlist:\n  tls_enabled: on\n", "memberlist.tls_enabled"),
         (
-            "server:\n  http_tls_config:\n    cert_file: /x\n",
-            "server.http_tls_config.cert_file",
+            "server:\n  http_tls_config: {cert_file: /x, key_file: /y, client_ca_file: /z, client_auth_type: RequestClientCert}\n",
+            "server.http_tls_config.client_auth_type",
         ),
         (
-            "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc:\n          tls:\n            cert_file: /x\n",
-            "grpc.tls",
+            "server:\n  http_tls_config: {cert_file: /x, key_file: /y, client_ca_file: /z}\n",
+            "server.http_tls_config.client_ca_file",
+        ),
+        (
+            "server:\n  grpc_tls_config: {cert_file: /x, key_file: /y}\n",
+            "server.grpc_tls_config.cert_file",
+        ),
+        (
+            "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc:\n          tls:\n            cert_pem: x\n",
+            "grpc.tls.cert_pem",
+        ),
+        (
+            "distributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc: {tls: {cert_file: /x, key_file: /y, min_version: '1.3'}}\n",
+            "grpc.tls.min_version",
+        ),
+        (
+            "server:\n  http_tls_config: {cert_file: /a, key_file: /b}\ndistributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc: {tls: {cert_file: /x, key_file: /y}}\n",
+            "server.http_tls_config says another",
         ),
         (
             "memberlist:\n  tls_enabled: true\n",
