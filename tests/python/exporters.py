@@ -1,6 +1,8 @@
 """Sends spans with the official exporters, in every protocol and compression that they have.
 
-Usage: exporters.py GRPC_PORT HTTP_PORT
+Usage: exporters.py GRPC_PORT HTTP_PORT [https]
+
+With `https` they use TLS, with certificates and headers that OTEL_EXPORTER_OTLP_* name.
 
 Prints one JSON object a line: the combination, its service name and the ids of the spans it sent.
 Exits with 1 if an export fails or an exporter logs a warning.
@@ -50,14 +52,14 @@ class Counting:
         return self.inner.force_flush(timeout_millis)
 
 
-def combinations(grpc_port, http_port):
-    target = f"http://127.0.0.1:{grpc_port}"
+def combinations(grpc_port, http_port, scheme):
+    target = f"{scheme}://localhost:{grpc_port}"
     for compression in grpc.Compression:
         name = compression.name.lower()
         yield f"py-grpc-{name}", GrpcExporter(
-            endpoint=target, insecure=True, compression=compression
+            endpoint=target, insecure=scheme == "http", compression=compression
         )
-    url = f"http://127.0.0.1:{http_port}/v1/traces"
+    url = f"{scheme}://localhost:{http_port}/v1/traces"
     for compression in Compression:
         yield f"py-http-{compression.name.lower()}", HttpExporter(
             endpoint=url, compression=compression
@@ -96,7 +98,8 @@ def main():
     warnings = Warnings()
     logging.getLogger().addHandler(warnings)
     failed = 0
-    for service, exporter in combinations(int(sys.argv[1]), int(sys.argv[2])):
+    scheme = sys.argv[3] if len(sys.argv) > 3 else "http"
+    for service, exporter in combinations(int(sys.argv[1]), int(sys.argv[2]), scheme):
         ids, failures = send(service, exporter)
         failed += failures
         print(json.dumps({"service": service, "traces": ids, "failed": failures}), flush=True)

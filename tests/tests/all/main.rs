@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod buckets;
+mod certificates;
 mod container;
 mod crashes;
 mod e2e;

@@ -2,6 +2,7 @@
 
 mod guide;
 mod live_blocks;
+mod secure;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,67 +1,16 @@
 //! TLS and tokens on the real binary.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::path::Path;
+use std::process::Command;
 
 use super::PROTOBUF;
 use super::commands::{errors, text};
 use super::tenants::named;
+use crate::certificates::{self, Authority};
 use crate::harness::http::Answer;
 use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually, grpc, http};
 use crate::load::request;
-
-/// Who signs certificates.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    /// Its own certificate.
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(site: &Site, name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
-        let file = site.folder().join(format!("{name}.pem"));
-        std::fs::write(&file, issuer.pem()).unwrap();
-        Self { issuer, file }
-    }
-
-    /// A certificate for this machine and its key, as PEM.
-    fn sign(&self) -> (String, String) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names).unwrap();
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        (signed.pem(), key.serialize_pem())
-    }
-
-    /// A command that trusts this authority alone.
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .env("SSL_CERT_FILE", &self.file)
-            .env_remove("SSL_CERT_DIR")
-            .output()
-            .unwrap()
-    }
-}
-
-/// Writes the server's certificate and its key where it looks for them.
-fn place(site: &Site, (cert, key): &(String, String)) -> [String; 2] {
-    let files = [("cert", cert), ("key", key)];
-    files.map(|(name, pem)| {
-        let path = site.folder().join(format!("server-{name}.pem"));
-        let new = site.folder().join("new.pem");
-        std::fs::write(&new, pem).unwrap();
-        std::fs::rename(&new, &path).unwrap();
-        format!("tls.{name}_file={}", path.display())
-    })
-}
 
 #[test]
 fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
@@ -70,7 +19,7 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
         Authority::new(&site, "first"),
         Authority::new(&site, "second"),
     );
-    let settings = place(&site, &first.sign());
+    let settings = first.place(&site, "server");
     let mut command = Command::new(binary());
     command.args(site.arguments(&[&settings[0], &settings[1]]));
     let server = site.launch(command);
@@ -107,7 +56,7 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
 
     // A key that is not the certificate's: what was there goes on.
     let (good, other) = (second.sign(), second.sign());
-    place(&site, &(good.0.clone(), other.1));
+    certificates::place(&site, "server", &(good.0.clone(), other.1));
     eventually("the broken pair is refused", || {
         match server.log().contains("new certificates are refused") {
             true => Ok(()),
@@ -115,17 +64,51 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
         }
     });
     is_ready(&first).unwrap();
-    place(&site, &good);
+    certificates::place(&site, "server", &good);
     eventually("the new certificate holds", || is_ready(&second));
     assert!(is_ready(&first).is_err());
     assert!(server.stop().success());
 }
 
 #[test]
+fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
+    let site = Site::new();
+    let authority = Authority::new(&site, "authority");
+    let [cert, key] = authority.place(&site, "server");
+    let ca = format!("tls.client_ca_file={}", authority.file.display());
+    let url = format!("https://localhost:{}", site.http);
+    for (auth, is_let_in) in [("optional", true), ("required", false)] {
+        let auth = format!("tls.client_auth={auth}");
+        let mut command = Command::new(binary());
+        command.args(site.arguments(&[&cert, &key, &ca, &auth]));
+        let server = site.launch(command);
+        let ports = || std::net::TcpStream::connect(("127.0.0.1", site.http));
+        eventually("the port is open", || {
+            ports().map_err(|error| error.to_string())
+        });
+        let ready = || authority.run(&["ready", "--server", &url]);
+        if is_let_in {
+            eventually("the server is ready", || {
+                let output = ready();
+                output
+                    .status
+                    .success()
+                    .then_some(())
+                    .ok_or_else(|| errors(&output))
+            });
+        } else {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            assert!(!ready().status.success(), "{}", server.log());
+        }
+        assert!(server.stop().success());
+    }
+}
+
+#[test]
 fn certificates_that_are_of_no_use_start_no_server() {
     let site = Site::new();
     let authority = Authority::new(&site, "authority");
-    let [cert, key] = place(&site, &authority.sign());
+    let [cert, key] = authority.place(&site, "server");
     let garbage = site.folder().join("garbage.pem");
     std::fs::write(&garbage, "no PEM").unwrap();
     let of = |name: &str, path: &str| format!("tls.{name}={path}");
