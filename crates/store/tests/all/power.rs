@@ -34,7 +34,7 @@ const SHORT: Plan = Plan {
 };
 /// Long and short lives.
 const LIVES: (u64, u64) = (1, 8);
-const LIVES_IN_FULL: (u64, u64) = (3, 48);
+const LIVES_IN_FULL: (u64, u64) = (2, 24);
 /// Cuts at syncs for one at a random point.
 const SYNC_CUTS_PER_RANDOM: usize = 4;
 /// After one cut of so many the store goes on: it cuts and merges all that it found.
