@@ -228,11 +228,21 @@ fn fuzz_target(name: &str, folder: &Path, target: &Path) -> Result<()> {
     // What a run finds is kept apart from the corpus, which holds what people chose.
     let found = target.join("fuzz-found").join(name);
     std::fs::create_dir_all(&found).context("creating a folder for what fuzzing finds")?;
-    let status = Command::new(target.join("fuzz").join("release").join(name))
+    let status = steps::command()
+        .args([
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--bin",
+            name,
+            "--",
+        ])
         .arg(format!("-max_total_time={FUZZ_SECONDS}"))
         .arg(format!("-artifact_prefix={}/", found.display()))
         .arg(&found)
         .arg(folder.join("corpus").join(name))
+        .env("CARGO_TARGET_DIR", target.join("fuzz"))
         .current_dir(folder)
         .status()
         .with_context(|| format!("starting the fuzz target {name}"))?;

@@ -516,3 +516,28 @@ fn a_span_that_is_not_admitted_is_refused_alone_and_asked_for_once() {
     assert_eq!((admit.asked, admit.restarted), (1, 1));
     assert_eq!(decoded.batch.n_spans(), 1);
 }
+
+/// What refused it is found before what is damaged, which nobody reads.
+#[test]
+fn a_refused_resource_may_be_damaged_behind_what_refused_it() {
+    let mut out = Writer::default();
+    out.message(1, |out| {
+        out.message(1, |out| {
+            out.message(1, |out| out.bytes(1, &[0xff]));
+            out.raw(&[0x0a, 0x7f]);
+        });
+        out.message(2, |out| out.message(2, ids));
+    });
+    out.raw(&of_services(2));
+    let decoded = decode(out.into_bytes()).unwrap();
+    let by_service: Vec<_> = decoded.rejected.by_service().collect();
+    let bad = Reason::InvalidTraceId;
+    assert_eq!(
+        by_service,
+        [
+            ("", Reason::InvalidUtf8, 1),
+            ("service 0", bad, 1),
+            ("service 1", bad, 1)
+        ]
+    );
+}
