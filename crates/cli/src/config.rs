@@ -1,11 +1,12 @@
 //! Configuration: from what was written to what the process runs with.
 //!
 //! Two steps. [`raw::Raw`] is exactly what was written, in whatever file or flag, each setting with
-//! its place; [`Config`] is validated and ready. One table, [`keys::KEYS`], holds every key with its
+//! its place; [`Config`] is validated and ready. One table, [`keys::all`], holds every key with its
 //! meaning, unit and default: it checks files, prints `--help`, answers `config explain` and writes
 //! docs/guide/configuration.md. A file of Tempo's is translated into the same settings at the door
 //! ([`tempo`]), so that nothing behind this module knows that it was one.
 
+mod beside;
 #[cfg(test)]
 mod guide;
 pub(crate) mod keys;
@@ -298,13 +299,7 @@ impl Config {
     }
 
     fn check_tls(&self, raw: &Raw, findings: &mut Findings) {
-        // Several keys where the value of another is as much to blame.
-        let mut require = |holds: bool, keys: &[&str], message: String| {
-            if !holds && let Some(key) = raw.first_written(keys) {
-                let name = raw.name_of(key);
-                findings.error(&raw.place_of(key), format!("{name}: {message}"));
-            }
-        };
+        let mut require = requirement(raw, findings);
         require(
             self.tls.cert_file.is_some() == self.tls.key_file.is_some(),
             &["tls.cert_file", "tls.key_file"],
@@ -319,13 +314,7 @@ impl Config {
     }
 
     fn check(&self, raw: &Raw, findings: &mut Findings) {
-        // Several keys where the value of another is as much to blame.
-        let mut require = |holds: bool, keys: &[&str], message: String| {
-            if !holds && let Some(key) = raw.first_written(keys) {
-                let name = raw.name_of(key);
-                findings.error(&raw.place_of(key), format!("{name}: {message}"));
-            }
-        };
+        let mut require = requirement(raw, findings);
         require(
             self.limits.memory_bytes >= MEMORY_BYTES_MIN,
             &["limits.memory_bytes"],
@@ -389,6 +378,7 @@ impl Config {
             &["http.prefix"],
             "starts with a slash, such as /tempo".to_owned(),
         );
+        drop(require);
         self.check_ports(raw, findings);
     }
 
@@ -430,6 +420,20 @@ fn default_data_dir() -> PathBuf {
     match not_empty("HOME") {
         Some(home) => PathBuf::from(home).join(".local/state/tracewell"),
         None => PathBuf::from("/var/lib/tracewell"),
+    }
+}
+
+/// Notes what does not hold, at the first key that was written: several where the value of another is as much to
+/// blame.
+fn requirement<'a>(
+    raw: &'a Raw,
+    findings: &'a mut Findings,
+) -> impl FnMut(bool, &[&str], String) + 'a {
+    move |holds, keys, message| {
+        if !holds && let Some(key) = raw.first_written(keys) {
+            let name = raw.name_of(key);
+            findings.error(&raw.place_of(key), format!("{name}: {message}"));
+        }
     }
 }
 

@@ -24,7 +24,6 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracewell_ingest::tls::Tls;
 use tracewell_ingest::{IngestConfig, Tenancy, Tenants};
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
@@ -58,7 +57,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     for warning in &loaded.findings.warnings {
         tracing::warn!("{warning}");
     }
-    let ports = Ports::open(config)?;
+    let ports = Ports::open(config, loaded.tls.as_ref())?;
     crate::allocator::keep_small(config.limits.memory_bytes)
         .context("starting the thread that gives memory back")?;
     let ingest_runtime = runtime("ingest")?;
@@ -84,8 +83,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     );
     watch_status(&ingest_runtime, &process, &stop);
     let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
-    let tls = ports.tls.clone();
-    watch_files(&ingest_runtime, loaded, (&process, &tenants, tls), &stop);
+    watch_files(&ingest_runtime, loaded, (&process, &tenants), &stop);
     let serving = start_serving(
         (config, &tenants),
         ports,
@@ -234,12 +232,11 @@ fn unexpected(
     }
 }
 
-/// Keeps the numbers of the store at hand, since a scrape must not wait for a lock of a commit.
 /// What the configuration names is read again while the server runs: limits, tokens, certificates.
 fn watch_files(
     runtime: &Runtime,
     loaded: &Loaded,
-    (process, tenants, tls): (&Process, &Arc<Tenants>, Option<Arc<Tls>>),
+    (process, tenants): (&Process, &Arc<Tenants>),
     stop: &CancellationToken,
 ) {
     let config = &loaded.config;
@@ -252,11 +249,12 @@ fn watch_files(
         let watching = reload::tokens(path, every, Arc::clone(tenants), stop.clone());
         runtime.spawn(watching);
     }
-    if let Some(tls) = tls {
+    if let Some(tls) = loaded.tls.clone() {
         runtime.spawn(reload::certificates(tls, stop.clone()));
     }
 }
 
+/// Keeps the numbers of the store at hand, since a scrape must not wait for a lock of a commit.
 fn watch_status(runtime: &Runtime, process: &Arc<Process>, stop: &CancellationToken) {
     let (process, stop) = (Arc::clone(process), stop.clone());
     runtime.spawn(async move {

@@ -1,6 +1,7 @@
 //! From arguments to a configuration: reads the file, recognises Tempo's, puts flags on top.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tracewell_ingest::TenantLimits;
 use tracewell_ingest::tls::Tls;
@@ -31,6 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) tenant_limits: TenantLimits,
     /// The tokens that there are at the start.
     pub(crate) tokens: Option<Tokens>,
+    /// The certificates, where there are any that are of use.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) raw: Raw,
     pub(crate) findings: Findings,
 }
@@ -63,15 +66,20 @@ impl Source {
         findings.extend(more);
         let (tokens, more) = tokens::load(&config, &raw);
         findings.extend(more);
-        if let Some(Err(error)) = config.tls_files().map(Tls::load) {
-            const KEY: &str = "tls.cert_file";
-            let message = format!("{}: {error}", raw.name_of(KEY));
-            findings.error(&raw.place_of(KEY), message);
-        }
+        let tls = match config.tls_files().map(Tls::load).transpose() {
+            Ok(tls) => tls,
+            Err(error) => {
+                const KEY: &str = "tls.cert_file";
+                let message = format!("{}: {error}", raw.name_of(KEY));
+                findings.error(&raw.place_of(KEY), message);
+                None
+            }
+        };
         Loaded {
             config,
             tenant_limits,
             tokens,
+            tls,
             raw,
             findings,
         }

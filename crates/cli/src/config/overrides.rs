@@ -15,7 +15,7 @@ use tracewell_model::limits::TENANT_KEYS;
 
 use super::raw::{Findings, Place, Raw, Setting};
 use super::yaml::{self, Node, Value};
-use super::{Config, EVERYBODY, keys, tempo};
+use super::{Config, EVERYBODY, beside, keys, tempo};
 
 /// What the configuration and its file of overrides say.
 pub(crate) fn load(config: &Config, raw: &Raw) -> (TenantLimits, Findings) {
@@ -23,16 +23,9 @@ pub(crate) fn load(config: &Config, raw: &Raw) -> (TenantLimits, Findings) {
     let Some(path) = &config.tenants.overrides_path else {
         return (same_for_all(), Findings::default());
     };
-    match std::fs::read_to_string(path) {
+    match beside::read(path, "tenants.overrides_path", raw) {
         Ok(text) => parse(config, path, &text),
-        Err(error) => {
-            const KEY: &str = "tenants.overrides_path";
-            let mut findings = Findings::default();
-            let name = raw.name_of(KEY);
-            let message = format!("{name}: {} cannot be read: {error}", path.display());
-            findings.error(&raw.place_of(KEY), message);
-            (same_for_all(), findings)
-        }
+        Err(findings) => (same_for_all(), findings),
     }
 }
 
@@ -80,13 +73,8 @@ struct File<'a> {
 impl File<'_> {
     /// Line, name and content of each entry.
     fn entries(&mut self, text: &str) -> Vec<(u64, String, Node)> {
-        let root = match yaml::parse(text) {
-            Ok(root) => root,
-            Err(error) => {
-                let place = Place::file(self.path, error.line.unwrap_or(1));
-                self.findings.error(&place, error.message);
-                return Vec::new();
-            }
+        let Some(root) = beside::parse(self.path, text, &mut self.findings) else {
+            return Vec::new();
         };
         let sections = match root.value {
             Value::Map(sections) => sections,

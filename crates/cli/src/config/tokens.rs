@@ -6,28 +6,20 @@ use tracewell_ingest::tokens::{Bearer, Tokens};
 use tracewell_model::TenantId;
 
 use super::raw::{Findings, Place, Raw};
-use super::yaml::{self, Value};
-use super::{Config, EVERYBODY};
-
-const KEY: &str = "tenants.tokens_path";
+use super::yaml::Value;
+use super::{Config, EVERYBODY, beside};
 
 /// What the file says that the configuration names, if it names one.
 pub(crate) fn load(config: &Config, raw: &Raw) -> (Option<Tokens>, Findings) {
     let Some(path) = &config.tenants.tokens_path else {
         return (None, Findings::default());
     };
-    match std::fs::read_to_string(path) {
+    match beside::read(path, "tenants.tokens_path", raw) {
         Ok(text) => {
             let (tokens, findings) = parse(path, &text);
             (Some(tokens), findings)
         }
-        Err(error) => {
-            let mut findings = Findings::default();
-            let name = raw.name_of(KEY);
-            let message = format!("{name}: {} cannot be read: {error}", path.display());
-            findings.error(&raw.place_of(KEY), message);
-            (None, findings)
-        }
+        Err(findings) => (None, findings),
     }
 }
 
@@ -35,13 +27,8 @@ pub(crate) fn load(config: &Config, raw: &Raw) -> (Option<Tokens>, Findings) {
 pub(crate) fn parse(path: &Path, text: &str) -> (Tokens, Findings) {
     const EXPECTED: &str = "expected `tokens:` with a token for each tenant";
     let (mut tokens, mut findings) = (Tokens::default(), Findings::default());
-    let root = match yaml::parse(text) {
-        Ok(root) => root,
-        Err(error) => {
-            let place = Place::file(path, error.line.unwrap_or(1));
-            findings.error(&place, error.message);
-            return (tokens, findings);
-        }
+    let Some(root) = beside::parse(path, text, &mut findings) else {
+        return (tokens, findings);
     };
     let Value::Map(sections) = &root.value else {
         findings.error(&Place::file(path, root.line.max(1)), EXPECTED.to_owned());

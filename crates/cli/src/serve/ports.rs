@@ -16,8 +16,6 @@ use crate::config::values::Endpoint;
 pub(super) struct Ports {
     pub(super) receivers: Listeners,
     pub(super) http: Vec<Listener>,
-    /// What those begin with that are encrypted.
-    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Where a client on this machine finds each surface; `None` if it is off.
@@ -38,12 +36,10 @@ pub(super) struct Address {
 // === impl Ports ===
 
 impl Ports {
-    pub(super) fn open(config: &Config) -> Result<Self> {
+    pub(super) fn open(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Self> {
         let (listen, encrypted) = (&config.listen, config.tls.listeners);
-        let tls = config.tls_files().map(Tls::load).transpose();
-        let tls = tls.context("tls.cert_file")?;
         let open = |endpoint: &Endpoint, is_tls: bool, key: &str| {
-            let tls = tls.as_ref().filter(|_| is_tls);
+            let tls = tls.filter(|_| is_tls);
             open(endpoint, &listen.host, key, tls)
         };
         Ok(Self {
@@ -52,7 +48,6 @@ impl Ports {
                 http: open(&listen.otlp_http, encrypted.otlp_http, "listen.otlp_http")?,
             },
             http: open(&listen.http, encrypted.http, "listen.http")?,
-            tls,
         })
     }
 
