@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
@@ -146,15 +145,10 @@ impl Client {
             Some(connection) if !connection.is_closed() => connection,
             _ => self.connect().await?,
         };
-        let mut request = http::Request::get(target)
+        let request = http::Request::get(target)
             .header("host", &self.authority)
             .header("accept", accept.as_str());
-        if let Some(tenant) = &self.tenant {
-            request = request.header(TENANT_HEADER, tenant.as_str());
-        }
-        if let Some(token) = connect::token() {
-            request = request.header("authorization", token);
-        }
+        let request = connect::identify(request, self.tenant.as_ref());
         let request = request.body(Empty::new()).context("the request")?;
         connection.ready().await?;
         let response = connection.send_request(request).await?;

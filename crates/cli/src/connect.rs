@@ -3,15 +3,18 @@
 //! Whom to trust is what the system says: its certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
 //! name. Who asks is what `TRACEWELL_TOKEN` says, where a server wants to know.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use anyhow::{Context, Result, bail};
+use http::request::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tracewell_ingest::TENANT_HEADER;
+use tracewell_model::TenantId;
 
 /// A connection of either kind.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -77,8 +80,17 @@ fn trusting() -> Result<Arc<ClientConfig>> {
     Ok(Arc::clone(TRUSTING.get_or_init(|| Arc::new(config))))
 }
 
-/// What `TRACEWELL_TOKEN` says, as the header `Authorization` has it: a command line would show it to everybody.
-pub(crate) fn token() -> Option<String> {
-    let token = std::env::var("TRACEWELL_TOKEN").ok()?;
-    (!token.is_empty()).then(|| format!("Bearer {token}"))
+/// Says who asks: the tenant, and what `TRACEWELL_TOKEN` holds, since a command line would show it to everybody.
+pub(crate) fn identify(mut request: Builder, tenant: Option<&TenantId>) -> Builder {
+    static TOKEN: LazyLock<Option<String>> = LazyLock::new(|| {
+        let token = std::env::var("TRACEWELL_TOKEN").ok()?;
+        (!token.is_empty()).then(|| format!("Bearer {token}"))
+    });
+    if let Some(tenant) = tenant {
+        request = request.header(TENANT_HEADER, tenant.as_str());
+    }
+    if let Some(token) = TOKEN.as_deref() {
+        request = request.header("authorization", token);
+    }
+    request
 }

@@ -17,7 +17,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tracewell_ingest::TENANT_HEADER;
 use tracewell_model::TenantId;
 
 use crate::Usage;
@@ -326,14 +325,7 @@ async fn grpc(
 }
 
 fn post(uri: &str, endpoint: &Endpoint) -> http::request::Builder {
-    let mut request = http::Request::post(uri);
-    if let Some(tenant) = &endpoint.tenant {
-        request = request.header(TENANT_HEADER, tenant.as_str());
-    }
-    if let Some(token) = connect::token() {
-        request = request.header("authorization", token);
-    }
-    request
+    connect::identify(http::Request::post(uri), endpoint.tenant.as_ref())
 }
 
 async fn read(body: hyper::body::Incoming) -> Result<Bytes> {

@@ -168,9 +168,10 @@ fn refused(format: Option<Format>, refusal: &Refusal) -> Response<Reply> {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if matches!(refusal, Refusal::NotAllowed(_)) && response.status() == StatusCode::UNAUTHORIZED {
-        let bearer = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    if let Refusal::NotAllowed(error) = refusal
+        && let Some(challenge) = error.challenge()
+    {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     if matches!(refusal, Refusal::Encoding { .. }) {
         response.headers_mut().insert(

@@ -4,6 +4,7 @@
 //! Work of up to [`INLINE_BYTES`] (about half a millisecond) is done where the request is; more
 //! goes to a bounded pool of blocking threads, in steps, each of which is reserved first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -139,13 +140,11 @@ impl Intake {
         let n_bytes = body.len();
         // Before it is decoded: whoever sends too much shall cost little.
         if let Err(refusal) = tenant.take_bytes(n_bytes as u64) {
-            match call.format {
-                Format::Protobuf => self.count_refused(call, tenant, refusal.label(), &body),
-                Format::Json => {
-                    let written = otlp::json_to_protobuf(&body).unwrap_or_default();
-                    self.count_refused(call, tenant, refusal.label(), &written);
-                }
-            }
+            let format = call.format;
+            let by_service = self
+                .compute(n_bytes, move || by_service(format, &body))
+                .await?;
+            self.count_refused(call, tenant, refusal.label(), by_service);
             return Err(refusal);
         }
         let request_hash = twox_hash::XxHash3_128::oneshot(&body);
@@ -210,7 +209,8 @@ impl Intake {
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                self.count_refused(call, tenant, refusal.label(), &body);
+                let by_service = by_service(Format::Protobuf, &body);
+                self.count_refused(call, tenant, refusal.label(), by_service);
                 Err(refusal)
             }
         }
@@ -218,26 +218,26 @@ impl Intake {
 
     /// Counts spans that were refused alone.
     fn count_rejected(&self, call: &Call, tenant: &Tenant, rejected: &Rejections) {
-        for (reason, n) in rejected.iter() {
+        for (service, reason, n) in rejected.by_service() {
             self.metrics
-                .count_refused(call.protocol, &tenant.metrics, reason.label(), n);
+                .count_refused(call.protocol, (tenant, service), reason.label(), n);
             if let Some(limit) = reason.limit() {
                 self.metrics.count_limit(limit, n);
             }
         }
-        for (service, reason, n) in rejected.by_service() {
-            self.metrics
-                .count_refused_of(&tenant.id, reason.label(), service, n);
-        }
     }
 
-    /// Counts the spans of a protobuf request that was refused as a whole; none of one that cannot be read.
-    fn count_refused(&self, call: &Call, tenant: &Tenant, reason: &'static str, body: &[u8]) {
-        for (service, n) in otlp::spans_by_service(body).unwrap_or_default() {
+    /// Counts the spans of a request that was refused as a whole.
+    fn count_refused(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        reason: &'static str,
+        by_service: BTreeMap<String, u64>,
+    ) {
+        for (service, n) in by_service {
             self.metrics
-                .count_refused(call.protocol, &tenant.metrics, reason, n);
-            self.metrics
-                .count_refused_of(&tenant.id, reason, &service, n);
+                .count_refused(call.protocol, (tenant, &service), reason, n);
         }
     }
 
@@ -350,6 +350,17 @@ fn decode(
         Format::Protobuf => otlp::decode_admitted(id, body, &tenant.limits, admit),
         Format::Json => otlp::decode_json_admitted(id, &body, &tenant.limits, admit),
     }
+}
+
+/// The spans of a request by the service that sent them; none of one that cannot be read.
+fn by_service(format: Format, body: &[u8]) -> BTreeMap<String, u64> {
+    let counted = match format {
+        Format::Protobuf => otlp::spans_by_service(body),
+        Format::Json => {
+            otlp::json_to_protobuf(body).and_then(|written| otlp::spans_by_service(&written))
+        }
+    };
+    counted.unwrap_or_default()
 }
 
 /// How many traces a batch holds spans of. Most batches hold them in runs.

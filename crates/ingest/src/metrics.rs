@@ -15,6 +15,7 @@ use tracewell_wire::otlp::{OTHER_SERVICES, Signal};
 
 use crate::accept::ConnectionMetrics;
 use crate::compression::Encoding;
+use crate::tenants::Tenant;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,29 +183,27 @@ impl IngestMetrics {
         tenant.accepted_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// `whose` are the tenant and the service that sent the spans.
     pub(crate) fn count_refused(
         &self,
         protocol: Protocol,
-        tenant: &TenantMetrics,
+        whose: (&Tenant, &str),
         reason: &'static str,
         n: u64,
     ) {
+        let (tenant, service) = whose;
         let by_protocol = match protocol {
             Protocol::Grpc => &self.refused_spans_grpc,
             Protocol::Http => &self.refused_spans_http,
         };
         by_protocol.fetch_add(n, Ordering::Relaxed);
-        *tenant.refused_spans.lock().entry(reason).or_default() += n;
+        let mut refused = tenant.metrics.refused_spans.lock();
+        *refused.entry(reason).or_default() += n;
+        drop(refused);
+        self.count_service(&tenant.id, reason, service, n);
     }
 
-    /// What [`Self::count_refused`] counts, by the service that sent it.
-    pub(crate) fn count_refused_of(
-        &self,
-        tenant: &TenantId,
-        reason: &'static str,
-        service: &str,
-        n: u64,
-    ) {
+    fn count_service(&self, tenant: &TenantId, reason: &'static str, service: &str, n: u64) {
         let tenant = match self.tenants.read().contains_key(tenant) {
             true => tenant.clone(),
             false => other_tenants(),

@@ -109,8 +109,8 @@ impl Refusal {
             Self::Busy { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Log { .. } | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::NotAllowed(TenantError::Forbidden { .. }) => StatusCode::FORBIDDEN,
-            Self::NoTenant | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
+            Self::NoTenant => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed(error) => error.http_status(),
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It takes whoever asks at their word, unless there are tokens ([`crate::tokens`]).
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tracewell_model::TenantId;
 
 /// Whose data a request brings or asks for.
@@ -39,6 +39,25 @@ const SEVERAL_HEADERS: &str = "X-Scope-OrgID is there more than once: who asks m
      sets it take away what clients send";
 const SEVERAL_TENANTS: &str = "X-Scope-OrgID names several tenants (a|b), which is not built yet: send and ask for each alone";
 
+// === impl TenantError ===
+
+impl TenantError {
+    /// How it is answered over HTTP.
+    pub fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Missing | Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`, for whoever may come again with a token (RFC 6750, section 3).
+    pub fn challenge(&self) -> Option<HeaderValue> {
+        let asks = matches!(self, Self::NoToken | Self::WrongToken);
+        asks.then(|| HeaderValue::from_static("Bearer"))
+    }
+}
+
 // === impl Tenancy ===
 
 impl Tenancy {
@@ -68,8 +87,6 @@ impl Tenancy {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn tenant(values: &[&'static str]) -> Result<String, TenantError> {

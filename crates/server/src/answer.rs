@@ -174,8 +174,10 @@ pub(crate) fn respond_error(error: &ApiError) -> Response<Body> {
     if let Some(delay) = error.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
     }
-    if matches!(error, ApiError::NotAllowed(_)) && error.status() == StatusCode::UNAUTHORIZED {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if let ApiError::NotAllowed(error) = error
+        && let Some(challenge) = error.challenge()
+    {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }

@@ -57,8 +57,8 @@ impl ApiError {
         match self {
             Self::BadRequest(_) | Self::Limited { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound(_) | Self::NoSuchTrace => StatusCode::NOT_FOUND,
-            Self::NotAllowed(TenantError::Forbidden { .. }) => StatusCode::FORBIDDEN,
-            Self::NoTenant | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
+            Self::NoTenant => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed(error) => error.http_status(),
             Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,

@@ -322,7 +322,10 @@ impl<'q> Filter<'q> {
                 .chain(own);
             for (key, values, derived) in candidates {
                 let value = lookup(scene.attributes(*scope), key);
-                let value = derived.map_or_else(|| value.clone(), |derived| value.derived(derived));
+                let value = match derived {
+                    None => value,
+                    Some(derived) => value.derived(derived),
+                };
                 if !value.is_nil() {
                     return Named {
                         value,

@@ -111,8 +111,8 @@ pub struct Rejections {
     detail: Option<String>,
 }
 
-/// Resources and reasons that are told apart in one request.
-const RESOURCES_MAX: usize = 256;
+/// Resources, and reasons of each, that are told apart in one request.
+pub(super) const RESOURCES_MAX: usize = 256;
 const MANY: u32 = u32::MAX;
 /// What refused spans are counted under that are not told apart.
 pub const OTHER_SERVICES: &str = "_other";

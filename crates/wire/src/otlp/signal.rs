@@ -11,7 +11,7 @@ use serde::de::{Unexpected, Visitor};
 
 use super::decode::DecodeError;
 use super::json::json_error;
-use super::reject::OTHER_SERVICES;
+use super::reject::{OTHER_SERVICES, RESOURCES_MAX};
 use crate::protobuf::{BYTES, Cursor, Damage, Problem};
 
 /// What an OTLP request carries.
@@ -49,8 +49,6 @@ const LOGS: [Level; 3] = [
     &[(2, "logRecords", "log_records")],
 ];
 
-/// Resources of one request whose services are told apart.
-const SERVICES_MAX: usize = 256;
 /// Of a name that becomes a label.
 const SERVICE_CHARS_MAX: usize = 128;
 
@@ -104,7 +102,7 @@ pub fn spans_by_service(body: &[u8]) -> Result<BTreeMap<String, u64>, DecodeErro
         let n = count(resource_spans, TRACES.get(1..).unwrap_or_default())?;
         n_met += 1;
         if n > 0 {
-            let service = match n_met <= SERVICES_MAX {
+            let service = match n_met <= RESOURCES_MAX {
                 true => service_name(resource_spans)?,
                 false => OTHER_SERVICES.to_owned(),
             };

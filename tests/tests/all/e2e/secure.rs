@@ -12,6 +12,13 @@ use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually, grpc, http};
 use crate::load::request;
 
+fn await_in_log(server: &Server, words: &str) {
+    eventually(words, || {
+        let is_said = server.log().contains(words);
+        is_said.then_some(()).ok_or_else(|| server.log())
+    });
+}
+
 #[test]
 fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
     let site = Site::new();
@@ -57,12 +64,7 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
     // A key that is not the certificate's: what was there goes on.
     let (good, other) = (second.sign(), second.sign());
     certificates::place(&site, "server", &(good.0.clone(), other.1));
-    eventually("the broken pair is refused", || {
-        match server.log().contains("new certificates are refused") {
-            true => Ok(()),
-            false => Err("not yet".to_owned()),
-        }
-    });
+    await_in_log(&server, "new certificates are refused");
     is_ready(&first).unwrap();
     certificates::place(&site, "server", &good);
     eventually("the new certificate holds", || is_ready(&second));
@@ -241,12 +243,7 @@ fn new_tokens_hold_without_a_restart_and_broken_ones_do_not() {
     let post = |head: &str| post(&site, head, &body);
     assert_eq!(post(&shows("a", "")).status, 200);
     std::fs::write(&file, "tokens:\n  a: short\n").unwrap();
-    eventually("the broken version is refused", || {
-        match server.log().contains("tokens.a: a token has 16 characters") {
-            true => Ok(()),
-            false => Err("not yet".to_owned()),
-        }
-    });
+    await_in_log(&server, "tokens.a: a token has 16 characters");
     assert_eq!(post(&shows("a", "")).status, 200);
     std::fs::write(&file, "tokens:\n  a: nnnnnnnnnnnnnnnnnnnn\n").unwrap();
     eventually("the new version holds", || {
