@@ -59,7 +59,8 @@ pub(crate) struct Tls {
     pub(crate) cert_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) client_ca_file: Option<PathBuf>,
-    pub(crate) client_auth: ClientAuth,
+    /// By default required where somebody is named who may sign.
+    pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) listeners: TlsListeners,
 }
 
@@ -200,7 +201,7 @@ impl Default for Config {
                 cert_file: None,
                 key_file: None,
                 client_ca_file: None,
-                client_auth: ClientAuth::Required,
+                client_auth: None,
                 listeners: TlsListeners::ALL,
             },
             http: Http {
@@ -284,7 +285,7 @@ impl Config {
             cert: self.tls.cert_file.clone()?,
             key: self.tls.key_file.clone()?,
             client_ca: self.tls.client_ca_file.clone(),
-            client_auth: self.tls.client_auth,
+            client_auth: self.tls.client_auth.unwrap_or_default(),
         })
     }
 
@@ -309,6 +310,18 @@ impl Config {
             self.tls.client_ca_file.is_none() || self.tls.cert_file.is_some(),
             &["tls.client_ca_file"],
             "clients show certificates over TLS alone: write tls.cert_file and tls.key_file too"
+                .to_owned(),
+        );
+        require(
+            self.tls.client_auth.is_none() || self.tls.client_ca_file.is_some(),
+            &["tls.client_auth"],
+            "it cannot be honoured without tls.client_ca_file, which says who may sign the certificates of clients"
+                .to_owned(),
+        );
+        require(
+            self.tls.listeners == TlsListeners::ALL || self.tls.cert_file.is_some(),
+            &["tls.listeners"],
+            "it cannot be honoured without a certificate: write tls.cert_file and tls.key_file too"
                 .to_owned(),
         );
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::{IngestConfig, Tenancy, Tenants};
 use tracewell_model::sink::SpanSink;
@@ -39,7 +39,6 @@ use crate::demo;
 use crate::send::Endpoint;
 use host::Process;
 use ports::{Address, Ports};
-use reload::Reload;
 
 /// Receivers and queries may end what they do within this time of a stop; then they are cut off.
 const DRAIN_MAX: Duration = Duration::from_millis(400);
@@ -83,7 +82,12 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     );
     watch_status(&ingest_runtime, &process, &stop);
     let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
-    watch_files(&ingest_runtime, loaded, (&process, &tenants), &stop);
+    if loaded.config.tenants.tokens_path.is_some() {
+        tenants.set_tokens(loaded.tokens.clone());
+    }
+    reload::watch(&ingest_runtime, loaded, &tenants, process.reloads(), &stop);
+    // Whoever finds the server ready may ask it to stop.
+    let signals = ingest_runtime.block_on(async { Signals::listen() })?;
     let serving = start_serving(
         (config, &tenants),
         ports,
@@ -99,7 +103,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
             let tell: crate::send::Tell = |text| tracing::warn!("demo traffic: {text}");
             ingest_runtime.spawn(demo::live(endpoint, 1, rate, stop.clone(), tell))
         });
-    let failed = ingest_runtime.block_on(until_stopped(&stop, serving));
+    let failed = ingest_runtime.block_on(until_stopped(&stop, signals, serving));
     let stopping = Instant::now();
     if let Some(traffic) = traffic {
         traffic.abort();
@@ -182,12 +186,16 @@ fn start_serving(
 
 /// Waits for a signal, a request to stop, or the end of a listener; then lets requests end. What went
 /// wrong, if something did.
-async fn until_stopped(stop: &CancellationToken, mut serving: Serving) -> Option<anyhow::Error> {
+async fn until_stopped(
+    stop: &CancellationToken,
+    mut signals: Signals,
+    mut serving: Serving,
+) -> Option<anyhow::Error> {
     let ended = tokio::select! {
         // A listener that ends because of the stop must not be taken for one that failed.
         biased;
         () = stop.cancelled() => None,
-        result = signalled() => result.err(),
+        () = signals.next() => None,
         ended = &mut serving.ingest => Some(unexpected("the receivers", ended)),
         ended = &mut serving.queries => Some(unexpected("the query API", ended)),
     };
@@ -210,15 +218,29 @@ async fn until_stopped(stop: &CancellationToken, mut serving: Serving) -> Option
     ended
 }
 
-/// Resolves at SIGTERM or SIGINT. A second one ends the process as it always does.
-async fn signalled() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks the process to stop. A second signal ends it as it always does.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// From now on signals are waited for, on the runtime that this is called on.
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
+        })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn unexpected(
@@ -229,28 +251,6 @@ fn unexpected(
         Ok(Ok(())) => anyhow::anyhow!("{what} ended by themselves"),
         Ok(Err(error)) => anyhow::Error::new(error).context(format!("{what} ended")),
         Err(error) => anyhow::Error::new(error).context(format!("{what} ended")),
-    }
-}
-
-/// What the configuration names is read again while the server runs: limits, tokens, certificates.
-fn watch_files(
-    runtime: &Runtime,
-    loaded: &Loaded,
-    (process, tenants): (&Process, &Arc<Tenants>),
-    stop: &CancellationToken,
-) {
-    let config = &loaded.config;
-    if let Some(reload) = Reload::new(config, tenants, process.reloads()) {
-        runtime.spawn(reload.run(stop.clone()));
-    }
-    if let Some(path) = config.tenants.tokens_path.clone() {
-        tenants.set_tokens(loaded.tokens.clone());
-        let every = config.tenants.overrides_period;
-        let watching = reload::tokens(path, every, Arc::clone(tenants), stop.clone());
-        runtime.spawn(watching);
-    }
-    if let Some(tls) = loaded.tls.clone() {
-        runtime.spawn(reload::certificates(tls, stop.clone()));
     }
 }
 

@@ -2,8 +2,8 @@
 //! order.
 //!
 //! Every surface of the process uses this one loop, whatever its service does. It knows nothing of
-//! what is served. Limits: connections at a time, time to the first bytes, time for a request's
-//! head, time that a peer may leave an answer unread, streams per connection, and windows that
+//! what is served. Limits: connections at a time, time to the first bytes, for a request's head, and without a
+//! request, time that a peer may leave an answer unread, streams per connection, and windows that
 //! bound what HTTP/2 buffers before the service reads.
 
 use std::convert::Infallible;
@@ -11,26 +11,27 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::tls::{self, Tls};
+use crate::traffic::{Look, Running, Traffic, Watched};
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
@@ -39,8 +40,12 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// From the connection to the first 24 bytes, which decide between HTTP/1 and HTTP/2.
     pub first_bytes_timeout: Duration,
-    /// For the head of an HTTP/1 request, and how long an idle HTTP/1 connection stays open.
+    /// For the head of an HTTP/1 request, the first one and those after it.
     pub head_timeout: Duration,
+    /// How long a connection stays open that has made no request, whatever else it does.
+    pub first_request_timeout: Duration,
+    /// How long a connection stays open after its last request.
+    pub idle_timeout: Duration,
     /// How long a peer may leave a full send buffer unread.
     pub write_timeout: Duration,
     /// How long a peer may leave anything of what is sent unread. A large answer is written for as long
@@ -63,7 +68,7 @@ pub struct ConnectionMetrics {
     pub accepted: AtomicU64,
     pub refused: AtomicU64,
     pub accept_errors: AtomicU64,
-    /// Closed because the first bytes, or the reading of an answer, took too long.
+    /// Closed because the first bytes, the first request, or the reading of an answer took too long.
     pub timeouts: AtomicU64,
     /// Requests that ended in a caught panic: a bug, answered with 500.
     pub panics: AtomicU64,
@@ -80,7 +85,6 @@ const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
 Content-Type: text/plain; charset=utf-8\r\nContent-Length: 55\r\n\r\nthis port speaks TLS: use https (or grpcs, or set TLS)\n";
 /// Read of a client that speaks no TLS, so that it gets its answer.
 const REST_BYTES: u64 = 64 << 10;
-const FIRST_BYTES: u64 = 24;
 /// Without a pause a full file table would make the loop spin.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
@@ -96,6 +100,9 @@ impl ConnectionLimits {
             connections_max,
             first_bytes_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(90),
+            first_request_timeout: Duration::from_secs(90),
+            // Exporters send every few seconds, and open another connection without a word.
+            idle_timeout: Duration::from_secs(900),
             write_timeout: Duration::from_secs(30),
             // 100 MB, which a trace of a hundred thousand spans has as JSON, at 350 KB/s.
             answer_timeout: Duration::from_secs(300),
@@ -162,7 +169,7 @@ pub async fn serve<S, B>(
             continue;
         };
         if connections.len() >= limits.connections_max {
-            refuse(&stream, peer, &metrics);
+            refuse(&stream, peer, tls.is_some(), &metrics);
             continue;
         }
         metrics.accepted.fetch_add(1, Ordering::Relaxed);
@@ -239,13 +246,17 @@ async fn checked(
     }
 }
 
-fn refuse(stream: &TcpStream, peer: SocketAddr, metrics: &ConnectionMetrics) {
+fn refuse(stream: &TcpStream, peer: SocketAddr, is_tls: bool, metrics: &ConnectionMetrics) {
     if metrics
         .refused
         .fetch_add(1, Ordering::Relaxed)
         .is_multiple_of(1_000)
     {
         tracing::warn!(%peer, "too many connections, refusing further ones");
+    }
+    if is_tls {
+        // In clear it would be taken for a broken record.
+        return;
     }
     // Whether the peer reads it is its own affair: the connection is closed either way.
     if let Err(error) = stream.try_write(TOO_MANY) {
@@ -320,9 +331,18 @@ async fn serve_stream<S, B, T>(
 {
     let traffic = Arc::new(Traffic::default());
     let stream = Watched::new(stream, Arc::clone(&traffic), Arc::clone(&metrics), limits);
+    let noted = Arc::clone(&traffic);
+    let service = service_fn(move |request| {
+        let running = Running::begin(Arc::clone(&noted));
+        let answer = service.call(request);
+        async move {
+            let answer = answer.await;
+            drop(running);
+            answer
+        }
+    });
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut first_bytes = pin!(tokio::time::sleep(limits.first_bytes_timeout));
-    let mut is_watching = true;
+    let mut next_look = pin!(tokio::time::sleep(limits.first_bytes_timeout));
     let mut is_stopping = false;
     let result = loop {
         tokio::select! {
@@ -331,11 +351,16 @@ async fn serve_stream<S, B, T>(
                 is_stopping = true;
                 served.as_mut().graceful_shutdown();
             }
-            () = first_bytes.as_mut(), if is_watching => {
-                is_watching = false;
-                if traffic.is_silent() {
+            () = next_look.as_mut(), if !is_stopping => match traffic.look(limits) {
+                Look::Again(after) => next_look.as_mut().reset(Instant::now() + after),
+                Look::Silent => {
                     metrics.timeouts.fetch_add(1, Ordering::Relaxed);
                     return;
+                }
+                Look::Idle => {
+                    metrics.timeouts.fetch_add(1, Ordering::Relaxed);
+                    is_stopping = true;
+                    served.as_mut().graceful_shutdown();
                 }
             }
         }
@@ -360,140 +385,5 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What went over one connection.
-#[derive(Debug, Default)]
-struct Traffic {
-    received: AtomicU64,
-    sent: AtomicU64,
-}
-
-impl Traffic {
-    /// True if so little came that not even the protocol is known.
-    fn is_silent(&self) -> bool {
-        self.received.load(Ordering::Relaxed) < FIRST_BYTES
-            && self.sent.load(Ordering::Relaxed) == 0
-    }
-}
-
-/// A stream that counts its bytes and fails when the peer does not read.
-#[derive(Debug)]
-struct Watched<T> {
-    stream: T,
-    traffic: Arc<Traffic>,
-    metrics: Arc<ConnectionMetrics>,
-    write_timeout: Duration,
-    answer_timeout: Duration,
-    stalled: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// Since the peer has last read everything.
-    behind: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-// === impl Watched ===
-
-impl<T> Watched<T> {
-    fn new(
-        stream: T,
-        traffic: Arc<Traffic>,
-        metrics: Arc<ConnectionMetrics>,
-        limits: &ConnectionLimits,
-    ) -> Self {
-        Self {
-            stream,
-            traffic,
-            metrics,
-            write_timeout: limits.write_timeout,
-            answer_timeout: limits.answer_timeout,
-            stalled: None,
-            behind: None,
-        }
-    }
-
-    fn after_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(result) => {
-                self.stalled = None;
-                if let Ok(n) = result {
-                    self.traffic.sent.fetch_add(n as u64, Ordering::Relaxed);
-                    self.metrics
-                        .sent_bytes
-                        .fetch_add(n as u64, Ordering::Relaxed);
-                }
-                Poll::Ready(result)
-            }
-            Poll::Pending => {
-                let timeout = self.write_timeout;
-                let stalled = self
-                    .stalled
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                let timeout = self.answer_timeout;
-                let behind = self
-                    .behind
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                if stalled.as_mut().poll(cx).is_pending() {
-                    ready!(behind.as_mut().poll(cx));
-                }
-                self.metrics.timeouts.fetch_add(1, Ordering::Relaxed);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let n = (buffer.filled().len() - before) as u64;
-        self.traffic.received.fetch_add(n, Ordering::Relaxed);
-        self.metrics.received_bytes.fetch_add(n, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, data);
-        self.after_write(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
-        self.after_write(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Called when everything that waited was written.
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() {
-            self.behind = None;
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

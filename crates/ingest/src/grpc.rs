@@ -198,7 +198,7 @@ fn not_grpc(shared: &Shared, method: &Method, path: &str) -> Response<Reply> {
     text(
         status,
         &format!(
-            "This is Tracewell's OTLP/gRPC receiver: it speaks gRPC over HTTP/2 without TLS. An \
+            "This is Tracewell's OTLP/gRPC receiver: it speaks gRPC over HTTP/2. An \
              OpenTelemetry SDK does so with OTEL_EXPORTER_OTLP_PROTOCOL=grpc.{}\n",
             shared.http_is_at()
         ),

@@ -100,6 +100,14 @@ impl Intake {
             Format::Json => 3,
         };
         reservation.grow_to(n_copies * body.len() as u64).await?;
+        // Before it is decoded: whoever sends too much shall cost little.
+        if let Err(refusal) = tenant.take_bytes(body.len() as u64) {
+            if call.signal == Signal::Traces {
+                self.count_refused(call, tenant, &refusal, call.format, body)
+                    .await?;
+            }
+            return Err(refusal);
+        }
         match call.signal {
             Signal::Traces => {
                 let answer = self.spans(call, tenant, body).await?;
@@ -138,36 +146,30 @@ impl Intake {
         body: Bytes,
     ) -> Result<PartialSuccess, Refusal> {
         let n_bytes = body.len();
-        // Before it is decoded: whoever sends too much shall cost little.
-        if let Err(refusal) = tenant.take_bytes(n_bytes as u64) {
-            let format = call.format;
-            let by_service = self
-                .compute(n_bytes, move || by_service(format, &body))
-                .await?;
-            self.count_refused(call, tenant, refusal.label(), by_service);
-            return Err(refusal);
-        }
         let request_hash = twox_hash::XxHash3_128::oneshot(&body);
         let (owner, format) = (Arc::clone(tenant), call.format);
+        // A retry of what is stored is not counted a second time.
+        let is_new = |_: &Taken| !self.sink.has_stored(&tenant.id, request_hash);
+        let mut taken = tenant.take_traces().filter(is_new);
         let (decoded, taken) = self
             .compute(n_bytes, move || {
-                let mut taken = owner.take_traces();
                 let decoded = decode(format, &owner, body, taken.as_mut());
                 (decoded, taken)
             })
             .await?;
-        let answer = match decoded {
-            Ok(decoded) => {
-                self.store(call, tenant, decoded, request_hash, n_bytes)
-                    .await
-            }
-            Err(error) => Err(Refusal::from(error)),
+        let decoded = decoded?;
+        // What the tenant's traces left no room for may find some later: the retry is another request.
+        let request_hash = match decoded.rejected.may_pass_later() {
+            true => twox_hash::XxHash3_128::oneshot(&decoded.batch.body),
+            false => request_hash,
         };
-        let is_kept = answer.as_ref().is_ok_and(|stored| stored.is_new);
-        if let Some(taken) = taken.filter(|_| !is_kept) {
-            taken.give_back();
+        let stored = self
+            .store(call, tenant, decoded, request_hash, n_bytes)
+            .await?;
+        if let Some(taken) = taken.filter(|_| stored.is_new) {
+            taken.keep();
         }
-        answer.map(|stored| stored.answer)
+        Ok(stored.answer)
     }
 
     async fn store(
@@ -209,8 +211,8 @@ impl Intake {
             }
             Err(error) => {
                 let refusal = Refusal::from(error);
-                let by_service = by_service(Format::Protobuf, &body);
-                self.count_refused(call, tenant, refusal.label(), by_service);
+                self.count_refused(call, tenant, &refusal, Format::Protobuf, body)
+                    .await?;
                 Err(refusal)
             }
         }
@@ -228,17 +230,22 @@ impl Intake {
     }
 
     /// Counts the spans of a request that was refused as a whole.
-    fn count_refused(
+    async fn count_refused(
         &self,
         call: &Call,
         tenant: &Tenant,
-        reason: &'static str,
-        by_service: BTreeMap<String, u64>,
-    ) {
+        refusal: &Refusal,
+        format: Format,
+        body: Bytes,
+    ) -> Result<(), Refusal> {
+        let by_service = self
+            .compute(body.len(), move || by_service(format, &body))
+            .await?;
         for (service, n) in by_service {
             self.metrics
-                .count_refused(call.protocol, (tenant, &service), reason, n);
+                .count_refused(call.protocol, (tenant, &service), refusal.label(), n);
         }
+        Ok(())
     }
 
     /// Metrics and logs are understood, counted and rejected, so that a stock SDK, which sends all

@@ -26,6 +26,7 @@ pub mod tenancy;
 pub mod tenants;
 pub mod tls;
 pub mod tokens;
+mod traffic;
 
 pub use admission::Admission;
 pub use listen::Listener;

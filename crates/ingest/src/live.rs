@@ -2,25 +2,43 @@
 //!
 //! A trace lives while spans of it come; 10 to 20 seconds after the last one it is forgotten, and grows anew if
 //! it comes back. Only tenants with a limit on their traces are looked after. What a request adds is taken back
-//! if it is not stored. Traces beyond [`REMEMBERED_MAX`], of all tenants together, pass unseen.
+//! unless it is stored. Traces beyond [`REMEMBERED_MAX`] of all tenants together, or [`SHARE_MAX`] of one, are
+//! taken as they come, and counted.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tracewell_model::limits::LIVE_TRACES;
 use tracewell_model::{Limits, TraceId};
 use tracewell_wire::otlp::{Admit, Reason};
 
+use crate::metrics::IngestMetrics;
+
 type Sizes = HashMap<TraceId, u64>;
+
+/// The traces of all tenants.
+#[derive(Debug)]
+pub(crate) struct AllLive {
+    n_traces: AtomicUsize,
+    of_tenants: Mutex<OfTenants>,
+    metrics: Arc<IngestMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct OfTenants {
+    all: Vec<Weak<LiveTraces>>,
+    /// When all of them were last asked to forget.
+    swept: Duration,
+}
 
 /// The traces of one tenant.
 #[derive(Debug)]
 pub(crate) struct LiveTraces {
     state: Mutex<State>,
-    /// Traces of all tenants.
-    remembered: Arc<AtomicUsize>,
+    all: Arc<AllLive>,
 }
 
 /// In two ages, so that what has gone quiet is forgotten all at once.
@@ -32,7 +50,7 @@ struct State {
     since: Duration,
 }
 
-/// What one request adds.
+/// What one request adds. Dropped, it takes it back.
 #[derive(Debug)]
 pub(crate) struct Taken {
     live: Arc<LiveTraces>,
@@ -43,16 +61,73 @@ pub(crate) struct Taken {
 
 /// Some 40 bytes each.
 const REMEMBERED_MAX: usize = 1 << 20;
+/// Of one tenant: others shall have room too.
+const SHARE_MAX: usize = REMEMBERED_MAX / 4;
 const AGE: Duration = Duration::from_secs(10);
+/// Tenants that send nothing are not asked to forget more often than that.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+// === impl AllLive ===
+
+impl AllLive {
+    pub(crate) fn new(metrics: Arc<IngestMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            n_traces: AtomicUsize::new(0),
+            of_tenants: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Room for one more, if there is any; who has it counts it.
+    fn reserve(&self, now: Duration) -> bool {
+        if self.has_reserved() {
+            return true;
+        }
+        self.sweep(now);
+        self.has_reserved()
+    }
+
+    fn has_reserved(&self) -> bool {
+        let before = self.n_traces.fetch_add(1, Ordering::Relaxed);
+        if before >= REMEMBERED_MAX {
+            self.give_back(1);
+        }
+        before < REMEMBERED_MAX
+    }
+
+    fn give_back(&self, n: usize) {
+        self.n_traces.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Lets tenants forget that send nothing any more. One that is busy forgets by itself.
+    fn sweep(&self, now: Duration) {
+        let mut tenants = self.of_tenants.lock();
+        if now.saturating_sub(tenants.swept) < SWEEP_EVERY {
+            return;
+        }
+        tenants.swept = now;
+        tenants.all.retain(|tenant| {
+            let Some(live) = tenant.upgrade() else {
+                return false;
+            };
+            if let Some(mut state) = live.state.try_lock() {
+                live.forget(&mut state, now);
+            }
+            true
+        });
+    }
+}
 
 // === impl LiveTraces ===
 
 impl LiveTraces {
-    pub(crate) fn new(remembered: Arc<AtomicUsize>) -> Self {
-        Self {
+    pub(crate) fn new(all: &Arc<AllLive>) -> Arc<Self> {
+        let live = Arc::new(Self {
             state: Mutex::default(),
-            remembered,
-        }
+            all: Arc::clone(all),
+        });
+        all.of_tenants.lock().all.push(Arc::downgrade(&live));
+        live
     }
 
     /// Whether any of the limits asks for it.
@@ -73,15 +148,15 @@ impl LiveTraces {
             state.young.insert(id, if fits { after } else { before });
             return fits.then_some(()).ok_or(Reason::TraceTooLarge);
         }
-        let n_live = (state.young.len() + state.old.len()) as u64;
-        if n_live >= limits.tenant_traces_max {
+        let n_live = state.young.len() + state.old.len();
+        if n_live as u64 >= limits.tenant_traces_max {
             return Err(Reason::LiveTracesExceeded);
         }
         if !fits {
             return Err(Reason::TraceTooLarge);
         }
-        if self.remembered.fetch_add(1, Ordering::Relaxed) >= REMEMBERED_MAX {
-            self.remembered.fetch_sub(1, Ordering::Relaxed);
+        if n_live >= SHARE_MAX || !self.all.reserve(now) {
+            self.all.metrics.count_limit(LIVE_TRACES, 1);
             return Ok(());
         }
         state.young.insert(id, after);
@@ -98,7 +173,7 @@ impl LiveTraces {
         if age >= AGE * 2 {
             n_gone += std::mem::take(&mut state.old).len();
         }
-        self.remembered.fetch_sub(n_gone, Ordering::Relaxed);
+        self.all.give_back(n_gone);
         state.since = now;
     }
 
@@ -109,7 +184,7 @@ impl LiveTraces {
                 *size = size.saturating_sub(n_bytes);
                 if *size == 0 {
                     sizes.remove(&id);
-                    self.remembered.fetch_sub(1, Ordering::Relaxed);
+                    self.all.give_back(1);
                 }
                 return;
             }
@@ -120,8 +195,7 @@ impl LiveTraces {
 impl Drop for LiveTraces {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        let n = state.young.len() + state.old.len();
-        self.remembered.fetch_sub(n, Ordering::Relaxed);
+        self.all.give_back(state.young.len() + state.old.len());
     }
 }
 
@@ -137,8 +211,14 @@ impl Taken {
         }
     }
 
-    /// Nothing of the request was stored, or it was stored before.
-    pub(crate) fn give_back(mut self) {
+    /// The request is stored.
+    pub(crate) fn keep(mut self) {
+        self.added.clear();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
         self.start_again();
     }
 }
@@ -176,50 +256,92 @@ mod tests {
         TraceId([n; 16])
     }
 
+    fn kept(mut taken: Taken, id: TraceId, n_bytes: usize) -> Result<(), Reason> {
+        let admitted = taken.admit(id, n_bytes);
+        taken.keep();
+        admitted
+    }
+
+    fn remembered(all: &AllLive) -> usize {
+        all.n_traces.load(Ordering::Relaxed)
+    }
+
     #[test]
     fn traces_are_counted_while_they_live_and_measured_while_they_grow() {
-        let remembered = Arc::new(AtomicUsize::new(0));
-        let live = Arc::new(LiveTraces::new(Arc::clone(&remembered)));
+        let all = AllLive::new(Arc::default());
+        let live = LiveTraces::new(&all);
         let limits = limits(2, 100);
-        let at = |seconds: u64| Taken::new(&live, &limits, Duration::from_secs(100 + seconds));
-        assert_eq!(at(0).admit(id(1), 60), Ok(()));
-        assert_eq!(at(0).admit(id(2), 10), Ok(()));
-        assert_eq!(at(1).admit(id(3), 1), Err(Reason::LiveTracesExceeded));
-        assert_eq!(at(1).admit(id(1), 41), Err(Reason::TraceTooLarge));
-        assert_eq!(
-            at(1).admit(id(1), 40),
-            Ok(()),
-            "what was refused is not counted"
-        );
-        assert_eq!(remembered.load(Ordering::Relaxed), 2);
+        let add = |seconds: u64, n: u8, n_bytes: usize| {
+            let now = Duration::from_secs(100 + seconds);
+            kept(Taken::new(&live, &limits, now), id(n), n_bytes)
+        };
+        assert_eq!(add(0, 1, 60), Ok(()));
+        assert_eq!(add(0, 2, 10), Ok(()));
+        assert_eq!(add(1, 3, 1), Err(Reason::LiveTracesExceeded));
+        assert_eq!(add(1, 1, 41), Err(Reason::TraceTooLarge));
+        assert_eq!(add(1, 1, 40), Ok(()), "what was refused is not counted");
+        assert_eq!(remembered(&all), 2);
         // The second has been quiet for two ages, the first has not.
-        assert_eq!(at(12).admit(id(1), 0), Ok(()));
-        assert_eq!(at(12).admit(id(3), 1), Err(Reason::LiveTracesExceeded));
-        assert_eq!(at(23).admit(id(3), 1), Ok(()));
-        assert_eq!(at(23).admit(id(1), 1), Err(Reason::TraceTooLarge));
-        assert_eq!(at(60).admit(id(1), 100), Ok(()), "it grows anew");
-        assert_eq!(remembered.load(Ordering::Relaxed), 1);
-        drop(live);
+        assert_eq!(add(12, 1, 0), Ok(()));
+        assert_eq!(add(12, 3, 1), Err(Reason::LiveTracesExceeded));
+        assert_eq!(add(23, 3, 1), Ok(()));
+        assert_eq!(add(23, 1, 1), Err(Reason::TraceTooLarge));
+        assert_eq!(add(60, 1, 100), Ok(()), "it grows anew");
+        assert_eq!(remembered(&all), 1);
     }
 
     #[test]
     fn what_was_not_stored_does_not_count() {
-        let remembered = Arc::new(AtomicUsize::new(0));
-        let live = Arc::new(LiveTraces::new(Arc::clone(&remembered)));
+        let all = AllLive::new(Arc::default());
+        let live = LiveTraces::new(&all);
         let limits = limits(1, 100);
         let taken = || Taken::new(&live, &limits, Duration::ZERO);
         let mut request = taken();
         assert_eq!(request.admit(id(1), 60), Ok(()));
         assert_eq!(request.admit(id(1), 40), Ok(()));
-        request.give_back();
-        assert_eq!(remembered.load(Ordering::Relaxed), 0);
+        // As where its client leaves.
+        drop(request);
+        assert_eq!(remembered(&all), 0);
         let mut request = taken();
         assert_eq!(request.admit(id(2), 100), Ok(()));
         request.start_again();
         assert_eq!(request.admit(id(2), 100), Ok(()), "asked for again");
-        drop(request);
+        request.keep();
         assert_eq!(taken().admit(id(2), 1), Err(Reason::TraceTooLarge));
         drop(live);
-        assert_eq!(remembered.load(Ordering::Relaxed), 0);
+        assert_eq!(remembered(&all), 0);
+    }
+
+    /// Tenants that fill what can be remembered and fall silent take nothing from others.
+    #[test]
+    fn silent_tenants_are_forgotten_and_none_has_all_the_room() {
+        let all = AllLive::new(Arc::default());
+        let limits = limits(u64::MAX - 1, 100);
+        let numbered = |n: usize| TraceId((n as u128 + 1).to_be_bytes());
+        let mut silent = Vec::new();
+        for _ in 0..REMEMBERED_MAX / SHARE_MAX {
+            let live = LiveTraces::new(&all);
+            let mut request = Taken::new(&live, &limits, Duration::ZERO);
+            for n in 0..SHARE_MAX + 5 {
+                assert_eq!(request.admit(numbered(n), 1), Ok(()));
+            }
+            request.keep();
+            silent.push(live);
+        }
+        assert_eq!(remembered(&all), REMEMBERED_MAX);
+        let passed = 5 * silent.len() as u64;
+        assert_eq!(all.metrics.limits_hit(), [(LIVE_TRACES, passed)]);
+        let live = LiveTraces::new(&all);
+        let add = |seconds: u64, n_bytes: usize| {
+            let now = Duration::from_secs(seconds);
+            kept(Taken::new(&live, &limits, now), id(9), n_bytes)
+        };
+        assert_eq!(add(5, 60), Ok(()), "there is no room");
+        assert_eq!(add(5, 60), Ok(()), "and it passes unseen");
+        assert_eq!(add(25, 60), Ok(()));
+        assert_eq!(add(25, 60), Err(Reason::TraceTooLarge), "the limit holds");
+        assert_eq!(remembered(&all), 1);
+        drop(silent);
+        assert_eq!(remembered(&all), 1);
     }
 }

@@ -90,6 +90,8 @@ type RefusedLabels = (TenantId, &'static str, String);
 
 /// Services of which refused spans are counted, for each reason and tenant; further ones are counted together.
 const REFUSED_SERVICES_MAX: usize = 2_048;
+/// Of one tenant, who may invent names: others shall have room too.
+const REFUSED_SERVICES_OF_TENANT_MAX: usize = 256;
 /// Tenants with counters of their own; further ones share one named `_other`.
 pub const TENANTS_MAX: usize = 1_024;
 const OTHER_TENANTS: &str = "_other";
@@ -210,8 +212,14 @@ impl IngestMetrics {
         };
         let mut refused = self.refused_of_services.lock();
         let labels = (tenant, reason, service.to_owned());
-        let has_room = refused.len() < REFUSED_SERVICES_MAX || refused.contains_key(&labels);
-        let labels = match has_room {
+        let is_known = refused.contains_key(&labels);
+        let has_room = |refused: &BTreeMap<RefusedLabels, u64>| {
+            let from = (labels.0.clone(), "", String::new());
+            let of_tenant = refused.range(from..);
+            let n = of_tenant.take_while(|((tenant, ..), _)| *tenant == labels.0);
+            refused.len() < REFUSED_SERVICES_MAX && n.count() < REFUSED_SERVICES_OF_TENANT_MAX
+        };
+        let labels = match is_known || has_room(&refused) {
             true => labels,
             false => (labels.0, reason, OTHER_SERVICES.to_owned()),
         };
@@ -275,3 +283,39 @@ macro_rules! names {
 }
 names!(Protocol, Grpc = "grpc", Http = "http");
 names!(Format, Protobuf = "protobuf", Json = "json");
+
+#[cfg(test)]
+mod tests {
+    use tracewell_model::Limits;
+
+    use super::*;
+    use crate::tenants::Tenants;
+
+    /// Names of services come from outside: who invents thousands takes no room from others.
+    #[test]
+    fn one_tenant_does_not_use_up_the_services_that_are_counted() {
+        let metrics = Arc::new(IngestMetrics::new());
+        let tenants = Tenants::new(Limits::default().into(), Arc::clone(&metrics));
+        let refuse = |name: &str, service: &str| {
+            let tenant = tenants.get(&TenantId::new(name).unwrap());
+            metrics.count_refused(Protocol::Http, (&tenant, service), "reason", 1);
+        };
+        for n in 0..REFUSED_SERVICES_MAX + 10 {
+            refuse("inventive", &format!("service {n}"));
+        }
+        refuse("ordinary", "shop");
+        let counted = metrics.refused_of_services();
+        let of = |name: &str| {
+            let own = counted.iter().filter(|((id, ..), _)| id.as_str() == name);
+            own.map(|((_, _, service), n)| (service.as_str(), *n))
+                .collect::<Vec<_>>()
+        };
+        let inventive = of("inventive");
+        assert_eq!(inventive.len(), REFUSED_SERVICES_OF_TENANT_MAX + 1);
+        assert!(inventive.contains(&(
+            OTHER_SERVICES,
+            (REFUSED_SERVICES_MAX + 10 - REFUSED_SERVICES_OF_TENANT_MAX) as u64
+        )));
+        assert_eq!(of("ordinary"), [("shop", 1)]);
+    }
+}

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracewell_model::{Limits, TenantId};
 
-use crate::live::{LiveTraces, Taken};
+use crate::live::{AllLive, LiveTraces, Taken};
 use crate::metrics::{IngestMetrics, TenantMetrics, other_tenants};
 use crate::rate::RateLimit;
 use crate::refusal::Refusal;
@@ -49,8 +49,7 @@ pub struct Tenants {
 struct Basis {
     /// Times of the rates count from here.
     origin: Instant,
-    /// Traces that are remembered of all tenants.
-    remembered: Arc<AtomicUsize>,
+    live: Arc<AllLive>,
 }
 
 /// One tenant under the limits that hold now.
@@ -81,6 +80,8 @@ struct Known {
 }
 
 pub(crate) const TENANT_RATE: &str = "limits.tenant_bytes_per_second_max";
+const NO_OPERATOR: &str =
+    "this is the operator's, who has no token: write one under \"*\" in tenants.tokens_path";
 const TENANT_BURST: &str = "limits.tenant_burst_bytes_max";
 /// Tenants without a name in the limits that have entries of their own: some 400 bytes each.
 pub const KNOWN_MAX: usize = 4_096;
@@ -103,7 +104,7 @@ impl Tenants {
     pub fn new(limits: TenantLimits, metrics: Arc<IngestMetrics>) -> Arc<Self> {
         let basis = Basis {
             origin: Instant::now(),
-            remembered: Arc::default(),
+            live: AllLive::new(Arc::clone(&metrics)),
         };
         let known = Known::new(limits, &metrics, &basis, &HashMap::new());
         Arc::new(Self {
@@ -152,17 +153,21 @@ impl Tenants {
         })
     }
 
-    /// Whether a request may ask for what belongs to the process. Anybody may where no operator has a token.
+    /// Whether a request may ask for what belongs to the process. Anybody may where there are no tokens; where
+    /// only tenants have any, nobody.
     pub fn admit_operator(&self, headers: &HeaderMap) -> Result<(), TenantError> {
         let tokens = self.tokens.load();
-        let Some(tokens) = tokens.as_ref().filter(|it| it.has_operator()) else {
+        let Some(tokens) = tokens.as_ref() else {
             return Ok(());
         };
         match tokens.bearer(headers)? {
             Bearer::Operator => Ok(()),
             Bearer::Tenant(id) => Err(TenantError::Forbidden {
                 whose: format!("that of {id}"),
-                what: "this is the operator's",
+                what: match tokens.has_operator() {
+                    true => "this is the operator's",
+                    false => NO_OPERATOR,
+                },
             }),
         }
     }
@@ -286,7 +291,7 @@ impl Tenant {
         // What lives goes on to do so under other limits.
         let live = LiveTraces::are_limited(&limits).then(|| {
             let known = before.and_then(|it| it.live.clone());
-            known.unwrap_or_else(|| Arc::new(LiveTraces::new(Arc::clone(&basis.remembered))))
+            known.unwrap_or_else(|| LiveTraces::new(&basis.live))
         });
         Self {
             id: id.clone(),

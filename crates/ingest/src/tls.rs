@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
@@ -65,8 +65,24 @@ pub enum TlsError {
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<ServerConfig>,
-    /// What was read last, good or bad: each version is judged once.
-    seen: Mutex<Contents>,
+    seen: Mutex<Seen>,
+}
+
+/// What a look at the files has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    Unchanged,
+    /// Something else, which the next look judges.
+    Changing,
+    /// Others hold from now on.
+    New,
+}
+
+#[derive(Debug)]
+struct Seen {
+    held: Contents,
+    /// What the last look found, where that is something else.
+    changing: Option<Contents>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +106,10 @@ impl Tls {
         Ok(Arc::new(Self {
             files,
             current: ArcSwap::from(config),
-            seen: Mutex::new(contents),
+            seen: Mutex::new(Seen {
+                held: contents,
+                changing: None,
+            }),
         }))
     }
 
@@ -98,17 +117,23 @@ impl Tls {
         &self.files
     }
 
-    /// Reads the files again: true if others hold from now on. An error is said once for each version of them.
-    pub fn reload(&self) -> Result<bool, TlsError> {
+    /// Reads the files again. A version is judged when two looks in a row have found it, so that nobody takes up half
+    /// of a file that is written at the moment. One that is of no use is an error each time, and changes nothing.
+    pub fn reload(&self) -> Result<Reload, TlsError> {
         let contents = Contents::read(&self.files)?;
         let mut seen = self.seen.lock();
-        if *seen == contents {
-            return Ok(false);
+        if seen.held == contents {
+            seen.changing = None;
+            return Ok(Reload::Unchanged);
         }
-        let config = contents.config(&self.files);
-        *seen = contents;
-        self.current.store(config?);
-        Ok(true)
+        if seen.changing.as_ref() != Some(&contents) {
+            seen.changing = Some(contents);
+            return Ok(Reload::Changing);
+        }
+        self.current.store(contents.config(&self.files)?);
+        seen.changing = None;
+        seen.held = contents;
+        Ok(Reload::New)
     }
 
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
@@ -164,6 +189,11 @@ impl Contents {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| pair(error.to_string()))?;
+        if self.client_ca.is_some() {
+            // Who resumes a session shows no certificate: one that has expired would be good for ever.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(Arc::new(config))
     }

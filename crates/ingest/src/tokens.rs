@@ -2,7 +2,8 @@
 //!
 //! With tokens every request that brings or asks for spans shows one (RFC 6750, `Authorization: Bearer ...`), and the
 //! token says whose it is: a tenant can name no other. The operator's token stands for every tenant, and for what
-//! belongs to the process. Tokens are looked up by a keyed hash, so that the time of a refusal says nothing of them.
+//! belongs to the process. Tokens are looked up by a keyed hash: how
+//! long a refusal takes depends on a hash that nobody outside can know.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)]
 
 mod client;
+mod slow;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -586,42 +587,6 @@ async fn requests_that_claim_and_send_little_leave_the_budget_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_are_let_go() {
-    let running = Running::start_with(|config| {
-        config.body_pause_max = Duration::from_millis(500);
-        config.connections.first_bytes_timeout = Duration::from_millis(500);
-        config.connections.head_timeout = Duration::from_millis(500);
-    })
-    .await;
-    // Says nothing at all, or only half of HTTP/2's preface.
-    for beginning in [&b""[..], b"PRI * HTT"] {
-        let mut stream = tokio::net::TcpStream::connect(running.http).await.unwrap();
-        stream.write_all(beginning).await.unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.unwrap();
-        assert!(rest.is_empty());
-    }
-    // Half a head.
-    let mut stream = tokio::net::TcpStream::connect(running.http).await.unwrap();
-    stream
-        .write_all(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n")
-        .await
-        .unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    // Half a body.
-    let mut stream = tokio::net::TcpStream::connect(running.http).await.unwrap();
-    let head = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 1000\r\n\r\nabc";
-    stream.write_all(head).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert_eq!(running.in_flight_bytes(), 0);
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_kept_limited_and_counted() {
     let running = Running::start_with(|config| config.connections.connections_max = 20).await;
     let mut clients = Vec::new();
@@ -704,5 +669,66 @@ async fn tenants_are_named_by_the_header_when_switched_on() {
     let headers = [("content-type", PROTOBUF), ("X-Scope-OrgID", "a/b")];
     let answer = post(running.http, "/v1/traces", &headers, body).await;
     assert_eq!(answer.status, 400);
+    running.stop().await;
+}
+
+fn hash_of(body: &[u8]) -> u128 {
+    twox_hash::XxHash3_128::oneshot(body)
+}
+
+/// What was stored of a request with a part that may pass later is not the request: its retry brings the rest.
+#[tokio::test]
+async fn a_retry_brings_what_had_no_room_and_counts_nothing_twice() {
+    let running = Running::start_with(|config| config.limits.tenant_traces_max = 2).await;
+    let body = request_of(3).encode_to_vec();
+    let send = async |body: &[u8]| {
+        let answer = post(
+            running.http,
+            "/v1/traces",
+            &[("content-type", PROTOBUF)],
+            body.to_vec(),
+        )
+        .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        ExportTraceServiceResponse::decode(&answer.body[..])
+            .unwrap()
+            .partial_success
+            .map_or(0, |partial| partial.rejected_spans)
+    };
+    assert_eq!(send(&body).await, 1);
+    let (batch, hash) = running.sink.last();
+    assert_ne!(hash, hash_of(&body));
+    assert_eq!(hash, hash_of(&batch.body));
+    running.stop().await;
+
+    let body = request_of(1).encode_to_vec();
+    let twice = body.len() as u64 * 2 - 1;
+    let running = Running::start_with(|config| config.limits.trace_bytes_max = twice).await;
+    let send = async || {
+        let headers = [("content-type", PROTOBUF)];
+        let answer = post(running.http, "/v1/traces", &headers, body.clone()).await;
+        assert_eq!(answer.status, 200);
+        answer.body.len()
+    };
+    for _ in 0..5 {
+        // The whole request, as the sink has it: nothing of it is refused the second time.
+        assert_eq!(send().await, 0);
+        assert_eq!(running.sink.last().1, hash_of(&body));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_rate_holds_for_all_that_a_tenant_sends() {
+    let running = Running::start_with(|config| {
+        config.limits.tenant_bytes_per_second_max = 0;
+    })
+    .await;
+    let body = request_of(1).encode_to_vec();
+    for path in ["/v1/traces", "/v1/metrics", "/v1/logs"] {
+        let headers = [("content-type", PROTOBUF)];
+        let answer = post(running.http, path, &headers, body.clone()).await;
+        assert_eq!(answer.status, 413, "{path}: {}", answer.text());
+    }
     running.stop().await;
 }

@@ -89,7 +89,10 @@ pub const LOG_QUEUE_BYTES: &str =
 pub const LOG_RECORD_BYTES: &str = "a record of the write-ahead log, to be kept by a smaller \
      limits.request_decoded_bytes_max,";
 
-/// Everything that refuses a request or a batch.
+/// Traces that grow, as far as they are remembered; further ones are taken without a look at their limits.
+pub const LIVE_TRACES: &str = "traces that are remembered for limits.tenant_traces_max";
+
+/// Everything that refuses a request or a batch, or lets one pass unseen.
 pub const REFUSALS: &[Refusing] = &[
     refusing(HEAD_BYTES, "limits.memory_bytes", "head"),
     refusing(IN_FLIGHT_BYTES, "limits.memory_bytes", "in_flight"),
@@ -101,6 +104,7 @@ pub const REFUSALS: &[Refusing] = &[
     refusing(LOG_BYTES, "limits.memory_bytes", "log"),
     refusing(LOG_QUEUE_BYTES, "limits.memory_bytes", "log_queue"),
     refusing(LOG_RECORD_BYTES, REQUEST_DECODED_BYTES, "log_record"),
+    refusing(LIVE_TRACES, "limits.tenant_traces_max", "remembered"),
 ];
 
 const fn refusing(text: &'static str, key: &'static str, part: &'static str) -> Refusing {

@@ -11,9 +11,14 @@ use crate::id::TenantId;
 /// Takes batches and makes them durable.
 pub trait SpanSink: Send + Sync + std::fmt::Debug {
     /// Resolves when the spans are as durable as the configuration promises; they are searchable
-    /// soon after. `request_hash` is that of the body as received, before anything was rejected.
+    /// soon after. `request_hash` is that of the body as received, before anything was rejected; of what was
+    /// accepted, where the rest may pass later.
     fn write(&self, batch: SpanBatch, request_hash: u128)
     -> BoxFuture<'_, Result<Ack, WriteError>>;
+
+    /// Whether a request was stored before, as far as it is remembered: writing it again would be acknowledged as
+    /// repeated.
+    fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool;
 }
 
 /// What an acknowledgement says.

@@ -205,12 +205,12 @@ metrics! {
     // Limits.
     LimitHits = "limit_hits", Counter,
         "Requests, spans, connections and queries that a limit refused or cut, by limit and part", [];
-    OverridesReloads = "overrides_reloads", Counter,
-        "Versions of the file of overrides that were taken while the server ran", [];
-    OverridesFailures = "overrides_reload_failures", Counter,
-        "Versions of the file of overrides that were refused while the server ran", [];
-    OverridesFailing = "overrides_failing", Gauge,
-        "1 while the newest version of the file of overrides is refused and an older one holds", [];
+    Reloads = "reloads", Counter,
+        "New versions of overrides, tokens and certificates that were taken while the server ran, by file", [];
+    ReloadFailures = "reload_failures", Counter,
+        "New versions of overrides, tokens and certificates that were refused while the server ran, by file", [];
+    ReloadsFailing = "reloads_failing", Gauge,
+        "1 while the newest version of a file is refused and an older one holds, by file", [];
     LimitDefaults = "limits", Gauge, "The limits in force; 0 where there is none",
         ["tempo_limits_defaults"];
     LimitOverrides = "limit_overrides", Gauge,

@@ -97,6 +97,13 @@ impl Requests {
         }
     }
 
+    /// Whether a request was accepted before.
+    pub fn has_accepted(&self, key: RequestKey, now: u64) -> bool {
+        let mut state = self.state.lock();
+        state.forget(now);
+        matches!(state.slots.get(&key), Some(Slot::Accepted))
+    }
+
     /// Remembers a request that was found in the log, accepted `age` ago. To be called in the order
     /// of the log.
     pub fn remember(&self, key: RequestKey, now: u64, age: u64) {

@@ -25,7 +25,7 @@ use tracewell_model::sink::{
     Ack, LogPosition, LogRecord, RecordKind, Seen, SpanSink, SpanTap, WriteError,
 };
 use tracewell_model::source::{Snapshot, Snapshots, SpanSource};
-use tracewell_model::{Clock, Limits, SpanBatch};
+use tracewell_model::{Clock, Limits, SpanBatch, TenantId};
 
 use crate::bucket::{Bucket, BucketConfig};
 use crate::clock::{Ages, BelievedClock};
@@ -231,6 +231,12 @@ impl SpanSink for Store {
             self.count_write(&result);
             result
         })
+    }
+
+    fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool {
+        let key = RequestKey::new(tenant, request_hash);
+        let now = self.core.clock.monotonic_nano();
+        self.core.requests.has_accepted(key, now)
     }
 }
 

@@ -42,6 +42,13 @@ impl Authority {
         place(site, name, &self.sign())
     }
 
+    /// The same for a client: where certificate and key lie.
+    pub(crate) fn files(&self, site: &Site, name: &str) -> (PathBuf, PathBuf) {
+        self.place(site, name);
+        let file = |kind: &str| site.folder().join(format!("{name}-{kind}.pem"));
+        (file("cert"), file("key"))
+    }
+
     /// Runs a command of the binary that trusts this authority alone.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Command::new(binary())

@@ -2,18 +2,31 @@
 
 use std::path::Path;
 
+use super::Config;
 use super::raw::{Findings, Place, Raw};
 use super::yaml::{self, Node};
 
-/// Reads the file that a key names.
-pub(super) fn read(path: &Path, key: &str, raw: &Raw) -> Result<String, Findings> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let mut findings = Findings::default();
-        let name = raw.name_of(key);
+/// A file, by the key that names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beside {
+    pub(super) key: &'static str,
+    pub(super) path: fn(&Config) -> Option<&Path>,
+}
+
+/// Reads a file, if the configuration names it.
+pub(super) fn read(
+    file: Beside,
+    config: &Config,
+    raw: &Raw,
+    findings: &mut Findings,
+) -> Option<String> {
+    let path = (file.path)(config)?;
+    let read = std::fs::read_to_string(path).map_err(|error| {
+        let name = raw.name_of(file.key);
         let message = format!("{name}: {} cannot be read: {error}", path.display());
-        findings.error(&raw.place_of(key), message);
-        findings
-    })
+        findings.error(&raw.place_of(file.key), message);
+    });
+    read.ok()
 }
 
 /// Its content, unless it is no YAML, which is a finding.

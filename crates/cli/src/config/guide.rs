@@ -61,7 +61,7 @@ fn check(folder: &Path, name: &str, text: &str) -> (String, bool) {
     std::fs::write(folder.join("overrides.yaml"), "overrides:\n").unwrap();
     std::fs::write(
         folder.join("tokens.yaml"),
-        "tokens: {a: aaaaaaaaaaaaaaaa}\n",
+        "tokens: {a: aaaaaaaaaaaaaaaa, '*': oooooooooooooooo}\n",
     )
     .unwrap();
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

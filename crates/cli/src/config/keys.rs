@@ -73,14 +73,14 @@ pub(crate) fn all() -> impl Iterator<Item = &'static KeySpec> {
     KEYS.iter().chain(limits::KEYS)
 }
 
-const CLIENT_AUTH: &[&str] = &["required", "optional"];
+const CLIENT_AUTH: &[&str] = &["auto", "required", "optional"];
 
 /// All but the limits.
 const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "listen.host",
         unit: Unit::Text,
-        doc: "The host of every endpoint that names a port only. Loopback unless you say otherwise: Tracewell has no sign-on, so think before you write 0.0.0.0. The flag `--listen-host` sets it too.",
+        doc: "The host of every endpoint that names a port only. Loopback unless you say otherwise: before you write 0.0.0.0, see [TLS and tokens](security.md). The flag `--listen-host` sets it too.",
         apply: |config, node| store(&mut config.listen.host, values::text(node)),
         show: |config| config.listen.host.clone(),
     },
@@ -129,17 +129,19 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "tls.client_auth",
         unit: Unit::Choice(CLIENT_AUTH),
-        doc: "Whether clients must show a certificate, where `tls.client_ca_file` says who may sign it. `optional` lets in who shows none.",
+        doc: "Whether clients must show a certificate that `tls.client_ca_file` answers for. `optional` lets in who shows none; `auto` is `required` where there is such a file.",
         apply: |config, node| {
             config.tls.client_auth = match choice(node, CLIENT_AUTH)? {
-                "optional" => ClientAuth::IfGiven,
-                _ => ClientAuth::Required,
+                "optional" => Some(ClientAuth::IfGiven),
+                "required" => Some(ClientAuth::Required),
+                _ => None,
             };
             Ok(())
         },
         show: |config| match config.tls.client_auth {
-            ClientAuth::IfGiven => "optional".to_owned(),
-            ClientAuth::Required => "required".to_owned(),
+            None => "auto".to_owned(),
+            Some(ClientAuth::IfGiven) => "optional".to_owned(),
+            Some(ClientAuth::Required) => "required".to_owned(),
         },
     },
     KeySpec {

@@ -8,7 +8,7 @@ use tracewell_ingest::tls::Tls;
 use tracewell_ingest::tokens::Tokens;
 
 use super::raw::{Findings, Place, Raw};
-use super::{Config, overrides, tempo, tokens, yaml};
+use super::{Config, beside, overrides, tempo, tokens, yaml};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +30,11 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// The limits of everybody, as they hold at the start.
     pub(crate) tenant_limits: TenantLimits,
+    /// The file that they come from, as it was read.
+    pub(crate) overrides_text: Option<String>,
     /// The tokens that there are at the start.
     pub(crate) tokens: Option<Tokens>,
+    pub(crate) tokens_text: Option<String>,
     /// The certificates, where there are any that are of use.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) raw: Raw,
@@ -62,10 +65,10 @@ impl Source {
         }
         let (config, more) = Config::from_raw(&raw);
         findings.extend(more);
-        let (tenant_limits, more) = overrides::load(&config, &raw);
-        findings.extend(more);
-        let (tokens, more) = tokens::load(&config, &raw);
-        findings.extend(more);
+        let overrides_text = beside::read(overrides::FILE, &config, &raw, &mut findings);
+        let tenant_limits = overrides::load(&config, overrides_text.as_deref(), &mut findings);
+        let tokens_text = beside::read(tokens::FILE, &config, &raw, &mut findings);
+        let tokens = tokens::load(&config, tokens_text.as_deref(), &mut findings);
         let tls = match config.tls_files().map(Tls::load).transpose() {
             Ok(tls) => tls,
             Err(error) => {
@@ -78,7 +81,9 @@ impl Source {
         Loaded {
             config,
             tenant_limits,
+            overrides_text,
             tokens,
+            tokens_text,
             tls,
             raw,
             findings,

@@ -13,20 +13,24 @@ use tracewell_ingest::tenants::TenantLimits;
 use tracewell_model::TenantId;
 use tracewell_model::limits::TENANT_KEYS;
 
+use super::beside::{self, Beside};
 use super::raw::{Findings, Place, Raw, Setting};
 use super::yaml::{self, Node, Value};
-use super::{Config, EVERYBODY, beside, keys, tempo};
+use super::{Config, EVERYBODY, keys, tempo};
 
-/// What the configuration and its file of overrides say.
-pub(crate) fn load(config: &Config, raw: &Raw) -> (TenantLimits, Findings) {
-    let same_for_all = || TenantLimits::from(config.limits.clone());
-    let Some(path) = &config.tenants.overrides_path else {
-        return (same_for_all(), Findings::default());
+pub(super) const FILE: Beside = Beside {
+    key: "tenants.overrides_path",
+    path: |config| config.tenants.overrides_path.as_deref(),
+};
+
+/// The limits of everybody, by what that file says, if there is one.
+pub(super) fn load(config: &Config, text: Option<&str>, findings: &mut Findings) -> TenantLimits {
+    let Some((path, text)) = (FILE.path)(config).zip(text) else {
+        return TenantLimits::from(config.limits.clone());
     };
-    match beside::read(path, "tenants.overrides_path", raw) {
-        Ok(text) => parse(config, path, &text),
-        Err(findings) => (same_for_all(), findings),
-    }
+    let (limits, more) = parse(config, path, text);
+    findings.extend(more);
+    limits
 }
 
 /// All that is wrong is found at once; the limits are of use only where nothing is.

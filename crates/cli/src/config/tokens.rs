@@ -5,22 +5,28 @@ use std::path::Path;
 use tracewell_ingest::tokens::{Bearer, Tokens};
 use tracewell_model::TenantId;
 
-use super::raw::{Findings, Place, Raw};
+use super::beside::{self, Beside};
+use super::raw::{Findings, Place};
 use super::yaml::Value;
-use super::{Config, EVERYBODY, beside};
+use super::{Config, EVERYBODY};
 
-/// What the file says that the configuration names, if it names one.
-pub(crate) fn load(config: &Config, raw: &Raw) -> (Option<Tokens>, Findings) {
-    let Some(path) = &config.tenants.tokens_path else {
-        return (None, Findings::default());
-    };
-    match beside::read(path, "tenants.tokens_path", raw) {
-        Ok(text) => {
-            let (tokens, findings) = parse(path, &text);
-            (Some(tokens), findings)
-        }
-        Err(findings) => (None, findings),
+pub(super) const FILE: Beside = Beside {
+    key: "tenants.tokens_path",
+    path: |config| config.tenants.tokens_path.as_deref(),
+};
+
+/// What that file says, if there is one.
+pub(super) fn load(config: &Config, text: Option<&str>, findings: &mut Findings) -> Option<Tokens> {
+    let (path, text) = (FILE.path)(config).zip(text)?;
+    let (tokens, more) = parse(path, text);
+    findings.extend(more);
+    if !tokens.has_operator() {
+        findings.warning(
+            &Place::file(path, 1),
+            "no operator has a token (\"*\"), so nobody is answered at /metrics, /status, /flush and /shutdown".to_owned(),
+        );
     }
+    Some(tokens)
 }
 
 /// All that is wrong is found at once; the tokens are of use only where nothing is. No message has a token in it.

@@ -30,7 +30,7 @@ pub(super) struct Process {
     addresses: Addresses,
     stop: CancellationToken,
     started: Instant,
-    reloads: Arc<reload::Counters>,
+    reloads: Arc<reload::Reloads>,
     /// The last look at the store; a scrape does not wait for its locks.
     status: Mutex<Option<StoreStatus>>,
     rates: Mutex<Rates>,
@@ -62,8 +62,8 @@ impl Process {
         Arc::clone(&self.store)
     }
 
-    /// How reading the overrides again went.
-    pub(super) fn reloads(&self) -> &Arc<reload::Counters> {
+    /// How reading files again went.
+    pub(super) fn reloads(&self) -> &Arc<reload::Reloads> {
         &self.reloads
     }
 
@@ -118,6 +118,7 @@ impl Host for Process {
         };
         let findings = &self.loaded.findings.warnings;
         let mut warnings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        warnings.extend(self.reloads.warnings());
         warnings.extend(health::warnings(&self.store, &self.loaded.config));
         Readiness {
             not_ready: not_ready.into_iter().collect(),
@@ -185,7 +186,7 @@ impl Host for Process {
         let path = self.loaded.config.tenants.overrides_path.as_ref()?;
         Some(OverridesFile {
             path: path.display().to_string(),
-            refused: self.reloads.refused(),
+            refused: self.reloads.refused(reload::File::Overrides),
         })
     }
 

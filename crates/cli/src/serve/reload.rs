@@ -6,36 +6,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::tenants::Tenants;
-use tracewell_ingest::tls::Tls;
 use tracewell_server::metrics::{Metric, Samples};
 
+use crate::config::load::Loaded;
 use crate::config::raw::Findings;
-use crate::config::{Config, overrides, tokens as config_tokens};
+use crate::config::{overrides, tokens};
 
-/// Watches the file of overrides.
-#[derive(Debug)]
-pub(super) struct Reload {
-    config: Config,
-    file: Watched,
-    tenants: Arc<Tenants>,
-    counters: Arc<Counters>,
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum File {
+    Overrides,
+    Tokens,
+    Certificates,
 }
 
-/// One file.
+/// What a look has found.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// What holds is what is there.
+    None,
+    /// Something else, which the next look will judge if it is still the same: nobody takes up half of a file
+    /// that is written at this moment.
+    Changing,
+    Taken,
+    Refused(String),
+}
+
+/// A text file.
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
-    /// What was read last, good or bad: each version is judged and told of once.
-    last: Mutex<Option<Result<String, String>>>,
+    texts: Mutex<Texts>,
 }
 
-/// How it went so far.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    reloads: AtomicU64,
+struct Texts {
+    /// What holds.
+    held: Option<String>,
+    /// What the last look found, where that is something else.
+    changing: Option<String>,
+}
+
+/// How it went so far, file by file.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    overrides: Counters,
+    tokens: Counters,
+    certificates: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    taken: AtomicU64,
     failures: AtomicU64,
     /// Why the newest version is refused, while it is.
     refused: Mutex<Option<String>>,
@@ -44,9 +70,54 @@ pub(super) struct Counters {
 /// How often the files of certificates are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
 
+/// Watches all files that the configuration names, until the server stops.
+pub(super) fn watch(
+    runtime: &Runtime,
+    loaded: &Loaded,
+    tenants: &Arc<Tenants>,
+    reloads: &Arc<Reloads>,
+    stop: &CancellationToken,
+) {
+    let config = loaded.config.clone();
+    let every = config.tenants.overrides_period;
+    let repeat = |file, every, look: Box<dyn Fn() -> News + Send + Sync>| {
+        let reloads = Arc::clone(reloads);
+        runtime.spawn(repeat(file, every, stop.clone(), move || {
+            reloads.note(file, look());
+        }));
+    };
+    if let Some(path) = config.tenants.overrides_path.clone() {
+        let file = Watched::new(path, loaded.overrides_text.clone());
+        let tenants = Arc::clone(tenants);
+        let look = move || {
+            let parse = |text: &str| overrides::parse(&config, &file.path, text);
+            file.look(parse, |limits| tenants.replace(limits))
+        };
+        repeat(File::Overrides, every, Box::new(look));
+    }
+    if let Some(path) = loaded.config.tenants.tokens_path.clone() {
+        let file = Watched::new(path, loaded.tokens_text.clone());
+        let tenants = Arc::clone(tenants);
+        let look = move || {
+            let parse = |text: &str| tokens::parse(&file.path, text);
+            file.look(parse, |tokens| tenants.set_tokens(Some(tokens)))
+        };
+        repeat(File::Tokens, every, Box::new(look));
+    }
+    if let Some(tls) = loaded.tls.clone() {
+        let look = move || match tls.reload() {
+            Ok(tracewell_ingest::tls::Reload::Unchanged) => News::None,
+            Ok(tracewell_ingest::tls::Reload::Changing) => News::Changing,
+            Ok(tracewell_ingest::tls::Reload::New) => News::Taken,
+            Err(error) => News::Refused(error.to_string()),
+        };
+        repeat(File::Certificates, CERTIFICATES_EVERY, Box::new(look));
+    }
+}
+
 /// Looks again and again until the server stops. Looking may block.
 async fn repeat(
-    what: &'static str,
+    file: File,
     every: Duration,
     stop: CancellationToken,
     look: impl Fn() + Send + Sync + 'static,
@@ -61,161 +132,183 @@ async fn repeat(
         }
         let looking = Arc::clone(&look);
         if let Err(error) = tokio::task::spawn_blocking(move || looking()).await {
-            tracing::error!(%error, "reading {what} ended badly, which is a bug");
+            tracing::error!(%error, "reading {} ended badly, which is a bug", file.name());
         }
     }
 }
 
-/// Takes new certificates up as they come.
-pub(super) async fn certificates(tls: Arc<Tls>, stop: CancellationToken) {
-    // Files that cannot be read are the same each time.
-    let said = Mutex::new(None);
-    let look = move || {
-        let refused = match tls.reload() {
-            Ok(false) => return,
-            Ok(true) => {
-                let cert = tls.files().cert.display();
-                tracing::info!(%cert, "new certificates hold for new connections");
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = &refused
-            && refused != *said
-        {
-            tracing::error!(
-                %error,
-                "new certificates are refused, and those that there were go on to serve: mend the files"
-            );
-        }
-        *said = refused;
-    };
-    repeat("certificates", CERTIFICATES_EVERY, stop, look).await;
-}
+// === impl File ===
 
-/// Takes new tokens up as they come.
-pub(super) async fn tokens(
-    path: PathBuf,
-    every: Duration,
-    tenants: Arc<Tenants>,
-    stop: CancellationToken,
-) {
-    let file = Watched::new(path);
-    let look = move || match file.news(|text| config_tokens::parse(&file.path, text)) {
-        None => {}
-        Some(Ok(tokens)) => {
-            tenants.set_tokens(Some(tokens));
-            tracing::info!(path = %file.path.display(), "new tokens hold");
+impl File {
+    const ALL: [Self; 3] = [Self::Overrides, Self::Tokens, Self::Certificates];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overrides => "overrides",
+            Self::Tokens => "tokens",
+            Self::Certificates => "certificates",
         }
-        Some(Err(reason)) => tracing::error!(
-            reason,
-            "a new version of the tokens is refused, and those that there were are asked for: mend the file"
-        ),
-    };
-    repeat("the tokens", every, stop, look).await;
+    }
 }
 
 // === impl Watched ===
 
 impl Watched {
-    /// As it is now.
-    fn new(path: PathBuf) -> Self {
+    /// `held` is what the server began with.
+    fn new(path: PathBuf, held: Option<String>) -> Self {
+        let changing = None;
         Self {
-            last: Mutex::new(std::fs::read_to_string(&path).ok().map(Ok)),
             path,
+            texts: Mutex::new(Texts { held, changing }),
         }
     }
 
-    /// What a version says that was not seen before, or why it is refused.
-    fn news<T>(&self, parse: impl FnOnce(&str) -> (T, Findings)) -> Option<Result<T, String>> {
-        let read = std::fs::read_to_string(&self.path).map_err(|error| error.to_string());
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() == Some(&read) {
-            return None;
-        }
-        let judged = match &read {
-            Ok(text) => {
-                let (value, findings) = parse(text);
-                for warning in &findings.warnings {
-                    tracing::warn!("{warning}");
-                }
-                let errors: Vec<String> = findings.errors.iter().map(ToString::to_string).collect();
-                match errors.is_empty() {
-                    true => Ok(value),
-                    false => Err(errors.join("; ")),
-                }
-            }
-            Err(error) => Err(format!("{}: {error}", self.path.display())),
+    /// Takes a new version that is good and has stayed as it is since the last look.
+    fn look<T>(&self, parse: impl FnOnce(&str) -> (T, Findings), take: impl FnOnce(T)) -> News {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) => return News::Refused(format!("{}: {error}", self.path.display())),
         };
-        *last = Some(read);
-        Some(judged)
+        if texts.held.as_ref() == Some(&text) {
+            texts.changing = None;
+            return News::None;
+        }
+        if texts.changing.as_ref() != Some(&text) {
+            texts.changing = Some(text);
+            return News::Changing;
+        }
+        let (value, findings) = parse(&text);
+        if !findings.errors.is_empty() {
+            let errors: Vec<String> = findings.errors.iter().map(ToString::to_string).collect();
+            return News::Refused(errors.join("; "));
+        }
+        for warning in &findings.warnings {
+            tracing::warn!("{warning}");
+        }
+        take(value);
+        texts.held = texts.changing.take();
+        News::Taken
     }
 }
 
-// === impl Reload ===
+// === impl Reloads ===
 
-impl Reload {
-    /// None where there is no file.
-    pub(super) fn new(
-        config: &Config,
-        tenants: &Arc<Tenants>,
-        counters: &Arc<Counters>,
-    ) -> Option<Self> {
-        let path = config.tenants.overrides_path.clone()?;
-        Some(Self {
-            file: Watched::new(path),
-            config: config.clone(),
-            tenants: Arc::clone(tenants),
-            counters: Arc::clone(counters),
-        })
-    }
-
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let every = self.config.tenants.overrides_period;
-        repeat("the overrides", every, stop, move || self.look()).await;
-    }
-
-    fn look(&self) {
-        let parse = |text: &str| overrides::parse(&self.config, &self.file.path, text);
-        match self.file.news(parse) {
-            None => {}
-            Some(Ok(limits)) => {
-                tracing::info!(tenants = limits.named.len(), "new overrides hold");
-                self.tenants.replace(limits);
-                self.counters.reloads.fetch_add(1, Ordering::Relaxed);
-                self.counters.set_refused(None);
-            }
-            Some(Err(reason)) => {
-                tracing::error!(
-                    reason,
-                    "a new version of the overrides is refused, and the limits stay as they are: mend the file"
-                );
-                self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                self.counters.set_refused(Some(reason));
-            }
+impl Reloads {
+    fn of(&self, file: File) -> &Counters {
+        match file {
+            File::Overrides => &self.overrides,
+            File::Tokens => &self.tokens,
+            File::Certificates => &self.certificates,
         }
+    }
+
+    /// Counts and tells what is new about a file.
+    fn note(&self, file: File, news: News) {
+        let counters = self.of(file);
+        let name = file.name();
+        let refused = match news {
+            News::Changing => return,
+            News::None => None,
+            News::Taken => {
+                counters.taken.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("new {name} hold");
+                None
+            }
+            News::Refused(reason) => Some(reason),
+        };
+        let mut before = counters.refused();
+        if let Some(reason) = &refused
+            && refused != *before
+        {
+            counters.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                reason,
+                "new {name} are refused, and those that there were go on to hold: mend the file"
+            );
+        }
+        *before = refused;
+    }
+
+    pub(super) fn measure(&self, samples: &mut Samples) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for file in File::ALL {
+            let counters = self.of(file);
+            let label = || vec![("file", file.name().to_owned())];
+            samples.add(Metric::Reloads, label(), get(&counters.taken));
+            samples.add(Metric::ReloadFailures, label(), get(&counters.failures));
+            let is_failing = u64::from(self.refused(file).is_some());
+            samples.add(Metric::ReloadsFailing, label(), is_failing);
+        }
+    }
+
+    /// Why the newest version is refused, while it is.
+    pub(super) fn refused(&self, file: File) -> Option<String> {
+        self.of(file).refused().clone()
+    }
+
+    /// What an operator should know.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let failing = File::ALL.iter().filter_map(|file| {
+            let (name, reason) = (file.name(), self.refused(*file)?);
+            Some(format!("new {name} are refused, older ones hold: {reason}"))
+        });
+        failing.collect()
     }
 }
 
 // === impl Counters ===
 
 impl Counters {
-    pub(super) fn measure(&self, samples: &mut Samples) {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        samples.add(Metric::OverridesReloads, Vec::new(), get(&self.reloads));
-        samples.add(Metric::OverridesFailures, Vec::new(), get(&self.failures));
-        let is_failing = self.refused().is_some();
-        samples.add(Metric::OverridesFailing, Vec::new(), u64::from(is_failing));
+    fn refused(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Why the newest version is refused, while it is.
-    pub(super) fn refused(&self) -> Option<String> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.clone()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn set_refused(&self, reason: Option<String>) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// A version that two looks have found is judged; what cannot be read or is wrong is told of once, and the old
+    /// one that comes back is good.
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.yaml");
+        let a = "tokens:\n  a: aaaaaaaaaaaaaaaa\n";
+        let whole = "tokens:\n  a: aaaaaaaaaaaaaaaa\n  '*': oooooooooooooooo\n";
+        std::fs::write(&path, whole).unwrap();
+        let file = Watched::new(path.clone(), Some(whole.to_owned()));
+        let reloads = Reloads::default();
+        let mut held = Vec::new();
+        let mut look = |text: Option<&str>| {
+            match text {
+                Some(text) => std::fs::write(&path, text).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            let parse = |text: &str| tokens::parse(&file.path, text);
+            let news = file.look(parse, |tokens| held.push(tokens.has_operator()));
+            let told = format!("{news:?}");
+            reloads.note(File::Tokens, news);
+            let failures = reloads.tokens.failures.load(Ordering::Relaxed);
+            (told, failures, reloads.warnings().len())
+        };
+        let is =
+            |(told, failures, warnings): (String, u64, usize), expected: &str, n: (u64, usize)| {
+                assert!(told.starts_with(expected), "{told}");
+                assert_eq!((failures, warnings), n, "{expected}");
+            };
+        is(look(Some(whole)), "None", (0, 0));
+        is(look(Some(a)), "Changing", (0, 0));
+        is(look(Some(whole)), "None", (0, 0));
+        is(look(Some("tokens: 5")), "Changing", (0, 0));
+        is(look(Some("tokens: 5")), "Refused", (1, 1));
+        is(look(Some("tokens: 5")), "Refused", (1, 1));
+        is(look(Some(whole)), "None", (1, 0));
+        is(look(None), "Refused", (2, 1));
+        is(look(Some(a)), "Changing", (2, 1));
+        is(look(Some(a)), "Taken", (2, 0));
+        is(look(Some(a)), "None", (2, 0));
+        assert_eq!(held, [false]);
     }
 }

@@ -23,7 +23,7 @@ use tonic::transport::Endpoint;
 use tracewell_ingest::compression::Encoding;
 use tracewell_ingest::{Admission, IngestConfig, IngestMetrics, Listeners, Server, Tenants};
 use tracewell_model::sink::{Ack, SpanSink, WriteError};
-use tracewell_model::{Limits, SpanBatch};
+use tracewell_model::{Limits, SpanBatch, TenantId};
 
 pub const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -284,6 +284,13 @@ impl SpanSink for MemorySink {
             self.batches.lock().unwrap().push((batch, request_hash));
             Ok(Ack { repeated: false })
         })
+    }
+
+    fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool {
+        let batches = self.batches.lock().unwrap();
+        batches
+            .iter()
+            .any(|(batch, hash)| batch.tenant == *tenant && *hash == request_hash)
     }
 }
 

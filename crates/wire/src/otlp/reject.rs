@@ -178,6 +178,12 @@ impl Rejections {
         self.counts.iter().sum()
     }
 
+    /// True if a limit refused spans that has room again after a while: the same request may pass then.
+    pub fn may_pass_later(&self) -> bool {
+        let passing = [Reason::LiveTracesExceeded, Reason::TraceTooLarge];
+        self.iter().any(|(reason, _)| passing.contains(&reason))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -1,6 +1,6 @@
 //! TLS and tokens on the real binary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::PROTOBUF;
@@ -72,36 +72,50 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
     assert!(server.stop().success());
 }
 
+/// What a client gets that trusts the server's authority: a status, or 0 where no connection comes of it.
+fn status_with(site: &Site, server: &Authority, client: Option<&(PathBuf, PathBuf)>) -> u16 {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--output", "/dev/null", "--max-time", "20"])
+        .args(["--write-out", "%{http_code}", "--cacert"])
+        .arg(&server.file);
+    if let Some((cert, key)) = client {
+        curl.arg("--cert").arg(cert).arg("--key").arg(key);
+    }
+    curl.arg(format!("https://localhost:{}/ready", site.http));
+    text(&curl.output().unwrap()).parse().unwrap()
+}
+
 #[test]
-fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
+fn clients_are_let_in_by_the_certificates_that_they_show() {
     let site = Site::new();
-    let authority = Authority::new(&site, "authority");
+    let [authority, clients, others] =
+        ["authority", "clients", "others"].map(|name| Authority::new(&site, name));
     let [cert, key] = authority.place(&site, "server");
-    let ca = format!("tls.client_ca_file={}", authority.file.display());
-    let url = format!("https://localhost:{}", site.http);
-    for (auth, is_let_in) in [("optional", true), ("required", false)] {
+    let ca_file = site.folder().join("ca.pem");
+    let ca = format!("tls.client_ca_file={}", ca_file.display());
+    let of_client = clients.files(&site, "of-client");
+    let of_other = others.files(&site, "of-other");
+    for (auth, without) in [("optional", 200), ("required", 0)] {
+        std::fs::copy(&clients.file, &ca_file).unwrap();
         let auth = format!("tls.client_auth={auth}");
         let mut command = Command::new(binary());
         command.args(site.arguments(&[&cert, &key, &ca, &auth]));
         let server = site.launch(command);
-        let ports = || std::net::TcpStream::connect(("127.0.0.1", site.http));
-        eventually("the port is open", || {
-            ports().map_err(|error| error.to_string())
-        });
-        let ready = || authority.run(&["ready", "--server", &url]);
-        if is_let_in {
-            eventually("the server is ready", || {
-                let output = ready();
-                output
-                    .status
-                    .success()
-                    .then_some(())
-                    .ok_or_else(|| errors(&output))
+        let status = |client: Option<&_>| status_with(&site, &authority, client);
+        let is = |client, expected: u16| {
+            eventually(&format!("{auth}: {expected}"), || match status(client) {
+                seen if seen == expected => Ok(()),
+                seen => Err(format!("{seen}\n{}", server.log())),
             });
-        } else {
-            std::thread::sleep(std::time::Duration::from_secs(1));
-            assert!(!ready().status.success(), "{}", server.log());
-        }
+        };
+        is(Some(&of_client), 200);
+        assert_eq!(status(None), without, "{auth}");
+        assert_eq!(status(Some(&of_other)), 0, "{auth}");
+        // Another authority signs from now on.
+        std::fs::copy(&others.file, &ca_file).unwrap();
+        is(Some(&of_other), 200);
+        assert_eq!(status(Some(&of_client)), 0, "{auth}");
+        assert_eq!(status(None), without, "{auth}");
         assert!(server.stop().success());
     }
 }
@@ -117,6 +131,11 @@ fn certificates_that_are_of_no_use_start_no_server() {
     for (settings, words) in [
         (vec![cert.clone()], "go together"),
         (vec![of("client_ca_file", "/x")], "over TLS alone"),
+        (vec![of("listeners", "http")], "without a certificate"),
+        (
+            vec![cert.clone(), key.clone(), of("client_auth", "required")],
+            "without tls.client_ca_file",
+        ),
         (vec![cert.clone(), of("key_file", "/no/such")], "/no/such"),
         (
             vec![cert.clone(), of("key_file", garbage.to_str().unwrap())],
@@ -216,10 +235,20 @@ fn a_token_says_whose_a_request_is() {
     }
     assert_eq!(found(&shows("o", "nobody")), 404);
     // What belongs to the process is the operator's.
-    for path in ["/metrics", "/status", "/status/config", "/flush"] {
-        let status = |head: &str| http::get_with(site.http, path, head).unwrap().status;
-        let seen = [status(""), status(&shows("a", "")), status(&shows("o", ""))];
-        assert_eq!(seen, [401, 403, 200], "{path}");
+    let own = |path: &str, head: &str| http::get_with(site.http, path, head).unwrap().status;
+    for path in [
+        "/metrics",
+        "/status",
+        "/status/config",
+        "/status/overrides/a",
+        "/flush",
+        "/shutdown",
+    ] {
+        let refused = [own(path, ""), own(path, &shows("a", ""))];
+        assert_eq!(refused, [401, 403], "{path}");
+        if path != "/shutdown" {
+            assert_eq!(own(path, &shows("o", "")), 200, "{path}");
+        }
     }
     assert_eq!(server.get("/ready").status, 200);
     // The command line, with a token in its surroundings.
@@ -245,6 +274,11 @@ fn new_tokens_hold_without_a_restart_and_broken_ones_do_not() {
     std::fs::write(&file, "tokens:\n  a: short\n").unwrap();
     await_in_log(&server, "tokens.a: a token has 16 characters");
     assert_eq!(post(&shows("a", "")).status, 200);
+    let failing = r#"tracewell_reloads_failing{file="tokens"} 1"#;
+    let seen = http::get_with(site.http, "/metrics", &shows("o", "")).unwrap();
+    assert!(seen.text().contains(failing), "{}", seen.text());
+    let ready = server.get("/ready?verbose").text();
+    assert!(ready.contains("new tokens are refused"), "{ready}");
     std::fs::write(&file, "tokens:\n  a: nnnnnnnnnnnnnnnnnnnn\n").unwrap();
     eventually("the new version holds", || {
         match post(&shows("n", "")).status {
@@ -254,8 +288,13 @@ fn new_tokens_hold_without_a_restart_and_broken_ones_do_not() {
     });
     assert_eq!(post(&shows("a", "")).status, 401);
     assert!(!server.log().contains("aaaaaaaa"), "no token is in the log");
-    // Without an operator what belongs to the process is open.
-    assert_eq!(server.get("/metrics").status, 200);
+    // Without an operator what belongs to the process is nobody's.
+    for (head, status) in [(String::new(), 401), (shows("n", ""), 403)] {
+        for path in ["/metrics", "/shutdown"] {
+            let answer = http::get_with(site.http, path, &head).unwrap();
+            assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        }
+    }
 }
 
 #[test]

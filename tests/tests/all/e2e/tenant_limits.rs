@@ -162,6 +162,10 @@ overrides:
     );
 }
 
+const RELOADS: &str = r#"tracewell_reloads_total{file="overrides"}"#;
+const FAILURES: &str = r#"tracewell_reload_failures_total{file="overrides"}"#;
+const FAILING: &str = r#"tracewell_reloads_failing{file="overrides"}"#;
+
 #[test]
 fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
     let site = Site::new();
@@ -174,8 +178,8 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
         &site,
         "overrides:\n  slow:\n    tenant_bytes_per_secnd_max: off\n",
     );
-    let seen = wait_for(&server, "tracewell_overrides_reload_failures_total", 1.0);
-    assert_eq!(seen["tracewell_overrides_failing"], 1.0);
+    let seen = wait_for(&server, FAILURES, 1.0);
+    assert_eq!(seen[FAILING], 1.0);
     let log = server.log();
     for words in [
         "refused",
@@ -199,7 +203,7 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
         "{of_slow}"
     );
     std::fs::remove_file(&file).unwrap();
-    wait_for(&server, "tracewell_overrides_reload_failures_total", 2.0);
+    wait_for(&server, FAILURES, 2.0);
     assert_eq!(
         post(&site, "slow", &bodies[1]).status,
         429,
@@ -210,8 +214,8 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
         &site,
         "overrides:\n  slow:\n    ingestion:\n      rate_limit_bytes: 50000000\n  '*':\n    ingestion_rate_limit_bytes: 0\n",
     );
-    let seen = wait_for(&server, "tracewell_overrides_reloads_total", 1.0);
-    assert_eq!(seen["tracewell_overrides_failing"], 0.0);
+    let seen = wait_for(&server, RELOADS, 1.0);
+    assert_eq!(seen[FAILING], 0.0);
     assert_eq!(post(&site, "slow", &bodies[1]).status, 200);
     let refused = post(&site, "anybody", &bodies[2]);
     assert_eq!(refused.status, 413, "{}", refused.text());
@@ -225,8 +229,8 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
     // What is shown is a file of overrides itself.
     let page = server.get("/status/overrides").text();
     overrides(&site, &page);
-    let seen = wait_for(&server, "tracewell_overrides_reloads_total", 2.0);
-    assert_eq!(seen["tracewell_overrides_failing"], 0.0);
+    let seen = wait_for(&server, RELOADS, 2.0);
+    assert_eq!(seen[FAILING], 0.0);
     assert_eq!(server.get("/status/runtime_config").text(), page);
     let stranger = server.get("/status/overrides/stranger").text();
     assert!(stranger.contains("no entry of its own"), "{stranger}");

@@ -94,10 +94,21 @@ fn certificates_hold_for_the_ports_that_name_them() {
     assert_eq!(of("RequireAndVerifyClientCert"), Some(ClientAuth::Required));
 }
 
+/// Each text names a key that cannot be honoured, and starts no server.
+fn start_nothing(rows: &[(&str, &str)]) {
+    for (text, key) in rows {
+        let (_, findings) = load(text, &[]);
+        let errors = texts(&findings.errors).join("\n");
+        assert!(
+            errors.contains(key) && errors.contains("honoured"),
+            "{text}: {errors}"
+        );
+    }
+}
+
 #[test]
-fn what_protects_is_never_ignored() {
-    for (text, key) in [
-        ("memberlist:\n  tls_enabled: on\n", "memberlist.tls_enabled"),
+fn certificates_are_honoured_or_refused() {
+    start_nothing(&[
         (
             "server:\n  http_tls_config: {cert_file: /x, key_file: /y, client_ca_file: /z, client_auth_type: RequestClientCert}\n",
             "server.http_tls_config.client_auth_type",
@@ -105,6 +116,14 @@ fn what_protects_is_never_ignored() {
         (
             "server:\n  http_tls_config: {cert_file: /x, key_file: /y, client_ca_file: /z}\n",
             "server.http_tls_config.client_ca_file",
+        ),
+        (
+            "server:\n  http_tls_config: {cert_file: /x, key_file: /y, client_auth_type: RequireAndVerifyClientCert}\n",
+            "server.http_tls_config",
+        ),
+        (
+            "server:\n  http_tls_config: {client_auth_type: VerifyClientCertIfGiven}\n",
+            "server.http_tls_config",
         ),
         (
             "server:\n  grpc_tls_config: {cert_file: /x, key_file: /y}\n",
@@ -122,6 +141,13 @@ fn what_protects_is_never_ignored() {
             "server:\n  http_tls_config: {cert_file: /a, key_file: /b}\ndistributor:\n  receivers:\n    otlp:\n      protocols:\n        grpc: {tls: {cert_file: /x, key_file: /y}}\n",
             "server.http_tls_config says another",
         ),
+    ]);
+}
+
+#[test]
+fn what_protects_is_never_ignored() {
+    start_nothing(&[
+        ("memberlist:\n  tls_enabled: on\n", "memberlist.tls_enabled"),
         (
             "memberlist:\n  tls_enabled: true\n",
             "memberlist.tls_enabled",
@@ -148,14 +174,7 @@ fn what_protects_is_never_ignored() {
             "distributor:\n  receivers:\n    jaeger:\n      protocols:\n        grpc:\n          tls:\n            cert_file: /x\n",
             "tempo.yaml:6: distributor.receivers.jaeger.protocols.grpc.tls",
         ),
-    ] {
-        let (_, findings) = load(text, &[]);
-        let errors = texts(&findings.errors).join("\n");
-        assert!(
-            errors.contains(key) && errors.contains("honoured"),
-            "{text}: {errors}"
-        );
-    }
+    ]);
     for text in [
         "multitenancy_enabled: false\ntarget: all\n",
         "target: scalable-single-binary\n",

@@ -54,6 +54,9 @@ pub(super) fn translate(
     for (origin, listener, node, is_collector) in all {
         let place = translation.place(&origin, node.line);
         let keys = keys(translation, &origin, node, is_collector);
+        if keys == Keys::default() {
+            continue;
+        }
         if let Some(first) = written.first()
             && first.keys != keys
         {
