@@ -89,7 +89,7 @@ const STEPS: &[Step] = &[
             "--skip",
             "python::",
             "--skip",
-            "node::",
+            "exporters::",
             "--skip",
             "buckets::",
             "--skip",
@@ -158,10 +158,10 @@ const STEPS: &[Step] = &[
         action: Action::Own(|root| suite(root, "python::")),
     },
     Step {
-        name: "node",
-        what: "official exporters of Node",
+        name: "exporters",
+        what: "official exporters of Node, Go, Java and Rust",
         check: false,
-        action: Action::Own(|root| suite(root, "node::")),
+        action: Action::Own(|root| suite(root, "exporters::")),
     },
     Step {
         name: "container",
@@ -182,11 +182,11 @@ const STEPS: &[Step] = &[
 
 /// Modules of the system tests, and the programs that they start.
 pub(crate) const SUITES: &[(&str, &[&str])] = &[
-    ("e2e::", &[]),
+    ("e2e::", &["curl"]),
     ("crashes::", &["strace", "unshare", "nsenter"]),
     ("buckets::", &["python3", "go"]),
     ("python::", &["python3", "curl"]),
-    ("node::", &["node", "npm"]),
+    ("exporters::", &["node", "npm", "go", "java", "mvn"]),
     ("container::", &["musl-gcc", "unshare", "chroot"]),
 ];
 

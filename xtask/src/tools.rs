@@ -43,6 +43,8 @@ const TOOLS: &[Tool] = &[
         probe: &["version"],
         ..Tool::new("go", "golang-go")
     },
+    Tool::new("java", "default-jdk-headless"),
+    Tool::new("mvn", "maven"),
 ];
 
 // === impl Tool ===

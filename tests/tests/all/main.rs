@@ -1,6 +1,6 @@
 //! Tests over several crates and over the real process, in one binary.
 //!
-//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `python`, `node` and
+//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `python`, `exporters` and
 //! `container` start the real binary or other programs; all others run in this process and belong to
 //! `make check`. A fresh machine needs no preparation: what a test needs, [`harness`] builds.
 
@@ -14,7 +14,6 @@ mod e2e;
 mod exporters;
 mod harness;
 mod load;
-mod node;
 mod oracle;
 mod python;
 mod retention;

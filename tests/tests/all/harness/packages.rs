@@ -1,4 +1,4 @@
-//! Packages of Python, Node and Go, installed once into the target folder. Tests run in threads: one
+//! Packages of Python, Node, Go and Java, installed once into the target folder. Tests run in threads: one
 //! installs, those that want the same wait.
 
 use std::path::{Path, PathBuf};
@@ -73,6 +73,40 @@ pub(crate) fn go(module: &str, version: &str) -> PathBuf {
     });
     drop(guard);
     folder.join(name)
+}
+
+/// The program of Go in `tests/go`, built.
+pub(crate) fn go_exporters() -> PathBuf {
+    let source = root().join("tests/go");
+    let folder = target().join("test-packages").join("go").join("exporters");
+    std::fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("exporters");
+    // Go knows itself what is to be built anew.
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(std::path::absolute(&program).unwrap())
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false -p=2")
+        .current_dir(source));
+    program
+}
+
+/// A folder with the libraries of `tests/java/pom.xml`.
+pub(crate) fn java() -> PathBuf {
+    let pom = root().join("tests/java/pom.xml");
+    let folder = target().join("test-packages").join("java");
+    install(&folder, &pom, |folder| {
+        run(Command::new("mvn")
+            .args(["-q", "-B", "-f"])
+            .arg(&pom)
+            .arg("dependency:copy-dependencies")
+            .arg(format!(
+                "-DoutputDirectory={}",
+                std::path::absolute(folder).unwrap().display()
+            )));
+    });
+    folder
 }
 
 /// The `tracewell` binary as the container image has it: linked statically against musl.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::exporters::check_sent;
+use super::check_sent;
 use crate::harness::packages;
 use crate::harness::server::Site;
 
