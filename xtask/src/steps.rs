@@ -184,7 +184,7 @@ const STEPS: &[Step] = &[
 pub(crate) const SUITES: &[(&str, &[&str])] = &[
     ("e2e::", &["curl"]),
     ("crashes::", &["strace", "unshare", "nsenter"]),
-    ("buckets::", &["python3", "go"]),
+    ("buckets::", &["python3", "go", "node", "npm"]),
     ("python::", &["python3", "curl"]),
     ("exporters::", &["node", "npm", "go", "java", "mvn"]),
     ("container::", &["musl-gcc", "unshare", "chroot"]),

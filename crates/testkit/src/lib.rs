@@ -5,12 +5,14 @@
 //! [`oracle`] for what a search must answer.
 
 pub mod clock;
+pub mod gcs_stub;
 pub mod oracle;
 pub mod random;
 pub mod recording_disk;
 pub mod unreliable_objects;
 
 pub use clock::FakeClock;
+pub use gcs_stub::GcsStub;
 pub use oracle::Oracle;
 pub use random::Random;
 pub use recording_disk::{RecordingDisk, Replay, UnsyncedDisk};

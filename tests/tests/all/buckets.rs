@@ -1,10 +1,13 @@
-//! The real binary with its blocks in the bucket of a real S3 server.
+//! The real binary with its blocks in the bucket of a real S3 server, in Azurite, and in a stub of GCS.
 
 use std::process::Command;
 use std::time::Duration;
 
 use tracewell_model::TraceId;
+use tracewell_testkit::GcsStub;
 
+use crate::harness::azurite::Azurite;
+use crate::harness::object_server::ObjectServer;
 use crate::harness::s3::{Kind, S3, SECRET_KEY};
 use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually, eventually_within, http, metrics};
@@ -13,12 +16,12 @@ use crate::load;
 /// What a test sends: ids, each of a trace of [`load::N_SPANS`] spans.
 type Sent = Vec<TraceId>;
 
-fn start(site: &Site, s3: &S3, more: &[&str]) -> Server {
-    site.start(&strs(&settings(s3, more)))
+fn start(site: &Site, server: &dyn ObjectServer, more: &[&str]) -> Server {
+    site.start(&strs(&settings(server, more)))
 }
 
-fn settings(s3: &S3, more: &[&str]) -> Vec<String> {
-    let mut settings = s3.settings();
+fn settings(server: &dyn ObjectServer, more: &[&str]) -> Vec<String> {
+    let mut settings = server.settings();
     settings.extend(more.iter().map(|it| (*it).to_owned()));
     settings
 }
@@ -70,24 +73,23 @@ fn flush(server: &Server) {
     assert!([200, 204].contains(&answer.status), "{}", answer.text());
 }
 
-fn keeps_its_blocks(kind: Kind) {
-    let s3 = S3::start(kind);
-    s3.client(&["put", "team/tempo/single-tenant/0b1e/meta.json", "{}"])
-        .unwrap();
+fn keeps_its_blocks(objects: &dyn ObjectServer) {
+    objects.put("team/tempo/single-tenant/0b1e/meta.json", "{}");
+    let n_others = objects.keys().len();
     let site = Site::new();
     let mut sent = Sent::new();
-    let server = start(&site, &s3, &[]);
+    let server = start(&site, objects, &[]);
     for round in 0..3 {
         send(&site, round, 20, &mut sent);
         flush(&server);
     }
     check(&server, &sent, "uploaded");
     the_numbers_are_right(&server);
-    let keys = s3.keys();
+    let keys = objects.keys();
     let (ours, others): (Vec<_>, Vec<_>) = keys
         .iter()
         .partition(|key| key.starts_with("team/tempo/tracewell/"));
-    assert_eq!(others.len(), 2, "{others:?}");
+    assert_eq!(others.len(), n_others, "{others:?}");
     for part in ["/manifest/", "/blocks/"] {
         assert!(ours.iter().any(|key| key.contains(part)), "{keys:?}");
     }
@@ -95,7 +97,10 @@ fn keeps_its_blocks(kind: Kind) {
 
     // Others read the same bucket.
     let readers = [Site::new(), Site::new()];
-    let reading = [start(&readers[0], &s3, &[]), start(&readers[1], &s3, &[])];
+    let reading = [
+        start(&readers[0], objects, &[]),
+        start(&readers[1], objects, &[]),
+    ];
     for reader in &reading {
         check(reader, &sent, "a reader");
     }
@@ -111,7 +116,7 @@ fn keeps_its_blocks(kind: Kind) {
     // A crash, with spans that are in no block yet.
     send(&site, 4, 20, &mut sent);
     server.kill();
-    let server = start(&site, &s3, &[]);
+    let server = start(&site, objects, &[]);
     check(&server, &sent, "after a kill");
 
     // Merged there, and read by all.
@@ -119,14 +124,14 @@ fn keeps_its_blocks(kind: Kind) {
     check(&server, &sent, "flushed again");
     drop(reading);
     assert!(
-        s3.keys().len() >= n_objects,
+        objects.keys().len() >= n_objects,
         "nothing is deleted within an hour"
     );
 
     // A machine that lost its disk.
     assert!(server.stop().success());
     let other = Site::new();
-    let server = start(&other, &s3, &[]);
+    let server = start(&other, objects, &[]);
     check(&server, &sent, "another disk");
     drop(server);
 }
@@ -158,15 +163,14 @@ fn the_numbers_are_right(server: &Server) {
 
 /// While the bucket is away what is cached is served, what is sent is taken, and all of it arrives in the
 /// end.
-fn does_without_it(kind: Kind) {
-    let mut s3 = S3::start(kind);
+fn does_without_it(objects: &mut dyn ObjectServer) {
     let site = Site::new();
     let mut sent = Sent::new();
-    let server = start(&site, &s3, &["bucket.upload_after=2s"]);
+    let server = start(&site, objects, &["bucket.upload_after=2s"]);
     send(&site, 0, 40, &mut sent);
     flush(&server);
     check(&server, &sent, "cached");
-    s3.kill();
+    objects.kill();
     send(&site, 5, 20, &mut sent);
     check(&server, &sent, "while the bucket is away");
     let ready = server.get("/ready");
@@ -185,7 +189,7 @@ fn does_without_it(kind: Kind) {
     });
     server.kill();
     // A start without the bucket serves what is here, and says what it misses.
-    let server = start(&site, &s3, &["bucket.upload_after=2s"]);
+    let server = start(&site, objects, &["bucket.upload_after=2s"]);
     let (id, body) = load::request(6, 0, 0);
     let answer = http::post(
         site.otlp_http,
@@ -202,7 +206,7 @@ fn does_without_it(kind: Kind) {
         text.contains("PARTIAL") && text.contains("bucket"),
         "{text}"
     );
-    s3.resume();
+    objects.resume();
     eventually_within(Duration::from_secs(120), "the bucket is read again", || {
         n_spans(&server, sent[0])
     });
@@ -210,27 +214,48 @@ fn does_without_it(kind: Kind) {
     flush(&server);
     assert!(server.stop().success());
     let last = Site::new();
-    check(&start(&last, &s3, &[]), &sent, "another disk, later");
+    check(&start(&last, objects, &[]), &sent, "another disk, later");
 }
 
 #[test]
 fn seaweedfs_keeps_its_blocks() {
-    keeps_its_blocks(Kind::SeaweedFs);
+    keeps_its_blocks(&S3::start(Kind::SeaweedFs));
 }
 
 #[test]
 fn versitygw_keeps_its_blocks() {
-    keeps_its_blocks(Kind::Versity);
+    keeps_its_blocks(&S3::start(Kind::Versity));
+}
+
+#[test]
+fn azurite_keeps_its_blocks() {
+    keeps_its_blocks(&Azurite::start());
+}
+
+/// A stub of ours, no server of Google's.
+#[test]
+fn a_stub_of_gcs_keeps_its_blocks() {
+    keeps_its_blocks(&GcsStub::start().unwrap());
 }
 
 #[test]
 fn a_server_does_without_seaweedfs() {
-    does_without_it(Kind::SeaweedFs);
+    does_without_it(&mut S3::start(Kind::SeaweedFs));
 }
 
 #[test]
 fn a_server_does_without_versitygw() {
-    does_without_it(Kind::Versity);
+    does_without_it(&mut S3::start(Kind::Versity));
+}
+
+#[test]
+fn a_server_does_without_azurite() {
+    does_without_it(&mut Azurite::start());
+}
+
+#[test]
+fn a_server_does_without_a_stub_of_gcs() {
+    does_without_it(&mut GcsStub::start().unwrap());
 }
 
 /// What a bucket refuses is told at the start, with what to do.

@@ -1,10 +1,12 @@
 //! What the tests over real processes stand on: the binary, its ports and folders, and other
 //! languages' packages, all under the target folder.
 
+pub(crate) mod azurite;
 pub(crate) mod blocks;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod metrics;
+pub(crate) mod object_server;
 pub(crate) mod packages;
 pub(crate) mod ports;
 pub(crate) mod process;

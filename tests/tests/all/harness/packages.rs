@@ -38,12 +38,23 @@ fn install_python() -> PathBuf {
 /// A folder that holds the Node test programs beside their `node_modules`.
 pub(crate) fn node() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(install_node).clone()
+    FOLDER
+        .get_or_init(|| install_node("node", "exporters.mjs"))
+        .clone()
 }
 
-fn install_node() -> PathBuf {
-    let source = root().join("tests/node");
-    let folder = target().join("test-packages").join("node");
+/// A folder that holds Azurite, and a client of Azure's.
+pub(crate) fn azurite() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| install_node("azurite", "container.mjs"))
+        .clone()
+}
+
+/// The packages of a folder of the tests, and its program beside them.
+fn install_node(name: &str, program: &str) -> PathBuf {
+    let source = root().join("tests").join(name);
+    let folder = target().join("test-packages").join(name);
     install(&folder, &source.join("package-lock.json"), |folder| {
         std::fs::create_dir_all(folder).unwrap();
         for name in ["package.json", "package-lock.json"] {
@@ -53,7 +64,7 @@ fn install_node() -> PathBuf {
             .args(["ci", "--silent", "--no-audit"])
             .current_dir(folder));
     });
-    std::fs::copy(source.join("exporters.mjs"), folder.join("exporters.mjs")).unwrap();
+    std::fs::copy(source.join(program), folder.join(program)).unwrap();
     folder
 }
 

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use super::object_server::{BUCKET, ObjectServer};
 use super::{eventually, packages, ports, root};
 
-pub(crate) const BUCKET: &str = "traces";
 pub(crate) const ACCESS_KEY: &str = "tracewell-key";
 pub(crate) const SECRET_KEY: &str = "tracewell-secret";
 
@@ -46,38 +46,6 @@ impl S3 {
             server.client(&["put", "some/other/object", "not ours"])
         });
         server
-    }
-
-    /// Starts it again where it was stopped.
-    pub(crate) fn resume(&mut self) {
-        let data = self.folder.path().join("data");
-        std::fs::create_dir_all(&data).unwrap();
-        let mut command = match self.kind {
-            Kind::Versity => {
-                let mut command = Command::new(versitygw());
-                command
-                    .env("ROOT_ACCESS_KEY", ACCESS_KEY)
-                    .env("ROOT_SECRET_KEY", SECRET_KEY)
-                    .args(["--port", &format!("127.0.0.1:{}", self.port)])
-                    .args(["--quiet", "--keep-alive", "posix"])
-                    .arg(&data);
-                command
-            }
-            Kind::SeaweedFs => self.seaweed(),
-        };
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))
-            .unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        self.process = Some(command.spawn().unwrap());
-        eventually("the S3 server answers", || {
-            std::net::TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())
-        });
     }
 
     fn seaweed(&self) -> Command {
@@ -132,20 +100,27 @@ impl S3 {
         command
     }
 
-    /// Ends the process at once; what it acknowledged stays.
-    pub(crate) fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            drop(process.kill());
-            drop(process.wait());
-        }
-    }
-
     pub(crate) fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The settings of a Tracewell that keeps its blocks here.
-    pub(crate) fn settings(&self) -> Vec<String> {
+    /// Runs `s3.py`; what it printed, or what went wrong.
+    fn client(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(packages::python().join("python"))
+            .arg(root().join("tests/python/s3.py"))
+            .args([&self.endpoint(), ACCESS_KEY, SECRET_KEY, BUCKET])
+            .args(arguments)
+            .output()
+            .unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+}
+
+impl ObjectServer for S3 {
+    fn settings(&self) -> Vec<String> {
         [
             "bucket.kind=s3".to_owned(),
             format!("bucket.name={BUCKET}"),
@@ -158,24 +133,51 @@ impl S3 {
         .into()
     }
 
-    /// What the official client sees.
-    pub(crate) fn keys(&self) -> Vec<String> {
+    fn keys(&self) -> Vec<String> {
         let listed = self.client(&["list"]).unwrap();
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// Runs `s3.py`; what it printed, or what went wrong.
-    pub(crate) fn client(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(packages::python().join("python"))
-            .arg(root().join("tests/python/s3.py"))
-            .args([&self.endpoint(), ACCESS_KEY, SECRET_KEY, BUCKET])
-            .args(arguments)
-            .output()
-            .unwrap();
-        match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout).unwrap()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    fn put(&self, key: &str, text: &str) {
+        self.client(&["put", key, text]).unwrap();
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.kill());
+            drop(process.wait());
         }
+    }
+
+    fn resume(&mut self) {
+        let data = self.folder.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let mut command = match self.kind {
+            Kind::Versity => {
+                let mut command = Command::new(versitygw());
+                command
+                    .env("ROOT_ACCESS_KEY", ACCESS_KEY)
+                    .env("ROOT_SECRET_KEY", SECRET_KEY)
+                    .args(["--port", &format!("127.0.0.1:{}", self.port)])
+                    .args(["--quiet", "--keep-alive", "posix"])
+                    .arg(&data);
+                command
+            }
+            Kind::SeaweedFs => self.seaweed(),
+        };
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        eventually("the S3 server answers", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())
+        });
     }
 }
 
