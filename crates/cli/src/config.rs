@@ -158,6 +158,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Tenants {
     /// Whether requests name a tenant.
     pub(crate) enabled: bool,
+    /// Whether a question may name several.
+    pub(crate) query_several: bool,
     /// A file with limits of single tenants.
     pub(crate) overrides_path: Option<PathBuf>,
     pub(crate) overrides_period: Duration,
@@ -241,6 +243,7 @@ impl Default for Config {
             },
             tenants: Tenants {
                 enabled: false,
+                query_several: true,
                 overrides_path: None,
                 overrides_period: Duration::from_secs(10),
                 tokens_path: None,

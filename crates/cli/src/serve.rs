@@ -162,7 +162,10 @@ fn start_serving(
         tracewell_ingest::Server::new(ingest_config, ports.receivers, sink, Arc::clone(tenants));
     let engine = Engine::new(snapshots, limits.clone(), Arc::clone(clock));
     let mut server_config = ServerConfig::new(limits.clone());
-    server_config.tenancy = tenancy;
+    server_config.tenancy = match (tenancy, config.tenants.query_several) {
+        (Tenancy::FromHeader, true) => Tenancy::SeveralFromHeader,
+        (tenancy, _) => tenancy,
+    };
     server_config.prefix.clone_from(&config.http.prefix);
     server_config.aliases = match config.query.aliases {
         true => tracewell_query::Aliases::Resolve,

@@ -2,6 +2,8 @@
 //!
 //! It takes whoever asks at their word, unless there are tokens ([`crate::tokens`]).
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tracewell_model::TenantId;
 
@@ -13,6 +15,8 @@ pub enum Tenancy {
     Single,
     /// The header `X-Scope-OrgID` names it, and a request without it is refused.
     FromHeader,
+    /// The same; a question may name several (`a|b`).
+    SeveralFromHeader,
 }
 
 /// Why a request has no tenant.
@@ -37,7 +41,10 @@ pub enum TenantError {
 pub const TENANT_HEADER: &str = "x-scope-orgid";
 const SEVERAL_HEADERS: &str = "X-Scope-OrgID is there more than once: who asks must be told by one; let the proxy that \
      sets it take away what clients send";
-const SEVERAL_TENANTS: &str = "X-Scope-OrgID names several tenants (a|b), which is not built yet: send and ask for each alone";
+const SEVERAL_TENANTS: &str = "X-Scope-OrgID names several tenants (a|b): spans belong to one, and questions may name several \
+     only while tenants.query_several is on";
+/// Tenants of one question: each is asked by itself.
+const SEVERAL_MAX: usize = 32;
 
 // === impl TenantError ===
 
@@ -61,10 +68,10 @@ impl TenantError {
 // === impl Tenancy ===
 
 impl Tenancy {
-    /// The tenant of a request with these headers.
-    pub fn tenant(self, headers: &HeaderMap) -> Result<TenantId, TenantError> {
+    /// The tenants of a request with these headers, sorted: one, unless several may be named.
+    pub fn tenants(self, headers: &HeaderMap) -> Result<BTreeSet<TenantId>, TenantError> {
         if self == Self::Single {
-            return Ok(TenantId::single());
+            return Ok(BTreeSet::from([TenantId::single()]));
         }
         let invalid = |reason: &str| TenantError::Invalid {
             reason: reason.to_owned(),
@@ -76,11 +83,23 @@ impl Tenancy {
             // The first one would be the client's, behind a proxy that adds its own.
             (Some(_), Some(_)) => return Err(invalid(SEVERAL_HEADERS)),
         };
-        match value.to_str() {
-            Ok("") => Err(TenantError::Missing),
-            Ok(text) if text.contains('|') => Err(invalid(SEVERAL_TENANTS)),
-            Ok(text) => TenantId::new(text).map_err(|error| invalid(&error.to_string())),
-            Err(_) => Err(invalid("tenant id is not text")),
+        let text = value
+            .to_str()
+            .map_err(|_| invalid("tenant id is not text"))?;
+        if text.is_empty() {
+            return Err(TenantError::Missing);
+        }
+        if text.contains('|') && self != Self::SeveralFromHeader {
+            return Err(invalid(SEVERAL_TENANTS));
+        }
+        let ids = text.split('|').map(TenantId::new);
+        let ids: Result<BTreeSet<TenantId>, _> = ids.collect();
+        let ids = ids.map_err(|error| invalid(&error.to_string()))?;
+        match ids.len() {
+            ..=SEVERAL_MAX => Ok(ids),
+            n => Err(invalid(&format!(
+                "X-Scope-OrgID names {n} tenants; a question may name {SEVERAL_MAX}"
+            ))),
         }
     }
 }
@@ -97,10 +116,23 @@ mod tests {
                 HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
-        let single = Tenancy::Single.tenant(&headers);
-        assert_eq!(single, Ok(TenantId::single()), "the header means nothing");
-        let tenant = Tenancy::FromHeader.tenant(&headers)?;
-        Ok(tenant.to_string())
+        let single = Tenancy::Single.tenants(&headers).unwrap();
+        assert!(
+            single.iter().eq([&TenantId::single()]),
+            "the header means nothing"
+        );
+        let names = |tenancy: Tenancy| {
+            let ids: Vec<String> = tenancy
+                .tenants(&headers)?
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            Ok(ids.join(" "))
+        };
+        let one = names(Tenancy::FromHeader);
+        let several = names(Tenancy::SeveralFromHeader);
+        assert!(one == several || one.is_err(), "{one:?} {several:?}");
+        one
     }
 
     #[test]
@@ -112,7 +144,7 @@ mod tests {
         for (values, words) in [
             (&["a", "b"][..], "more than once"),
             (&["a", "a"], "more than once"),
-            (&["a|b"], "not built yet"),
+            (&["a|b"], "tenants.query_several"),
             (&["a/b"], "not allowed"),
             (&[".."], "not allowed"),
             (&["a b"], "not allowed"),
@@ -124,6 +156,30 @@ mod tests {
                 "{values:?}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_question_may_name_several() {
+        let ask = |value: String| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TENANT_HEADER, HeaderValue::from_str(&value).unwrap());
+            let ids = Tenancy::SeveralFromHeader.tenants(&headers)?;
+            Ok::<_, TenantError>(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(ask("b|a|b".to_owned()).unwrap(), ["a", "b"]);
+        assert_eq!(ask("a".to_owned()).unwrap(), ["a"]);
+        for wrong in ["a|", "|", "a|b/c", "a||b"] {
+            assert!(ask(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        let many = |n: usize| {
+            (0..n)
+                .map(|it| format!("t{it}"))
+                .collect::<Vec<_>>()
+                .join("|")
+        };
+        assert_eq!(ask(many(SEVERAL_MAX)).unwrap().len(), SEVERAL_MAX);
+        let error = ask(many(SEVERAL_MAX + 1)).unwrap_err().to_string();
+        assert!(error.contains("33 tenants"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! others the first [`KNOWN_MAX`]; those that come after them share what they may use, and are counted as
 //! `_other`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -127,30 +127,43 @@ impl Tenants {
 
     /// Whose request it is, and whether who sends it may say so.
     pub fn admit(&self, tenancy: Tenancy, headers: &HeaderMap) -> Result<Arc<Tenant>, TenantError> {
+        let tenancy = match tenancy {
+            Tenancy::SeveralFromHeader => Tenancy::FromHeader,
+            one => one,
+        };
+        Ok(self.admit_several(tenancy, headers)?.0)
+    }
+
+    /// The same for a question, which may be about several: the first of them, and the others.
+    pub fn admit_several(
+        &self,
+        tenancy: Tenancy,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<Tenant>, Vec<Arc<Tenant>>), TenantError> {
         let tokens = self.tokens.load();
         let bearer = tokens.as_ref().map(|it| it.bearer(headers)).transpose()?;
-        let id = match (tenancy, bearer) {
-            (Tenancy::Single, _) => TenantId::single(),
+        let ids = match (tenancy, bearer) {
+            (Tenancy::Single, _) => BTreeSet::from([TenantId::single()]),
             // The token says it, and the header need not.
-            (Tenancy::FromHeader, Some(Bearer::Tenant(id)))
-                if !headers.contains_key(TENANT_HEADER) =>
-            {
-                id.clone()
+            (_, Some(Bearer::Tenant(id))) if !headers.contains_key(TENANT_HEADER) => {
+                BTreeSet::from([id.clone()])
             }
-            (Tenancy::FromHeader, _) => tenancy.tenant(headers)?,
+            (_, _) => tenancy.tenants(headers)?,
         };
         if let Some(Bearer::Tenant(own)) = bearer
-            && *own != id
+            && ids.iter().any(|id| id != own)
         {
             return Err(TenantError::Forbidden {
                 whose: format!("that of {own}"),
                 what: "a tenant sends and asks for its own",
             });
         }
-        Ok(match tenancy {
-            Tenancy::Single => self.single(),
-            Tenancy::FromHeader => self.get(&id),
-        })
+        if tenancy == Tenancy::Single {
+            return Ok((self.single(), Vec::new()));
+        }
+        let mut tenants = ids.iter().map(|id| self.get(id));
+        let first = tenants.next().ok_or(TenantError::Missing)?;
+        Ok((first, tenants.collect()))
     }
 
     /// Whether a request may ask for what belongs to the process. Anybody may where there are no tokens; where

@@ -90,6 +90,20 @@ impl HeldMemory {
     }
 }
 
+impl HeldMemory {
+    /// Holds what another one held, too.
+    pub fn add(&mut self, mut other: Self) {
+        let n_bytes = std::mem::take(&mut other.n_bytes);
+        match &self.memory {
+            None => {
+                self.memory = other.memory.take();
+                self.n_bytes = n_bytes;
+            }
+            Some(_) => self.n_bytes += n_bytes,
+        }
+    }
+}
+
 impl Clone for HeldMemory {
     fn clone(&self) -> Self {
         let mut copy = Self {

@@ -13,6 +13,7 @@ pub mod partial;
 pub mod plan;
 pub mod request;
 pub mod row;
+mod several;
 pub mod syntax;
 
 pub use engine::Engine;

@@ -20,7 +20,7 @@ use tracewell_query::{Aliases, Caller, QueryStats};
 
 use crate::answer::{self, Answer};
 use crate::error::{ApiError, ApiResult, CLIENT_CLOSED_REQUEST};
-use crate::gate::Gate;
+use crate::gate::{Gate, Permit};
 use crate::host::Host;
 use crate::measure::{self, LimitHits};
 use crate::metrics::{Metric, Samples, Table};
@@ -72,6 +72,8 @@ pub(crate) struct Call {
     pub(crate) params: Params,
     pub(crate) headers: HeaderMap,
     pub(crate) tenant: Arc<Tenant>,
+    /// Those whose data is asked for besides.
+    pub(crate) others: Vec<Arc<Tenant>>,
     /// What holds unless the request asks for what was sent.
     pub(crate) aliases: Aliases,
 }
@@ -133,15 +135,24 @@ impl Api {
         headers: HeaderMap,
     ) -> Response<Body> {
         let start = Instant::now();
-        let tenant = self.tenant(route, &headers);
-        let label = tenant.as_ref().ok().map(|tenant| tenant.id.clone());
+        let tenants = self.tenants(route, &headers);
+        let labels: Vec<TenantId> = match &tenants {
+            Ok((first, others)) => others
+                .iter()
+                .chain([first])
+                .map(|it| it.id.clone())
+                .collect(),
+            Err(_) => vec![other_tenants()],
+        };
         let answered = async {
+            let (tenant, others) = tenants?;
             let call = Call {
                 route,
                 path_param,
                 params: Params::parse(query)?,
                 headers,
-                tenant: tenant?,
+                tenant,
+                others,
                 aliases: self.aliases,
             };
             let response = self.answer(&call).await?;
@@ -160,7 +171,7 @@ impl Api {
         self.observe(
             route,
             &method,
-            label,
+            labels,
             response.status().as_u16(),
             start.elapsed(),
         );
@@ -184,14 +195,49 @@ impl Api {
         }
     }
 
-    fn tenant(&self, route: Route, headers: &HeaderMap) -> ApiResult<Arc<Tenant>> {
+    fn tenants(
+        &self,
+        route: Route,
+        headers: &HeaderMap,
+    ) -> ApiResult<(Arc<Tenant>, Vec<Arc<Tenant>>)> {
         if route.is_query() {
-            return Ok(self.tenants.admit(self.tenancy, headers)?);
+            return Ok(self.tenants.admit_several(self.tenancy, headers)?);
         }
         if !route.is_open() {
             self.tenants.admit_operator(headers)?;
         }
-        Ok(self.tenants.single())
+        Ok((self.tenants.single(), Vec::new()))
+    }
+
+    /// Asks for each tenant of a call in turn, and adds what the others have to what the first has. What stays
+    /// taken is the turn of the last one.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        call: &Call,
+        ask: impl Fn(Caller) -> F,
+        mut add: impl FnMut(&mut T, T),
+    ) -> ApiResult<(T, Permit)>
+    where
+        F: Future<Output = tracewell_query::Result<T>>,
+    {
+        let gate = &self.gate;
+        let of = |tenant: &Arc<Tenant>| {
+            let tenant = Arc::clone(tenant);
+            let ask = &ask;
+            async move {
+                gate.run(&tenant, |cancel| ask(call.caller(&tenant, cancel)))
+                    .await
+            }
+        };
+        let (mut found, mut permit) = of(&call.tenant).await?;
+        for other in &call.others {
+            // Who held one turn while it waits for the next could wait for itself.
+            drop(permit);
+            let (more, next) = of(other).await?;
+            add(&mut found, more);
+            permit = next;
+        }
+        Ok((found, permit))
     }
 
     pub(crate) fn observe_query(&self, call: &Call, stats: &QueryStats) {
@@ -218,7 +264,7 @@ impl Api {
         &self,
         route: Route,
         method: &Method,
-        tenant: Option<TenantId>,
+        tenants: Vec<TenantId>,
         status: u16,
         took: Duration,
     ) {
@@ -229,18 +275,20 @@ impl Api {
             .or_insert_with(|| Histogram::new(SECONDS))
             .observe(took.as_secs_f64());
         if route.is_query() {
-            let tenant = counters.tenant(tenant);
             let result = match status {
                 CLIENT_CLOSED_REQUEST => Some("canceled"),
                 _ if status < 500 && took <= SLO => Some("completed"),
                 _ => None,
             };
-            if let Some(result) = result {
-                let key = (route.operation(), tenant.clone(), result);
-                *counters.within_slo.entry(key).or_default() += 1;
+            for tenant in tenants {
+                let tenant = counters.tenant(tenant);
+                if let Some(result) = result {
+                    let key = (route.operation(), tenant.clone(), result);
+                    *counters.within_slo.entry(key).or_default() += 1;
+                }
+                let key = (route.operation(), tenant, status);
+                *counters.queries.entry(key).or_default() += 1;
             }
-            let key = (route.operation(), tenant, status);
-            *counters.queries.entry(key).or_default() += 1;
         }
     }
 
@@ -362,25 +410,25 @@ impl Api {
 impl Counters {
     /// The tenant as a label: who asks for nobody's data, and whoever comes after very many others, is
     /// `_other`.
-    fn tenant(&mut self, tenant: Option<TenantId>) -> TenantId {
-        match tenant {
-            Some(tenant) if self.tenants.contains(&tenant) => tenant,
-            Some(tenant) if self.tenants.len() < TENANTS_MAX => {
-                self.tenants.insert(tenant.clone());
-                tenant
-            }
-            _ => other_tenants(),
+    fn tenant(&mut self, tenant: TenantId) -> TenantId {
+        let is_known = tenant == other_tenants() || self.tenants.contains(&tenant);
+        if !is_known && self.tenants.len() >= TENANTS_MAX {
+            return other_tenants();
         }
+        if !is_known {
+            self.tenants.insert(tenant.clone());
+        }
+        tenant
     }
 }
 
 // === impl Call ===
 
 impl Call {
-    pub(crate) fn caller(&self, cancel: CancellationToken) -> Caller {
+    fn caller(&self, tenant: &Tenant, cancel: CancellationToken) -> Caller {
         Caller {
-            tenant: self.tenant.id.clone(),
-            query_ms_max: Some(self.tenant.limits.query_ms_max),
+            tenant: tenant.id.clone(),
+            query_ms_max: Some(tenant.limits.query_ms_max),
             cancel,
             aliases: if self.is_raw() {
                 Aliases::Off

@@ -395,6 +395,13 @@ const KEYS: &[KeySpec] = &[
         show: |config| config.tenants.enabled.to_string(),
     },
     KeySpec {
+        name: "tenants.query_several",
+        unit: Unit::Switch,
+        doc: "Whether a question may name several tenants, as `X-Scope-OrgID: a|b`: each is asked by itself, 32 at most, and a trace that several have spans of is one in the answer.",
+        apply: |config, node| store(&mut config.tenants.query_several, values::switch(node)),
+        show: |config| config.tenants.query_several.to_string(),
+    },
+    KeySpec {
         name: "tenants.overrides_path",
         unit: Unit::Path,
         doc: "A file with limits of single tenants, Tracewell's own or Tempo's, which is read again while the server runs. What it does not say of a tenant holds as in `limits`.",

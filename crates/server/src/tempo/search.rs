@@ -39,23 +39,22 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
     let limit = bounded(params, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)?;
     let spans_per_spanset = bounded(params, "spss", SPANS_DEFAULT, 0, SPANS_MAX)?;
     let window = time::search_window(params, api.now(), api.default_window_nano)?;
-    let (found, _permit) = api
-        .gate
-        .run(&call.tenant, |cancel| {
-            api.queries.search(SearchRequest {
-                caller: call.caller(cancel),
-                query,
-                window,
-                limit,
-                // Zero means "all", which is still bounded.
-                spans_per_spanset: if spans_per_spanset == 0 {
-                    SPANS_MAX as usize
-                } else {
-                    spans_per_spanset
-                },
-            })
+    // Zero means "all", which is still bounded.
+    let spans_per_spanset = match spans_per_spanset {
+        0 => SPANS_MAX as usize,
+        n => n,
+    };
+    let ask = |caller| {
+        api.queries.search(SearchRequest {
+            caller,
+            query: query.clone(),
+            window,
+            limit,
+            spans_per_spanset,
         })
-        .await?;
+    };
+    let add = |found: &mut SearchResponse, more| found.add(more, limit, spans_per_spanset);
+    let (found, _permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
     let answer = Answer::json(|json| write_response(json, &found));
     Ok(answer.with_partial(found.partial).holding(found.held))

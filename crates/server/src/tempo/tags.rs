@@ -33,19 +33,18 @@ pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult
     let request_scopes = scopes_of(call.params.get("scope"), version)?;
     let window = time::search_window(&call.params, api.now(), api.default_window_nano)?;
     let limit = limit_of(call, NAMES_MAX)?;
-    let (found, _permit) = api
-        .gate
-        .run(&call.tenant, |cancel| {
-            api.queries.tag_names(TagNamesRequest {
-                caller: call.caller(cancel),
-                scopes: request_scopes,
-                window,
-                filter: call.params.get("q").map(str::to_owned),
-                limit,
-                bytes_max: TAG_BYTES_MAX,
-            })
+    let ask = |caller| {
+        api.queries.tag_names(TagNamesRequest {
+            caller,
+            scopes: request_scopes.clone(),
+            window,
+            filter: call.params.get("q").map(str::to_owned),
+            limit,
+            bytes_max: TAG_BYTES_MAX,
         })
-        .await?;
+    };
+    let add = |found: &mut TagNamesResponse, more| found.add(more, limit);
+    let (found, _permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
     let answer = match version {
         Version::V1 => names_v1(&found),
@@ -69,19 +68,18 @@ pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResul
     };
     let window = time::search_window(&call.params, api.now(), api.default_window_nano)?;
     let limit = limit_of(call, VALUES_MAX)?;
-    let (found, _permit) = api
-        .gate
-        .run(&call.tenant, |cancel| {
-            api.queries.tag_values(TagValuesRequest {
-                caller: call.caller(cancel),
-                name,
-                window,
-                filter: call.params.get("q").map(str::to_owned),
-                limit,
-                bytes_max: TAG_BYTES_MAX,
-            })
+    let ask = |caller| {
+        api.queries.tag_values(TagValuesRequest {
+            caller,
+            name: name.clone(),
+            window,
+            filter: call.params.get("q").map(str::to_owned),
+            limit,
+            bytes_max: TAG_BYTES_MAX,
         })
-        .await?;
+    };
+    let add = |found: &mut TagValuesResponse, more| found.add(more, limit);
+    let (found, _permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
     let answer = match version {
         Version::V1 => values_v1(&found),

@@ -104,18 +104,16 @@ async fn find(
     let trace_id = TraceId::from_hex(&call.path_param)
         .map_err(|error| ApiError::BadRequest(format!("invalid trace id: {error}")))?;
     let window = time::trace_window(&call.params)?;
-    let (mut found, permit) = api
-        .gate
-        .run(&call.tenant, |cancel| {
-            api.queries.trace_by_id(TraceRequest {
-                caller: call.caller(cancel),
-                trace_id,
-                window,
-                filter,
-                around,
-            })
+    let ask = |caller| {
+        api.queries.trace_by_id(TraceRequest {
+            caller,
+            trace_id,
+            window,
+            filter: filter.clone(),
+            around,
         })
-        .await?;
+    };
+    let (mut found, permit) = api.ask(call, ask, TraceResponse::add).await?;
     if let Some(trace) = &mut found.trace {
         if !call.is_raw() {
             shared_spans::separate(trace);

@@ -218,7 +218,7 @@ fn the_same_body_of_two_tenants_is_kept_for_both() {
 #[test]
 fn without_a_tenant_nothing_is_taken_and_nothing_is_answered() {
     let site = Site::new();
-    let server = site.start(&[ON]);
+    let server = site.start(&[ON, "tenants.query_several=false"]);
     let body = body("team-a", 0);
     let refused = |status: u16, head: &str, words: &str| {
         let answers = questions()
@@ -245,7 +245,7 @@ fn without_a_tenant_nothing_is_taken_and_nothing_is_answered() {
     refused(400, &named("a/b"), "not allowed");
     refused(400, &named(".."), "not allowed");
     refused(400, &named(&"x".repeat(151)), "150");
-    refused(400, &named("team-a|team-b"), "not built yet");
+    refused(400, &named("team-a|team-b"), "tenants.query_several");
     let twice = named("team-b") + &named("team-a");
     refused(400, &twice, "more than once");
     for head in [&[][..], &[("x-scope-orgid", "a/b")]] {
@@ -260,6 +260,56 @@ fn without_a_tenant_nothing_is_taken_and_nothing_is_answered() {
     let head = [("x-scope-orgid", "team-a")];
     grpc::export_with(site.otlp_grpc, &body, &head).unwrap();
     whole(&site, "team-a", 1);
+}
+
+/// A question may be about several tenants, and about those alone; spans are of one.
+#[test]
+fn a_question_about_several_tenants_has_the_answers_of_each() {
+    let site = Site::new();
+    let server = site.start(&[ON]);
+    for (n, tenant) in ["team-a", "team-b", "team-c"].into_iter().enumerate() {
+        for round in 0..=n as u64 {
+            send(&site, tenant, &body(tenant, 10 * n as u64 + round));
+        }
+        if n == 0 {
+            // One of them lies in a block, the others in the head.
+            assert_eq!(server.get("/flush").status / 100, 2);
+        }
+    }
+    let both = "team-b|team-a|team-b";
+    for question in questions() {
+        let [a, b, all] = ["team-a", "team-b", both].map(|who| ask(&site, who, &question));
+        assert_eq!(all.status, 200, "{question}: {}", all.text());
+        assert!(
+            !all.text().contains("of-team-c"),
+            "{question}: {}",
+            all.text()
+        );
+        for (name, alone) in [("of-team-a", a), ("of-team-b", b)] {
+            let (is_there, is_alone) = (all.text().contains(name), alone.text().contains(name));
+            // A search names one root.
+            let is_root = question.contains("/api/search?") && is_alone;
+            assert!(
+                is_there == is_alone || is_root,
+                "{question}: {}",
+                all.text()
+            );
+        }
+    }
+    let trace = ask(&site, both, &format!("/api/v2/traces/{SHARED}")).json();
+    assert_eq!(crate::load::n_spans(&trace["trace"]["resourceSpans"]), 3);
+    let found = ask(&site, both, "/api/search?q=%7B%20%7D&limit=5").json();
+    let [trace] = &found["traces"].as_array().unwrap()[..] else {
+        panic!("{found}");
+    };
+    assert_eq!(trace["spanSets"][0]["matched"], 3, "{found}");
+    assert_eq!(trace["spanSets"][0]["spans"].as_array().unwrap().len(), 3);
+    let services = trace["serviceStats"].as_object().unwrap();
+    assert_eq!(services["service-of-team-b"]["spanCount"], 2, "{found}");
+    assert_eq!(services.len(), 2, "{found}");
+    let head = named(both);
+    let sent = http::post_with(site.otlp_http, "/v1/traces", PROTOBUF, &head, &body("x", 0));
+    assert_eq!(sent.unwrap().status, 400);
 }
 
 #[test]

@@ -52,8 +52,6 @@ const LIMITS: &str = "Tracewell has no such limit of a tenant; limits.* hold";
 const RETRY_INFO: &str = "a refusal always says when to try again";
 const STREAMING: &str = "streaming is not built yet; searches are answered as one";
 const KAFKA: &str = "Tracewell writes its own log and reads no Kafka yet";
-const SEVERAL_TENANTS: &str =
-    "a query over several tenants (X-Scope-OrgID: a|b) is not built yet and answered 400";
 const REPORTS: &str = "Tracewell reports nothing to anybody";
 const SCHEDULER_RETENTION: &str =
     "as in Tempo, retention is backend_worker.compaction.block_retention";
@@ -293,7 +291,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ),
     (
         "query_frontend.multi_tenant_queries_enabled",
-        Action::Unless(&["false"], SEVERAL_TENANTS),
+        Action::Same("tenants.query_several"),
     ),
     (
         "query_frontend.mcp_server.enabled",
