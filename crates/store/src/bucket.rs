@@ -35,6 +35,7 @@ mod view;
 
 use cache::{CacheStats, CachedObjects};
 use chain::SharedChain;
+pub(crate) use remote::in_time;
 
 /// How often others' commits are looked for: what another process uploads is seen within this time.
 pub const REFRESH_NANO: u64 = 10 * NANOS_PER_SECOND;
@@ -71,6 +72,8 @@ pub(crate) struct Bucket {
     process: String,
     /// `None` until the bucket has been read for the first time.
     chain: tokio::sync::Mutex<Option<SharedChain>>,
+    /// One merge there at a time, whoever asks for it.
+    pub(crate) merging: tokio::sync::Mutex<()>,
     /// Who holds it brings the view in line with the manifest.
     swapping: tokio::sync::Mutex<()>,
     /// One round at a time, whoever asks for it.
@@ -138,6 +141,7 @@ impl Bucket {
             config,
             process: format!("{random:032x}"),
             chain: tokio::sync::Mutex::default(),
+            merging: tokio::sync::Mutex::default(),
             swapping: tokio::sync::Mutex::default(),
             rounds: tokio::sync::Mutex::default(),
             contact: Mutex::default(),

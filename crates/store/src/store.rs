@@ -91,7 +91,7 @@ pub struct Store {
     pub(crate) retention: Retention,
     pub(crate) recovery: Mutex<Recovery>,
     pub(crate) n_ids: AtomicU64,
-    /// One cut and one merge at a time, whoever asks for them.
+    /// One cut and one merge of the local disk at a time, whoever asks for them.
     pub(crate) cutting: tokio::sync::Mutex<()>,
     pub(crate) merging: tokio::sync::Mutex<()>,
     /// Monotonic time of the last sweep.
@@ -456,7 +456,7 @@ impl Store {
         while self.cut_next().await? {}
         if self.core.bucket.is_some() {
             // First blocks go first.
-            while self.core.n_waiting() > 0 && self.merge_next(true).await? {}
+            while self.core.n_waiting() > 0 && self.merge_here(true).await? {}
             while self.tend_bucket(true).await? {}
         }
         Ok(())

@@ -45,6 +45,8 @@ enum Work {
     Merge,
     Upkeep,
     Bucket,
+    /// Beside [`Work::Merge`], so that no first block waits for the bucket.
+    BucketMerge,
 }
 
 // === impl Workers ===
@@ -61,7 +63,8 @@ impl Workers {
             cancel: cancel.clone(),
             threads: Vec::new(),
         };
-        let bucket = self.store.core.bucket.iter().map(|_| Work::Bucket);
+        let bucket = self.store.core.bucket.iter();
+        let bucket = bucket.flat_map(|_| [Work::Bucket, Work::BucketMerge]);
         for work in [Work::Cut, Work::Merge, Work::Upkeep]
             .into_iter()
             .chain(bucket)
@@ -116,6 +119,8 @@ impl Work {
             Self::Merge => "store-merge",
             Self::Upkeep => "store-upkeep",
             Self::Bucket => "store-bucket",
+            // The system shows 15 characters of it.
+            Self::BucketMerge => "bucket-merge",
         }
     }
 
@@ -126,16 +131,17 @@ impl Work {
                 store.core.freeze_if_old();
                 store.cut_next().await
             }
-            Self::Merge => store.merge_next(false).await,
+            Self::Merge => store.merge_here(false).await,
             Self::Upkeep => store.upkeep().await.map(|()| false),
             Self::Bucket => store.tend_bucket(false).await,
+            Self::BucketMerge => store.merge_in_bucket(false).await,
         }
     }
 
     /// Steps that others call too count their failures themselves.
     fn count_failure(self, metrics: &StoreMetrics) {
         match self {
-            Self::Cut | Self::Merge | Self::Bucket => {}
+            Self::Cut | Self::Merge | Self::Bucket | Self::BucketMerge => {}
             Self::Upkeep => StoreMetrics::add(&metrics.upkeeps_failed, 1),
         }
     }
@@ -147,7 +153,7 @@ impl Work {
             Self::Bucket => {
                 tracing::debug!(worker, %error, "work of the store failed, trying again")
             }
-            Self::Cut | Self::Merge | Self::Upkeep => {
+            Self::Cut | Self::Merge | Self::Upkeep | Self::BucketMerge => {
                 tracing::error!(worker, %error, "work of the store failed, trying again");
             }
         }
@@ -159,6 +165,8 @@ impl Work {
             Self::Merge => &store.core.merge_wanted,
             Self::Upkeep => &store.core.upkeep_wanted,
             Self::Bucket => &store.core.bucket_wanted,
+            // What there is to merge comes of uploads and of time.
+            Self::BucketMerge => return tokio::time::sleep(REST).await,
         };
         // Nobody wakes it for age alone.
         drop(tokio::time::timeout(REST, wanted.notified()).await);

@@ -18,16 +18,16 @@ const START_MAX: Duration = Duration::from_secs(20);
 
 /// What a start does with the bucket.
 pub(super) async fn patiently<T>(first: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return first.await;
-    }
-    match tokio::time::timeout(START_MAX, first).await {
-        Ok(result) => result,
-        Err(_) => Err(StoreError::object(
-            "read",
-            &Path::default(),
-            silent(START_MAX),
-        )),
+    let silence = || StoreError::object("read", &Path::default(), silent(START_MAX));
+    let result = in_time(START_MAX, first).await;
+    result.unwrap_or_else(|| Err(silence()))
+}
+
+/// `None` if it takes longer, where there is a runtime to tell the time.
+pub(crate) async fn in_time<T>(time: Duration, call: impl Future<Output = T>) -> Option<T> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => tokio::time::timeout(time, call).await.ok(),
+        Err(_) => Some(call.await),
     }
 }
 
@@ -95,13 +95,8 @@ pub(super) async fn within<T>(
     time: Duration,
     call: impl Future<Output = object_store::Result<T>>,
 ) -> object_store::Result<T> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return call.await;
-    }
-    match tokio::time::timeout(time, call).await {
-        Ok(result) => result,
-        Err(_) => Err(silent(time)),
-    }
+    let result = in_time(time, call).await;
+    result.unwrap_or_else(|| Err(silent(time)))
 }
 
 /// What lies below a folder.

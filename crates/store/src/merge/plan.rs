@@ -4,7 +4,8 @@
 //! partition become larger ones (level 2): eight at a time while their hour lasts, all of them when it
 //! is over, and those of a day when that is over. A merge takes no more traces than its memory
 //! allows, and never blocks whose arrivals would then lie more than a day apart. What this is not: it
-//! reads no block. Two plans of one manifest never share a block, because one worker merges.
+//! reads no block. Two plans of one manifest never share a block, because one worker merges those of a
+//! manifest.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

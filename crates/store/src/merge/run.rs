@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -20,6 +21,7 @@ use super::gather::{Gather, Source};
 use super::pieces::{GroupKey, Piece, TracePieces, slices, traces_of};
 use super::plan::{MergePlan, Target};
 use super::share::FirstLook;
+use crate::bucket::in_time;
 use crate::codec::{BlockReader, BlockTarget, BlockWriter, Rows};
 use crate::cut::entry_of;
 use crate::error::{StoreError, StoreResult};
@@ -33,6 +35,10 @@ use crate::table::{Dictionary, DictionaryBuilder, SpanTable};
 /// What a span of a slice takes while it is encoded, as measured with the demo's spans: 225 bytes in
 /// the table that is put together, 105 for where its attributes go, 65 of encoded columns.
 const SPAN_BYTES: u64 = 448;
+
+/// Of one merge of first blocks, for which ingest waits, so much is spent on asking the bucket where late
+/// traces began.
+const EARLY_NANO_MAX: u64 = 2_000_000_000;
 
 /// What becomes one block.
 #[derive(Debug)]
@@ -98,8 +104,8 @@ impl Store {
                 .collect(),
             dictionary: DictionaryBuilder::new(),
             decoded: Vec::new(),
-            decoded_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
-            dictionary_bytes_max: (core.config.limits.merge_bytes() / 8) as usize,
+            decoded_bytes_max: (self.merge_bytes() / 8) as usize,
+            dictionary_bytes_max: (self.merge_bytes() / 8) as usize,
             left: LeftOfInputs::new(),
         };
         let mut counts = Counts::default();
@@ -307,6 +313,8 @@ impl Store {
             .collect();
         ids.dedup();
         let mut starts = HashMap::default();
+        let clock = &self.core.clock;
+        let until = clock.monotonic_nano().saturating_add(EARLY_NANO_MAX);
         for block in inputs.outside(plan, blocks) {
             let held: Vec<TraceId> = ids
                 .iter()
@@ -318,16 +326,24 @@ impl Store {
             }
             // A block that cannot be read must not stop the merge of others: its traces are filed by
             // what is known.
-            match block
-                .reader
-                .traces(tenant, &held, QueryContext::unlimited())
-                .await
-            {
-                Ok(rows) => rows.iter().for_each(|row| {
+            let reader = &block.reader;
+            let read = reader.traces(tenant, &held, QueryContext::unlimited());
+            let read = match block.home {
+                Home::Local => Some(read.await),
+                Home::Bucket => {
+                    let left = until.saturating_sub(clock.monotonic_nano());
+                    in_time(Duration::from_nanos(left), read).await
+                }
+            };
+            match read {
+                Some(Ok(rows)) => rows.iter().for_each(|row| {
                     let start = starts.entry(row.trace_id).or_insert(u64::MAX);
                     *start = row.start_unix_nano.min(*start);
                 }),
-                Err(error) => tracing::warn!(%error, "the start of late traces is not known"),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the start of late traces is not known");
+                }
+                None => tracing::warn!("the bucket is slow, the start of late traces is not known"),
             }
         }
         Ok(starts)
@@ -540,9 +556,8 @@ impl Store {
     }
 
     pub(super) fn slice_spans(&self) -> u64 {
-        let limits = &self.core.config.limits;
         // A quarter is for trace rows, an eighth for decoded groups, an eighth for their dictionary.
-        let fits = limits.merge_bytes() / 2 / SPAN_BYTES;
+        let fits = self.merge_bytes() / 2 / SPAN_BYTES;
         fits.min(self.core.config.group_spans as u64).max(1)
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -397,6 +398,134 @@ async fn settle(
         .world
         .check(sent, &nothing, &format!("seed {seed}: another disk"))
         .await;
+}
+
+/// What the bucket is asked for while it hangs holds nothing up that ingest waits for; what is merged on
+/// the local disk meanwhile, and what comes in, is whole when the bucket goes on.
+#[test]
+fn first_blocks_are_merged_while_a_merge_in_the_bucket_hangs() {
+    for seed in 0..8 {
+        run_here(hang(seed));
+    }
+}
+
+async fn hang(seed: u64) {
+    let clock = Arc::new(FakeClock::default());
+    let gate = Arc::new(Gate::default());
+    let bucket = Arc::clone(&gate) as Arc<dyn ObjectStore>;
+    let process = Process::new(&clock, &bucket, 1).await;
+    let store = &process.world.store;
+    let (mut sender, mut sent) = (Sender::new(seed), Expected::new());
+    let now = clock.now_unix_nano();
+    for _ in 0..3 {
+        send(&process, &mut sender, now, 30, &mut sent).await;
+        store.flush().await.unwrap();
+    }
+    send(&process, &mut sender, now, 40, &mut sent).await;
+    while store.cut_next().await.unwrap() {}
+    gate.is_shut.store(true, Ordering::Relaxed);
+    let mut hanging = std::pin::pin!(store.merge_in_bucket(true));
+    assert!(futures::poll!(hanging.as_mut()).is_pending());
+    send(&process, &mut sender, now, 40, &mut sent).await;
+    let mut n_merged = 0;
+    loop {
+        let step = futures::poll!(std::pin::pin!(store.merge_here(true)));
+        let Poll::Ready(merged) = step else {
+            panic!("seed {seed}: first blocks wait for the bucket");
+        };
+        if !merged.unwrap() && !store.cut_next().await.unwrap() {
+            break;
+        }
+        n_merged += 1;
+    }
+    assert!(n_merged > 0, "seed {seed}");
+    let upkeep = futures::poll!(std::pin::pin!(store.upkeep()));
+    assert!(
+        upkeep.is_ready(),
+        "seed {seed}: upkeep waits for the bucket"
+    );
+    let check = async |world: &World, sent: &Expected, what: &str| {
+        let what = format!("seed {seed}: {what}");
+        world.check(sent, &Expected::new(), &what).await;
+        check_shared(world, sent, &what);
+    };
+    check(&process.world, &sent, "hanging").await;
+    gate.is_shut.store(false, Ordering::Relaxed);
+    assert!(hanging.await.unwrap(), "seed {seed}");
+    check(&process.world, &sent, "it went on").await;
+    store.flush().await.unwrap();
+    while store.merge_next(true).await.unwrap() {}
+    check(&process.world, &sent, "merged").await;
+    let other = Process::new(&clock, &bucket, 2).await;
+    check(&other.world, &sent, "another disk").await;
+}
+
+/// A bucket whose puts wait for as long as it is shut.
+#[derive(Debug, Default)]
+struct Gate {
+    inner: InMemory,
+    is_shut: AtomicBool,
+}
+
+impl std::fmt::Display for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Gate {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        while self.is_shut.load(Ordering::Relaxed) {
+            futures::pending!();
+        }
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
 }
 
 /// A bucket that remembers what it was like, and how far the disk was, before and after every put.
