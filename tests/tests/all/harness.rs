@@ -12,6 +12,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod unreliable;
 pub(crate) mod volume;
 
 use std::path::{Path, PathBuf};
@@ -34,10 +35,19 @@ pub(crate) fn target() -> PathBuf {
     binary.ancestors().nth(3).unwrap().to_path_buf()
 }
 
-/// The `tracewell` binary of the same profile, built if it is not.
+/// Names a built binary that is to be tested in place of that of the tests' own profile.
+const BINARY: &str = "TRACEWELL_BINARY";
+
+/// The `tracewell` binary of the same profile, built if it is not, or the one that is named by [`BINARY`].
 pub(crate) fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(named) = std::env::var_os(BINARY) {
+            // Cargo starts tests in the folder of their package.
+            let path = root().join(named);
+            assert!(path.is_file(), "{BINARY}: no file {}", path.display());
+            return path;
+        }
         let mut cargo = cargo();
         // With the tests, because their dependencies have other features without them: the whole
         // workspace would be built a second time.
@@ -72,6 +82,13 @@ pub(crate) fn forget_package(command: &mut Command) {
             command.env_remove(&name);
         }
     }
+}
+
+/// A number of seconds that a person may set for a run by hand.
+pub(crate) fn seconds(variable: &str, default: u64) -> Duration {
+    let set = std::env::var(variable).ok();
+    let set = set.map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")));
+    Duration::from_secs(set.unwrap_or(default))
 }
 
 /// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].

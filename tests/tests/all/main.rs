@@ -17,6 +17,7 @@ mod load;
 mod oracle;
 mod python;
 mod retention;
+mod steady;
 mod whole_traces;
 
 /// Reading small row groups is allocating for the most part, and this is the faster one at that.

@@ -104,6 +104,20 @@ impl S3 {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The settings of a Tracewell where another endpoint leads here.
+    pub(crate) fn settings_by(&self, endpoint: &str) -> Vec<String> {
+        [
+            "bucket.kind=s3".to_owned(),
+            format!("bucket.name={BUCKET}"),
+            "bucket.prefix=team/tempo".to_owned(),
+            format!("bucket.endpoint={endpoint}"),
+            "bucket.insecure=true".to_owned(),
+            format!("bucket.access_key={ACCESS_KEY}"),
+            format!("bucket.secret_key={SECRET_KEY}"),
+        ]
+        .into()
+    }
+
     /// Runs `s3.py`; what it printed, or what went wrong.
     fn client(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(packages::python().join("python"))
@@ -121,16 +135,7 @@ impl S3 {
 
 impl ObjectServer for S3 {
     fn settings(&self) -> Vec<String> {
-        [
-            "bucket.kind=s3".to_owned(),
-            format!("bucket.name={BUCKET}"),
-            "bucket.prefix=team/tempo".to_owned(),
-            format!("bucket.endpoint={}", self.endpoint()),
-            "bucket.insecure=true".to_owned(),
-            format!("bucket.access_key={ACCESS_KEY}"),
-            format!("bucket.secret_key={SECRET_KEY}"),
-        ]
-        .into()
+        self.settings_by(&self.endpoint())
     }
 
     fn keys(&self) -> Vec<String> {
