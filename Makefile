@@ -1,11 +1,11 @@
-# Four commands; a fresh machine needs Rust, Node, Python and a C compiler, nothing else.
+# Five commands; a fresh machine needs Rust, Node, Python and a C compiler, nothing else.
 # What each of them does stands in xtask/src/steps.rs.
 
 CARGO ?= cargo
 # Where `make run` keeps its traces.
 DATA ?= target/run-data
 
-.PHONY: run check test bench
+.PHONY: run check test bench soak
 
 # Builds what is needed, starts the server with embedded storage and live demo traffic, prints the addresses.
 run:
@@ -26,3 +26,9 @@ SPANS ?= 1000000,10000000
 bench:
 	$(CARGO) build --release --package tracewell-cli
 	$(CARGO) run --release --quiet --package tracewell-cli -- bench --spans $(SPANS) $(BENCH)
+
+# Ingest, queries, merging, retention and an unreliable bucket together, on the release binary, for half an hour.
+SOAK ?= 1800
+soak:
+	$(CARGO) build --release --package tracewell-cli
+	TRACEWELL_BINARY=$${CARGO_TARGET_DIR:-target}/release/tracewell TRACEWELL_SOAK_SECONDS=$(SOAK) $(CARGO) xtask test soak

@@ -175,8 +175,8 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// A block shorter than that is mostly overhead; one longer than that delays what a merge saves.
 const BLOCK_DURATION: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// Whole-block retention works in steps of about an hour.
-const RETENTION_AGE_MIN: Duration = Duration::from_secs(3_600);
+/// Whole blocks go, and a block covers about a minute at least.
+const RETENTION_AGE_MIN: Duration = Duration::from_secs(60);
 
 /// What is uploaded every second is mostly requests; what waits for an hour is lost with the disk.
 const UPLOAD_AFTER: std::ops::RangeInclusive<Duration> =
@@ -359,7 +359,7 @@ impl Config {
         require(
             self.retention.age >= RETENTION_AGE_MIN,
             &["retention.age"],
-            "at least 1h".to_owned(),
+            "at least 1m".to_owned(),
         );
         require(
             self.bucket.kind == BucketKind::None || !self.bucket.name.is_empty(),

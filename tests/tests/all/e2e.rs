@@ -5,7 +5,7 @@ mod blocks;
 mod commands;
 mod hostile;
 mod limits;
-mod memory;
+pub(crate) mod memory;
 mod metrics;
 mod operations;
 mod round_trip;

@@ -9,7 +9,7 @@ const SPANS: &str = "300000";
 const MEMORY_BYTES: u64 = 64 << 20;
 /// Beside it: the program itself, its threads, the buffers of four connections and of the allocator. The queries
 /// below find their own in the budget.
-const BESIDE_KIB: u64 = 40 << 10;
+pub(crate) const BESIDE_KIB: u64 = 40 << 10;
 
 #[test]
 fn ordinary_traffic_stays_within_the_memory_that_it_is_given() {
