@@ -8,6 +8,7 @@ mod limits;
 pub(crate) mod memory;
 mod metrics;
 mod operations;
+mod overload;
 mod round_trip;
 mod secure;
 mod stop;

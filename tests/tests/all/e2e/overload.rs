@@ -1,0 +1,241 @@
+//! More than a server can take: it refuses the rest, keeps within its memory, and takes about as much as it
+//! did before.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tracewell_model::TraceId;
+
+use super::memory::BESIDE_KIB;
+use crate::harness::server::{Server, Site};
+use crate::harness::{eventually, metrics, process, seconds};
+use crate::load;
+use crate::steady::is_whole;
+
+/// The least that `limits.memory_bytes` may be.
+const MEMORY_BYTES: u64 = 64 << 20;
+const CONNECTIONS: u64 = 4;
+const TIMES: u64 = 4;
+/// In a debug build on a machine with other things to do; the figure that is printed is the claim.
+const SHARE_MIN: f64 = 0.6;
+/// Of each load in each turn.
+const SECONDS: u64 = 3;
+const N_TURNS: usize = 3;
+/// Of each request: some 500 spans, as exporters send them.
+const TRACES: u64 = 25;
+
+/// What senders do after they were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Waits,
+    GoesOn,
+}
+
+/// What came of one load.
+#[derive(Debug, Default)]
+struct Outcome {
+    acked: Vec<TraceId>,
+    /// Requests, each of [`TRACES`].
+    n_refused: u64,
+}
+
+#[test]
+fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
+    let lasts = seconds("TRACEWELL_OVERLOAD_SECONDS", SECONDS);
+    let site = Site::new();
+    let memory = format!("limits.memory_bytes={MEMORY_BYTES}");
+    let server = site.start(&[&memory, "limits.request_decoded_bytes_max=8MiB"]);
+    process::forget_peak(server.pid());
+    let numbers = AtomicU64::new(0);
+    let load = |connections, refused| {
+        let start = Instant::now();
+        let outcome = load(&site, &numbers, connections, refused, lasts);
+        let spans = (outcome.acked.len() * load::N_SPANS) as f64;
+        (outcome, spans / start.elapsed().as_secs_f64())
+    };
+    // Buffers grow to their size.
+    let (first, _) = load(CONNECTIONS, Refused::Waits);
+    let mut acked = first.acked;
+    let (mut rates, mut rates_over) = (Vec::new(), Vec::new());
+    let (mut n_refused, mut n_over) = (0, 0);
+    // In turns, because others use the machine too.
+    for _ in 0..N_TURNS {
+        let (sustained, rate) = load(CONNECTIONS, Refused::Waits);
+        rates.push(rate);
+        n_refused += sustained.n_refused;
+        let (over, rate) = load(CONNECTIONS * TIMES, Refused::GoesOn);
+        rates_over.push(rate);
+        n_over += over.n_refused;
+        acked.extend([sustained.acked, over.acked].concat());
+    }
+    let (rate, rate_over) = (median(rates), median(rates_over));
+    let peak = process::usage(server.pid()).peak_kib;
+    let bound = (MEMORY_BYTES >> 10) + BESIDE_KIB;
+    println!(
+        "{CONNECTIONS} connections: {rate:.0} spans/s, {n_refused} requests refused; {} connections: {rate_over:.0} \
+         spans/s ({:.0} %), {n_over} requests refused; {} MiB at the peak, {} MiB allowed",
+        CONNECTIONS * TIMES,
+        100.0 * rate_over / rate,
+        peak >> 10,
+        bound >> 10
+    );
+    assert!(peak <= bound, "{peak} KiB of {bound} KiB");
+    assert!(rate_over >= rate * SHARE_MIN, "{rate_over} of {rate}");
+    all_is_there(&site, &server, &acked);
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+fn all_is_there(site: &Site, server: &Server, acked: &[TraceId]) {
+    assert_eq!(server.get("/flush").status / 100, 2);
+    let expected = (acked.len() * load::N_SPANS) as f64;
+    eventually("what is stored is what was acknowledged", || {
+        let seen = metrics::scrape(server);
+        let stored: f64 = metrics::of(&seen, "tracewell_block_spans").sum();
+        let told = || format!("{stored} spans of {expected}");
+        (stored == expected).then_some(()).ok_or_else(told)
+    });
+    for id in acked.iter().step_by(acked.len() / 200 + 1) {
+        assert_eq!(is_whole(site.http, *id), Ok(()));
+    }
+}
+
+fn load(
+    site: &Site,
+    numbers: &AtomicU64,
+    connections: u64,
+    refused: Refused,
+    lasts: Duration,
+) -> Outcome {
+    let port = site.otlp_http;
+    let outcomes = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..connections)
+            .map(|_| scope.spawn(move || send(port, numbers, refused, lasts)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+        joined.collect::<Vec<Outcome>>()
+    });
+    let mut all = Outcome::default();
+    for outcome in outcomes {
+        all.acked.extend(outcome.acked);
+        all.n_refused += outcome.n_refused;
+    }
+    all
+}
+
+/// Sends over one connection, a request after the other.
+fn send(port: u16, numbers: &AtomicU64, refused: Refused, lasts: Duration) -> Outcome {
+    let (mut template, mut outcome) = (Template::new(), Outcome::default());
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < lasts {
+        let ids = template.number(numbers.fetch_add(1, Ordering::Relaxed));
+        stream.write_all(&template.bytes).unwrap();
+        let head = answer(&mut stream);
+        match head.split(' ').nth(1) {
+            Some("200") => outcome.acked.extend(ids),
+            Some("429") => {
+                let wait = header(&head, "retry-after").unwrap_or_else(|| panic!("{head}"));
+                outcome.n_refused += 1;
+                if refused == Refused::Waits {
+                    std::thread::sleep(Duration::from_secs(wait));
+                }
+            }
+            _ => panic!("{head}"),
+        }
+    }
+    outcome
+}
+
+/// The head of an answer, in lower case but for its text; its body is read.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4 << 10];
+    let mut read = |seen: &mut Vec<u8>| {
+        let n = stream.read(&mut buffer).unwrap();
+        assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(seen));
+        seen.extend_from_slice(&buffer[..n]);
+    };
+    let end = loop {
+        if let Some(at) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        read(&mut seen);
+    };
+    let head = String::from_utf8_lossy(&seen[..end]).to_lowercase();
+    let length = header(&head, "content-length").unwrap_or_else(|| panic!("{head}"));
+    while (seen.len() as u64) < end as u64 + length {
+        read(&mut seen);
+    }
+    head
+}
+
+fn header(head: &str, name: &str) -> Option<u64> {
+    let mut lines = head.lines();
+    lines.find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key == name).then(|| value.trim().parse().ok())?
+    })
+}
+
+/// A request of which only the ids change: making one costs the sender next to nothing.
+struct Template {
+    bytes: Vec<u8>,
+    /// Where the ids of each trace stand, and where their texts do.
+    places: Vec<(Vec<usize>, Vec<usize>)>,
+}
+
+// === impl Template ===
+
+impl Template {
+    fn new() -> Self {
+        let (ids, bodies): (Vec<TraceId>, Vec<Vec<u8>>) = (0..TRACES)
+            .map(|number| load::request(70, 0, number))
+            .unzip();
+        // Messages that follow each other are one with the lists of all.
+        let body = bodies.concat();
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-protobuf\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        let bytes = [head.as_bytes(), &body].concat();
+        let places_of = |part: &[u8]| {
+            let windows = bytes.windows(part.len()).enumerate();
+            let found = windows.filter(|(_, window)| *window == part);
+            let found: Vec<usize> = found.map(|(at, _)| at).collect();
+            assert_eq!(found.len(), load::N_SPANS);
+            found
+        };
+        let places = ids.iter();
+        let places = places.map(|id| (places_of(&id.0), places_of(id.to_string().as_bytes())));
+        Self {
+            places: places.collect(),
+            bytes,
+        }
+    }
+
+    /// Becomes the request of this number, with traces of these ids.
+    fn number(&mut self, number: u64) -> Vec<TraceId> {
+        let mut ids = Vec::with_capacity(self.places.len());
+        for (trace, (binary, text)) in (number * TRACES..).zip(&self.places) {
+            // Ids are random elsewhere, and some structures may rely on it.
+            let low = trace.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let id = TraceId((71u128 << 96 | u128::from(low)).to_be_bytes());
+            for at in binary {
+                self.bytes[*at..*at + 16].copy_from_slice(&id.0);
+            }
+            for at in text {
+                self.bytes[*at..*at + 32].copy_from_slice(id.to_string().as_bytes());
+            }
+            ids.push(id);
+        }
+        ids
+    }
+}
