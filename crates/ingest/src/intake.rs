@@ -148,9 +148,18 @@ impl Intake {
         let n_bytes = body.len();
         let request_hash = twox_hash::XxHash3_128::oneshot(&body);
         let (owner, format) = (Arc::clone(tenant), call.format);
+        let is_new = || !self.sink.has_stored(&tenant.id, request_hash);
+        // Under more than can be taken, what is refused shall not be decoded first.
+        if let Some(error) = self.sink.refuses(n_bytes as u64)
+            && is_new()
+        {
+            let refusal = Refusal::from(error);
+            self.count_refused(call, tenant, &refusal, format, body)
+                .await?;
+            return Err(refusal);
+        }
         // A retry of what is stored is not counted a second time.
-        let is_new = |_: &Taken| !self.sink.has_stored(&tenant.id, request_hash);
-        let mut taken = tenant.take_traces().filter(is_new);
+        let mut taken = tenant.take_traces().filter(|_| is_new());
         let (decoded, taken) = self
             .compute(n_bytes, move || {
                 let decoded = decode(format, &owner, body, taken.as_mut());

@@ -732,3 +732,30 @@ async fn a_rate_holds_for_all_that_a_tenant_sends() {
     }
     running.stop().await;
 }
+
+/// What there is no room for is refused before it is decoded, and counted; a retry of what is stored is not refused.
+#[tokio::test]
+async fn a_full_sink_is_asked_first() {
+    let running = Running::start().await;
+    let headers = [("content-type", PROTOBUF)];
+    let send = async |body: Vec<u8>| post(running.http, "/v1/traces", &headers, body).await;
+    let stored = request_of(3).encode_to_vec();
+    assert_eq!(send(stored.clone()).await.status, 200);
+    running.sink.refuse_with(Some(WriteError::Busy {
+        limit: "limits.waiting_blocks_max",
+        retry_after: Duration::from_secs(5),
+    }));
+    let refused = send(request_of(2).encode_to_vec()).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), "5");
+    assert_eq!(send(stored).await.status, 200);
+    let counted = running.metrics.refused_of_services();
+    assert_eq!(
+        counted.iter().map(|(_, n)| n).sum::<u64>(),
+        2,
+        "{counted:?}"
+    );
+    running.sink.refuse_with(None);
+    assert_eq!(send(request_of(2).encode_to_vec()).await.status, 200);
+    running.stop().await;
+}

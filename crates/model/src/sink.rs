@@ -16,6 +16,10 @@ pub trait SpanSink: Send + Sync + std::fmt::Debug {
     fn write(&self, batch: SpanBatch, request_hash: u128)
     -> BoxFuture<'_, Result<Ack, WriteError>>;
 
+    /// Why a batch of so many bytes would be refused at this moment, as far as that can be told without it. Counts as
+    /// a refusal: to be asked for a batch that goes no further then.
+    fn refuses(&self, n_bytes: u64) -> Option<WriteError>;
+
     /// Whether a request was stored before, as far as it is remembered: writing it again would be acknowledged as
     /// repeated.
     fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool;

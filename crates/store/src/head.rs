@@ -148,6 +148,18 @@ impl Head {
         Ok(reservation)
     }
 
+    /// Whether there is any room at all.
+    pub fn has_room(&self) -> Result<(), WriteError> {
+        let taken = self.reserved_bytes.load(Ordering::Relaxed);
+        match self.n_bytes().saturating_add(taken) < self.options.head_bytes {
+            true => Ok(()),
+            false => Err(WriteError::Busy {
+                limit: HEAD_BYTES,
+                retry_after: RETRY_AFTER,
+            }),
+        }
+    }
+
     /// Makes the spans of a log record searchable. Positions must rise from call to call. Returns the
     /// generation that this made full, to be cut (also listed by [`Head::frozen`]); the batch lies wholly in one generation.
     ///

@@ -233,6 +233,12 @@ impl SpanSink for Store {
         })
     }
 
+    fn refuses(&self, n_bytes: u64) -> Option<WriteError> {
+        let error = self.has_room(n_bytes).err()?;
+        self.count_write(&Err(error.clone()));
+        Some(error)
+    }
+
     fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool {
         let key = RequestKey::new(tenant, request_hash);
         let now = self.core.clock.monotonic_nano();
@@ -289,27 +295,44 @@ impl Store {
     /// Refuses what there is no room for. What is durable always fits into the head.
     fn admit(&self, batch: &SpanBatch) -> Result<Room, WriteError> {
         let core = &self.core;
+        let bytes = batch.body.len() as u64;
+        self.has_room(bytes)?;
+        // In the second between two rounds of upkeep more can be written than the reserve holds.
+        let n = core.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if n > core.config.limits.disk_reserve_bytes / 8 + SPACE_CHECK_BYTES_MIN {
+            self.check_space();
+            self.has_room(bytes)?;
+        }
+        let head = core.head.reserve(batch)?;
+        let room = Room {
+            core: Arc::clone(core),
+            bytes,
+            _head: head,
+        };
+        let max = core.config.limits.in_flight_bytes();
+        let before = core.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > max {
+            return Err(busy(IN_FLIGHT_BYTES, RETRY_SOON));
+        }
+        Ok(room)
+    }
+
+    /// What can be said of a batch by its size alone. Takes nothing.
+    fn has_room(&self, bytes: u64) -> Result<(), WriteError> {
+        let core = &self.core;
         if let Some(reason) = core.poisoned.lock().clone() {
             return Err(WriteError::Log { reason });
         }
         if core.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);
         }
-        let (bytes, max) = (
-            batch.body.len() as u64,
-            core.config.limits.in_flight_bytes(),
-        );
+        let max = core.config.limits.in_flight_bytes();
         if bytes > max {
             return Err(WriteError::TooLarge {
                 limit: IN_FLIGHT_BYTES,
                 seen: bytes,
                 max,
             });
-        }
-        // In the second between two rounds of upkeep more can be written than the reserve holds.
-        let n = core.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if n > core.config.limits.disk_reserve_bytes / 8 + SPACE_CHECK_BYTES_MIN {
-            self.check_space();
         }
         if core.disk_is_low.load(Ordering::Relaxed) {
             return Err(busy(DISK_RESERVE_BYTES, RETRY_AFTER));
@@ -318,17 +341,7 @@ impl Store {
             core.merge_wanted.notify_one();
             return Err(busy(WAITING_BLOCKS, RETRY_AFTER));
         }
-        let head = core.head.reserve(batch)?;
-        let room = Room {
-            core: Arc::clone(core),
-            bytes,
-            _head: head,
-        };
-        let before = core.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > max {
-            return Err(busy(IN_FLIGHT_BYTES, RETRY_SOON));
-        }
-        Ok(room)
+        core.head.has_room()
     }
 
     fn count_write(&self, result: &Result<Ack, WriteError>) {

@@ -207,6 +207,8 @@ impl Decoder for Raw {
 pub struct MemorySink {
     batches: Mutex<Vec<(SpanBatch, u128)>>,
     error: Mutex<Option<WriteError>>,
+    /// What is said of every batch before it is decoded.
+    full: Mutex<Option<WriteError>>,
     is_panicking: AtomicBool,
     gate: Semaphore,
     n_waiting: AtomicUsize,
@@ -222,6 +224,7 @@ impl Default for MemorySink {
         Self {
             batches: Mutex::default(),
             error: Mutex::default(),
+            full: Mutex::default(),
             is_panicking: AtomicBool::new(false),
             gate: Semaphore::new(OPEN),
             n_waiting: AtomicUsize::new(0),
@@ -240,6 +243,10 @@ impl MemorySink {
 
     pub fn fail_with(&self, error: Option<WriteError>) {
         *self.error.lock().unwrap() = error;
+    }
+
+    pub fn refuse_with(&self, error: Option<WriteError>) {
+        *self.full.lock().unwrap() = error;
     }
 
     pub fn panic_next(&self) {
@@ -284,6 +291,10 @@ impl SpanSink for MemorySink {
             self.batches.lock().unwrap().push((batch, request_hash));
             Ok(Ack { repeated: false })
         })
+    }
+
+    fn refuses(&self, _n_bytes: u64) -> Option<WriteError> {
+        self.full.lock().unwrap().clone()
     }
 
     fn has_stored(&self, tenant: &TenantId, request_hash: u128) -> bool {

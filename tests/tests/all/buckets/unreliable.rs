@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::http::{self, Answer};
+use crate::harness::object_server::ObjectServer as _;
 use crate::harness::s3::{Kind, S3};
 use crate::harness::server::{Server, Site};
 use crate::harness::unreliable::{Befalls, Fault, Unreliable};
