@@ -65,6 +65,11 @@ pub(crate) fn binary() -> &'static Path {
     })
 }
 
+/// Whether a binary is tested that somebody else has built, which is a release build.
+pub(crate) fn is_release() -> bool {
+    std::env::var_os(BINARY).is_some()
+}
+
 /// Cargo over this workspace and target folder.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
