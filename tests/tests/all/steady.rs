@@ -11,8 +11,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tracewell_model::TraceId;
 
-use crate::harness::http;
-use crate::harness::server::Site;
+use crate::harness::server::{Server, Site};
+use crate::harness::{eventually, http, metrics};
 use crate::load;
 
 /// After a fault so much time is given before an answer may not be partial any more.
@@ -403,4 +403,15 @@ fn says_partial(answer: &http::Answer) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|held| held.into_inner())
+}
+
+/// Of so many requests. An answer makes one of equal spans: what is stored is counted.
+pub(crate) fn each_is_stored_once(server: &Server, n_requests: usize) {
+    let expected = (n_requests * load::N_SPANS) as f64;
+    eventually("what is stored is what was acknowledged", || {
+        let seen = metrics::scrape(server);
+        let stored: f64 = metrics::of(&seen, "tracewell_block_spans").sum();
+        let told = || format!("{stored} spans of {expected}");
+        (stored == expected).then_some(()).ok_or_else(told)
+    });
 }

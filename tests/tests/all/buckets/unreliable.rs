@@ -9,8 +9,7 @@ use crate::harness::s3::{Kind, S3};
 use crate::harness::server::{Server, Site};
 use crate::harness::unreliable::{Befalls, Fault, Unreliable};
 use crate::harness::{eventually, eventually_within, metrics, seconds};
-use crate::load;
-use crate::steady::{Acked, Plan, Steady, all_whole, is_whole};
+use crate::steady::{Acked, Plan, Steady, all_whole, each_is_stored_once, is_whole};
 
 use super::{Sent, flush, send, strs};
 
@@ -299,17 +298,6 @@ impl Scene {
         let other = Site::new();
         let server = other.start(&strs(&s3.settings_by(&proxy.endpoint())));
         all_whole(other.http, &acked, "another disk");
-        once(&server, &acked);
+        each_is_stored_once(&server, acked.len());
     }
-}
-
-/// An answer makes one of equal spans: what is stored is counted.
-fn once(server: &Server, acked: &[Acked]) {
-    let expected = (acked.len() * load::N_SPANS) as f64;
-    eventually("what is stored is what was acknowledged", || {
-        let seen = metrics::scrape(server);
-        let stored: f64 = metrics::of(&seen, "tracewell_block_spans").sum();
-        let told = || format!("{stored} spans of {expected}");
-        (stored == expected).then_some(()).ok_or_else(told)
-    });
 }

@@ -12,7 +12,7 @@ use super::memory::BESIDE_KIB;
 use crate::harness::server::{Server, Site};
 use crate::harness::{eventually, metrics, process, seconds};
 use crate::load;
-use crate::steady::is_whole;
+use crate::steady::{each_is_stored_once, is_whole};
 
 /// The least that `limits.memory_bytes` may be.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -102,13 +102,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
 
 fn all_is_there(site: &Site, server: &Server, acked: &[TraceId]) {
     assert_eq!(server.get("/flush").status / 100, 2);
-    let expected = (acked.len() * load::N_SPANS) as f64;
-    eventually("what is stored is what was acknowledged", || {
-        let seen = metrics::scrape(server);
-        let stored: f64 = metrics::of(&seen, "tracewell_block_spans").sum();
-        let told = || format!("{stored} spans of {expected}");
-        (stored == expected).then_some(()).ok_or_else(told)
-    });
+    each_is_stored_once(server, acked.len());
     for id in acked.iter().step_by(acked.len() / 200 + 1) {
         assert_eq!(is_whole(site.http, *id), Ok(()));
     }

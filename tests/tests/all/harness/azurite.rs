@@ -1,6 +1,6 @@
 //! Azurite, which stands for Azure's Blob Storage, with an empty container. It comes as a package of Node.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::object_server::{BUCKET, ObjectServer};
 use super::{eventually, packages, ports, process};
@@ -84,11 +84,6 @@ impl ObjectServer for Azurite {
     }
 
     fn resume(&mut self) {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))
-            .unwrap();
         let mut command = Command::new("node");
         command
             .arg(packages::azurite().join("node_modules/azurite/dist/src/blob/main.js"))
@@ -96,11 +91,9 @@ impl ObjectServer for Azurite {
             .arg(self.port.to_string())
             .arg("--location")
             .arg(self.folder.path().join("data"))
-            .args(["--skipApiVersionCheck", "--silent", "--disableTelemetry"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        self.process = Some(command.spawn().unwrap());
+            .args(["--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
+        let log = self.folder.path().join("log");
+        self.process = Some(process::spawn_with_log(&mut command, &log));
         eventually("Azurite answers", || {
             std::net::TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())
         });

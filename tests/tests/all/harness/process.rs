@@ -1,6 +1,9 @@
-//! What a process used, read from `/proc`, how many files it may hold, and asking it to stop.
+//! Starting a process with its log, what it used, read from `/proc`, how many files it may hold, and asking it to
+//! stop.
 
-use std::process::Child;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
@@ -28,6 +31,17 @@ pub(crate) fn usage(pid: u32) -> Usage {
         resident_kib: kib(&status, "VmRSS:"),
         peak_kib: kib(&status, "VmHWM:"),
     }
+}
+
+/// Starts a command without input; what it says is added to a log.
+pub(crate) fn spawn_with_log(command: &mut Command, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// Asks a process that still runs to stop.

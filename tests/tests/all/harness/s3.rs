@@ -2,10 +2,10 @@
 //! module of Go.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::object_server::{BUCKET, ObjectServer};
-use super::{eventually, packages, ports, root};
+use super::{eventually, packages, ports, process, root};
 
 pub(crate) const ACCESS_KEY: &str = "tracewell-key";
 pub(crate) const SECRET_KEY: &str = "tracewell-secret";
@@ -170,16 +170,8 @@ impl ObjectServer for S3 {
             }
             Kind::SeaweedFs => self.seaweed(),
         };
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))
-            .unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        self.process = Some(command.spawn().unwrap());
+        let log = self.folder.path().join("log");
+        self.process = Some(process::spawn_with_log(&mut command, &log));
         eventually("the S3 server answers", || {
             std::net::TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())
         });

@@ -1,7 +1,7 @@
 //! A real server process on ports and in a folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use super::http::{self, Answer};
 use super::{binary, eventually, ports, process};
@@ -88,19 +88,8 @@ impl Site {
     /// The same without waiting until the server is ready.
     pub(crate) fn launch(&self, mut command: Command) -> Server {
         let log = self.log();
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(file.try_clone().unwrap()))
-            .stderr(Stdio::from(file))
-            .spawn()
-            .unwrap();
         Server {
-            child,
+            child: process::spawn_with_log(&mut command, &log),
             http: self.http,
             log,
         }
