@@ -19,6 +19,14 @@ mod keys;
 mod leaves;
 mod snapshot;
 mod sorted;
+/// There is no room for a batch at this moment.
+fn full() -> WriteError {
+    WriteError::Busy {
+        limit: HEAD_BYTES,
+        retry_after: RETRY_AFTER,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -140,10 +148,7 @@ impl Head {
             total: Arc::clone(&self.reserved_bytes),
         };
         if held.saturating_add(before).saturating_add(n_bytes) > max {
-            return Err(WriteError::Busy {
-                limit: HEAD_BYTES,
-                retry_after: RETRY_AFTER,
-            });
+            return Err(full());
         }
         Ok(reservation)
     }
@@ -153,10 +158,7 @@ impl Head {
         let taken = self.reserved_bytes.load(Ordering::Relaxed);
         match self.n_bytes().saturating_add(taken) < self.options.head_bytes {
             true => Ok(()),
-            false => Err(WriteError::Busy {
-                limit: HEAD_BYTES,
-                retry_after: RETRY_AFTER,
-            }),
+            false => Err(full()),
         }
     }
 

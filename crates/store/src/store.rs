@@ -296,13 +296,12 @@ impl Store {
     fn admit(&self, batch: &SpanBatch) -> Result<Room, WriteError> {
         let core = &self.core;
         let bytes = batch.body.len() as u64;
-        self.has_room(bytes)?;
         // In the second between two rounds of upkeep more can be written than the reserve holds.
         let n = core.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if n > core.config.limits.disk_reserve_bytes / 8 + SPACE_CHECK_BYTES_MIN {
             self.check_space();
-            self.has_room(bytes)?;
         }
+        self.has_room(bytes)?;
         let head = core.head.reserve(batch)?;
         let room = Room {
             core: Arc::clone(core),
