@@ -68,7 +68,8 @@ pub(crate) struct Bucket {
     pub(crate) cached: CachedObjects,
     /// The same, as readers take it.
     pub(crate) objects: Arc<dyn ObjectStore>,
-    /// Names this process in manifests.
+    /// Names this process in manifests: its log, so that it is the keeper still after a crash. A log has one
+    /// process at a time.
     process: String,
     /// `None` until the bucket has been read for the first time.
     chain: tokio::sync::Mutex<Option<SharedChain>>,
@@ -122,7 +123,7 @@ impl Bucket {
         config: BucketConfig,
         disk: Arc<dyn Disk>,
         reserve_bytes: u64,
-        random: u128,
+        log: &str,
         metrics: Arc<StoreMetrics>,
     ) -> StoreResult<Self> {
         let cached = CachedObjects::open(
@@ -139,7 +140,7 @@ impl Bucket {
             objects: Arc::new(cached.clone()),
             cached,
             config,
-            process: format!("{random:032x}"),
+            process: log.to_owned(),
             chain: tokio::sync::Mutex::default(),
             merging: tokio::sync::Mutex::default(),
             swapping: tokio::sync::Mutex::default(),

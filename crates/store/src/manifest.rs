@@ -51,7 +51,7 @@ pub struct Manifest {
 /// The process that merges and retires in a bucket, until somebody else may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeper {
-    /// A random name that a process has until it ends.
+    /// The name of its log, which it has again after a crash.
     pub process: String,
     pub until_unix_nano: u64,
 }

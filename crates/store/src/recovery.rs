@@ -239,7 +239,7 @@ impl Parts {
         let options = HeadOptions::new(&self.config.limits, self.config.max_block_duration);
         let views = BlockViews::default();
         views.start(blocks, chain.replaced());
-        let bucket = self.bucket(&metrics)?;
+        let bucket = self.bucket(&log, &metrics)?;
         let core = Arc::new(Core {
             config: self.config,
             format: self.format,
@@ -317,13 +317,13 @@ impl Parts {
         options
     }
 
-    fn bucket(&self, metrics: &Arc<StoreMetrics>) -> StoreResult<Option<Bucket>> {
+    fn bucket(&self, log: &str, metrics: &Arc<StoreMetrics>) -> StoreResult<Option<Bucket>> {
         let open = |config: &BucketConfig| {
             Bucket::open(
                 config.clone(),
                 Arc::clone(&self.disk),
                 self.config.limits.disk_reserve_bytes,
-                self.config.random,
+                log,
                 Arc::clone(metrics),
             )
         };

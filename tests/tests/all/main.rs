@@ -10,6 +10,7 @@ mod buckets;
 mod certificates;
 mod container;
 mod crashes;
+mod doomed;
 mod e2e;
 mod exporters;
 mod harness;

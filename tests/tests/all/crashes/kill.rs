@@ -14,20 +14,17 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracewell_model::TraceId;
 use tracewell_store::manifest::BlockId;
-use tracewell_store::partition::Bounds;
 
+use crate::doomed::{Acknowledged, Raise, expect_nothing_twice, load_and_kill, sample, setting};
 use crate::harness::binary;
-use crate::harness::http;
-use crate::harness::metrics::{of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::volume::Volume;
-use crate::load::{N_SPANS, n_spans, request};
+use crate::load::{N_SPANS, n_spans};
 use chain::Chain;
 
 /// Enough for CI; each takes about a second.
@@ -59,13 +56,6 @@ struct Lives {
     /// Bytes of the log that were read.
     log_read: usize,
     tally: Tally,
-}
-
-/// A request with the time between whose bounds it arrived.
-#[derive(Debug, Clone, Copy)]
-struct Acknowledged {
-    id: TraceId,
-    arrival: Bounds,
 }
 
 /// Kills by what they met, and what became of what was asked for.
@@ -124,10 +114,6 @@ fn what_was_acknowledged_survives_kills() {
     }
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
 // === impl Lives ===
 
 impl Lives {
@@ -159,8 +145,7 @@ impl Lives {
         let stop = AtomicBool::new(false);
         let this = &*self;
         let (sent, asked) = std::thread::scope(|scope| {
-            // However this ends, the threads do.
-            let ending = Raise(&stop);
+            let watching = Raise(&stop);
             scope.spawn(|| this.watch(&stop));
             if is_early {
                 std::thread::sleep(delay);
@@ -169,18 +154,9 @@ impl Lives {
             }
             server.await_ready();
             let asked = this.ask(&server, &sample);
-            scope.spawn(|| this.cut_all_the_time(&stop, round));
-            let senders: Vec<_> = (0..SENDERS)
-                .map(|sender| {
-                    let stop = &stop;
-                    scope.spawn(move || this.send(stop, round, sender))
-                })
-                .collect();
-            std::thread::sleep(delay);
-            server.kill();
-            drop(ending);
-            let sent = senders.into_iter().flat_map(|it| it.join().unwrap());
-            (sent.collect::<Vec<_>>(), asked)
+            let sent = load_and_kill(&this.site, server, round, SENDERS, delay);
+            drop(watching);
+            (sent, asked)
         });
         self.acknowledged.extend(sent);
         self.tally.kills += 1;
@@ -227,45 +203,8 @@ impl Lives {
         }
     }
 
-    fn cut_all_the_time(&self, stop: &AtomicBool, round: u64) {
-        let mut random = StdRng::seed_from_u64(round);
-        while !stop.load(Ordering::Relaxed) {
-            // It fails when the process is gone.
-            drop(http::get(self.site.http, "/flush"));
-            std::thread::sleep(Duration::from_millis(random.random_range(0..40)));
-        }
-    }
-
-    /// Sends until the process is gone. Returns what it acknowledged.
-    fn send(&self, stop: &AtomicBool, round: u64, sender: u64) -> Vec<Acknowledged> {
-        let mut acknowledged = Vec::new();
-        let mut number = 0;
-        while !stop.load(Ordering::Relaxed) {
-            let from = now();
-            let (id, body) = request(round, sender, number);
-            number += 1;
-            let kind = "application/x-protobuf";
-            match http::post(self.site.otlp_http, "/v1/traces", kind, &body) {
-                Ok(answer) if answer.status == 200 => acknowledged.push(Acknowledged {
-                    id,
-                    arrival: Bounds(from, now()),
-                }),
-                Ok(answer) if answer.status == 429 || answer.status == 503 => {}
-                Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
-                // The process is gone, or its answer was cut: not acknowledged.
-                Err(_) => {}
-            }
-        }
-        acknowledged
-    }
-
-    /// Some of them, the first and the last among them.
     fn sample(&mut self, of: Range<usize>, n: usize) -> Vec<Acknowledged> {
-        let all = &self.acknowledged[of];
-        let ends = all.iter().take(5).chain(all.iter().rev().take(5));
-        let random = &mut self.random;
-        let middle = (0..n.min(all.len())).map(|_| &all[random.random_range(0..all.len())]);
-        ends.chain(middle).copied().collect()
+        sample(&self.acknowledged[of], n, &mut self.random)
     }
 
     /// Reads traces by id: each is whole, no span twice, unless retention dropped it.
@@ -326,36 +265,9 @@ impl Lives {
     }
 }
 
-/// Answers and merges make one of spans that are equal in every field, and count them; no request was sent
-/// twice.
-fn expect_nothing_twice(server: &Server) {
-    let seen = scrape(server);
-    for name in [
-        "tracewell_query_duplicate_spans_total",
-        "tracewell_duplicate_spans_total",
-    ] {
-        let n: f64 = of(&seen, name).sum();
-        assert_eq!(n, 0.0, "{name}\n{}", server.log());
-    }
-}
-
-/// Set when it is dropped.
-struct Raise<'a>(&'a AtomicBool);
-
-impl Drop for Raise<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Asked {
     fn add(&mut self, other: Self) {
         self.there += other.there;
         self.retired += other.retired;
     }
-}
-
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_nanos()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a data folder holds, by its newest manifest.
+//! What a folder with the objects of a store holds, by its manifests.
 
 use std::path::Path;
 
@@ -21,4 +21,23 @@ pub(crate) fn levels(manifest: &Manifest) -> [usize; 3] {
         blocks.filter(|block| block.level == level).count()
     };
     [n(0), n(1), n(2)]
+}
+
+/// Those in a folder that can be read, the newest last.
+pub(crate) fn manifests(folder: &Path) -> Vec<Manifest> {
+    let mut names = names_in(folder);
+    names.sort_unstable();
+    let manifests = names.iter().filter_map(|name| {
+        let number = name.strip_suffix(".manifest")?.parse().ok()?;
+        let bytes = std::fs::read(folder.join(name)).ok()?;
+        Some(Manifest::decode(number, &bytes).unwrap())
+    });
+    manifests.collect()
+}
+
+/// Empty if the folder is not there.
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.collect()
 }

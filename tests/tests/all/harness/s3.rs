@@ -92,16 +92,23 @@ impl S3 {
                 "-volume.preStopSeconds=0",
                 "-master.volumePreallocate=false",
             ])
-            .arg(format!(
-                "-dir={}",
-                self.folder.path().join("data").display()
-            ))
+            .arg(format!("-dir={}", self.data().display()))
             .arg(format!("-s3.config={}", path.display()));
         command
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where versitygw keeps the objects of the bucket, as files.
+    pub(crate) fn objects(&self) -> PathBuf {
+        assert_eq!(self.kind, Kind::Versity);
+        self.data().join(BUCKET)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The settings of a Tracewell where another endpoint leads here.
@@ -155,7 +162,7 @@ impl ObjectServer for S3 {
     }
 
     fn resume(&mut self) {
-        let data = self.folder.path().join("data");
+        let data = self.data();
         std::fs::create_dir_all(&data).unwrap();
         let mut command = match self.kind {
             Kind::Versity => {

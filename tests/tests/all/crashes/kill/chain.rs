@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use tracewell_store::manifest::{BlockEntry, BlockId, Manifest};
 use tracewell_store::partition::Bounds;
 
+use crate::harness::blocks::names_in;
+
 /// Follows the chain of one data folder over many lives of its server.
 #[derive(Debug)]
 pub(super) struct Chain {
@@ -176,12 +178,4 @@ fn bytes_of(folder: &Path) -> u64 {
         metadata.map_or(0, |metadata| metadata.len())
     });
     sizes.sum()
-}
-
-/// Empty if the folder is not there.
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
 }
