@@ -26,9 +26,18 @@ pub(crate) enum Set {
 struct Step {
     name: &'static str,
     what: &'static str,
-    /// Part of `make check`.
-    check: bool,
+    part_of: PartOf,
     action: Action,
+}
+
+/// When a step runs without being named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PartOf {
+    /// `make check` and `make test`.
+    Check,
+    Test,
+    /// Another step runs the same beside its own.
+    Nothing,
 }
 
 enum Action {
@@ -38,6 +47,18 @@ enum Action {
     CargoWith(&'static [&'static str], (&'static str, &'static str)),
     /// A function of this program.
     Own(fn(&Path) -> Result<()>),
+    /// Modules of the system tests that wait more than they work: the steps behind it, which build, run
+    /// meanwhile.
+    Waiting(&'static [&'static str]),
+}
+
+/// Where the output of a command goes.
+#[derive(Clone, Copy)]
+enum Output {
+    /// Line by line as it comes.
+    Through,
+    /// All of it at the end.
+    AtTheEnd,
 }
 
 /// Only the ten slowest are worth a line.
@@ -49,13 +70,13 @@ const STEPS: &[Step] = &[
     Step {
         name: "fmt",
         what: "formatting",
-        check: true,
+        part_of: PartOf::Check,
         action: Action::Cargo(&["fmt", "--all", "--check"]),
     },
     Step {
         name: "clippy",
         what: "lints, as errors",
-        check: true,
+        part_of: PartOf::Check,
         action: Action::Cargo(&[
             "clippy",
             "--workspace",
@@ -69,7 +90,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "unit",
         what: "unit, model, format and golden tests of every crate",
-        check: true,
+        part_of: PartOf::Check,
         // Every step that tests names the whole workspace: with fewer packages cargo would resolve
         // other features, and build the largest dependencies anew.
         action: Action::Cargo(&[
@@ -101,19 +122,19 @@ const STEPS: &[Step] = &[
     Step {
         name: "tidy",
         what: "rules that no compiler checks",
-        check: true,
+        part_of: PartOf::Check,
         action: Action::Own(tidy::check),
     },
     Step {
         name: "deny",
         what: "licences, sources and duplicate versions of dependencies",
-        check: true,
+        part_of: PartOf::Check,
         action: Action::Own(tools::deny),
     },
     Step {
         name: "doc",
         what: "links in the documentation of the code",
-        check: true,
+        part_of: PartOf::Check,
         action: Action::CargoWith(
             &[
                 "doc",
@@ -131,50 +152,50 @@ const STEPS: &[Step] = &[
     Step {
         name: "binary",
         what: "the binary that the following steps start",
-        check: false,
+        part_of: PartOf::Test,
         // As the tests build it: with their dependencies, whose features others would be without them.
         action: Action::Cargo(&["build", "--workspace", "--bins", "--tests", "--locked"]),
     },
     Step {
         name: "e2e",
         what: "the real binary, end to end",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(|root| suite(root, "e2e::")),
     },
     Step {
         name: "crashes",
         what: "the real binary killed, its syncs watched, its disk full",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(|root| suite(root, "crashes::")),
-    },
-    Step {
-        name: "buckets",
-        what: "the real binary over S3 servers",
-        check: false,
-        action: Action::Own(|root| suite(root, "buckets::")),
     },
     Step {
         name: "soak",
         what: "ingest, queries, merging, retention and an unreliable bucket together, for two minutes",
-        check: false,
+        part_of: PartOf::Nothing,
         action: Action::Own(|root| suite(root, "soak::")),
     },
     Step {
         name: "python",
         what: "official exporters, instrumentation and readers of Python",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(|root| suite(root, "python::")),
     },
     Step {
         name: "exporters",
         what: "official exporters of Node, Go, Java and Rust",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(|root| suite(root, "exporters::")),
+    },
+    Step {
+        name: "buckets",
+        what: "the real binary over object stores, and the soak beside them: they wait more than they work",
+        part_of: PartOf::Test,
+        action: Action::Waiting(&["buckets::", "soak::"]),
     },
     Step {
         name: "container",
         what: "the static binary alone, as the container image has it",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(|root| {
             tools::add_static_target()?;
             suite(root, "container::")
@@ -183,7 +204,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "fuzz",
         what: "every parser of foreign bytes, for a few seconds each",
-        check: false,
+        part_of: PartOf::Test,
         action: Action::Own(tools::fuzz),
     },
 ];
@@ -206,7 +227,11 @@ pub(crate) fn programs_of(filter: &str) -> &'static [&'static str] {
 
 pub(crate) fn list() {
     for step in STEPS {
-        let set = if step.check { "check, test" } else { "test" };
+        let set = match step.part_of {
+            PartOf::Check => "check, test",
+            PartOf::Test => "test",
+            PartOf::Nothing => "by its name alone",
+        };
         eprintln!("{:<8} {} ({set})", step.name, step.what);
     }
 }
@@ -218,28 +243,65 @@ const FULL: &str = "TRACEWELL_TEST_FULL";
 pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {
     let steps = select(&set)?;
     let is_full = !matches!(set, Set::Check);
-    let mut timed: Vec<(&str, Duration, Result<()>)> = Vec::with_capacity(steps.len());
-    for step in steps {
-        eprintln!("\n=== {}: {}", step.name, step.what);
-        let start = Instant::now();
-        let result = step.action.run(root, is_full);
-        if let Err(error) = &result {
-            // What it printed stands above, and once more at the end.
-            let error = format!("{error:#}");
-            let first = error.lines().next().unwrap_or_default();
-            eprintln!("=== {} FAILED: {first}", step.name);
+    let start = Instant::now();
+    let mut timed: Vec<Timed> = Vec::with_capacity(steps.len());
+    std::thread::scope(|scope| {
+        let mut waiting = Vec::new();
+        for step in steps {
+            eprintln!("\n=== {}: {}", step.name, step.what);
+            if let Action::Waiting(filters) = step.action {
+                match prepare(root, filters) {
+                    Ok(()) => {
+                        eprintln!("=== {} runs beside the next steps", step.name);
+                        let run = || run_suites(root, filters, WAITING_THREADS, Output::AtTheEnd);
+                        waiting.push((step.name, scope.spawn(move || taking(run))));
+                    }
+                    Err(error) => timed.push(told(step.name, Duration::ZERO, Err(error))),
+                }
+                continue;
+            }
+            let (took, result) = taking(|| step.action.run(root, is_full));
+            timed.push(told(step.name, took, result));
         }
-        let took = start.elapsed();
-        eprintln!("=== {} took {:.0} s", step.name, took.as_secs_f64());
-        timed.push((step.name, took, result));
+        for (name, running) in waiting {
+            let panicked = |_| (Duration::ZERO, Err(anyhow::anyhow!("it panicked")));
+            let (took, result) = running.join().unwrap_or_else(panicked);
+            timed.push(told(name, took, result));
+        }
+    });
+    Ok(report(timed, start.elapsed()))
+}
+
+/// A step that has run: its name, how long, and how it ended.
+type Timed = (&'static str, Duration, Result<()>);
+
+fn taking(run: impl FnOnce() -> Result<()>) -> (Duration, Result<()>) {
+    let start = Instant::now();
+    let result = run();
+    (start.elapsed(), result)
+}
+
+fn told(name: &'static str, took: Duration, result: Result<()>) -> Timed {
+    if let Err(error) = &result {
+        // What it printed stands above, and once more at the end.
+        let error = format!("{error:#}");
+        let first = error.lines().next().unwrap_or_default();
+        eprintln!("=== {name} FAILED: {first}");
     }
-    Ok(report(timed))
+    eprintln!("=== {name} took {:.0} s", took.as_secs_f64());
+    (name, took, result)
 }
 
 fn select(set: &Set) -> Result<Vec<&'static Step>> {
     match set {
-        Set::All => Ok(STEPS.iter().collect()),
-        Set::Check => Ok(STEPS.iter().filter(|step| step.check).collect()),
+        Set::All => {
+            let steps = STEPS.iter();
+            Ok(steps.filter(|it| it.part_of != PartOf::Nothing).collect())
+        }
+        Set::Check => {
+            let steps = STEPS.iter();
+            Ok(steps.filter(|it| it.part_of == PartOf::Check).collect())
+        }
         Set::Named(names) => names
             .iter()
             .map(|name| {
@@ -252,8 +314,7 @@ fn select(set: &Set) -> Result<Vec<&'static Step>> {
     }
 }
 
-fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
-    let total: Duration = timed.iter().map(|(_, took, _)| *took).sum();
+fn report(mut timed: Vec<Timed>, total: Duration) -> ExitCode {
     let failed: Vec<String> = timed
         .iter()
         .filter_map(|(name, _, result)| {
@@ -281,29 +342,44 @@ fn report(mut timed: Vec<(&str, Duration, Result<()>)>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs one module of the system tests after its programs are there. A filter that finds no test is an
+fn suite(root: &Path, filter: &'static str) -> Result<()> {
+    prepare(root, &[filter])?;
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    run_suites(root, &[filter], n_threads, Output::Through)
+}
+
+/// Tests that wait run beside each other.
+const WAITING_THREADS: usize = 4;
+
+const SYSTEM_TESTS: [&str; 6] = ["test", "--workspace", "--locked", "--test", "all", "--"];
+
+/// The programs of modules of the system tests, and the tests themselves. A filter that finds none is an
 /// error: cargo takes it for success.
-fn suite(root: &Path, filter: &str) -> Result<()> {
-    for program in programs_of(filter) {
+fn prepare(root: &Path, filters: &[&str]) -> Result<()> {
+    for program in filters.iter().flat_map(|filter| programs_of(filter)) {
         tools::require(program)?;
     }
-    let tests = ["test", "--workspace", "--locked", "--test", "all", "--"];
-    let listed = command()
-        .args(tests)
-        .args(["--list", filter])
-        .current_dir(root)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo")?;
-    let listed = String::from_utf8_lossy(&listed.stdout);
-    if !listed.lines().any(|line| line.ends_with(": test")) {
-        bail!("no test is named {filter:?}");
+    for filter in filters {
+        let listed = command()
+            .args(SYSTEM_TESTS)
+            .args(["--list", filter])
+            .current_dir(root)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("starting cargo")?;
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        if !listed.lines().any(|line| line.ends_with(": test")) {
+            bail!("no test is named {filter:?}");
+        }
     }
-    cargo(
-        root,
-        &[&tests[..], &["--show-output", filter]].concat(),
-        None,
-    )
+    Ok(())
+}
+
+fn run_suites(root: &Path, filters: &[&str], n_threads: usize, output: Output) -> Result<()> {
+    let n_threads = format!("--test-threads={n_threads}");
+    let shown = ["--show-output", &n_threads];
+    let arguments = [&SYSTEM_TESTS[..], &shown, filters].concat();
+    cargo(root, &arguments, None, output)
 }
 
 // === impl Action ===
@@ -311,9 +387,18 @@ fn suite(root: &Path, filter: &str) -> Result<()> {
 impl Action {
     fn run(&self, root: &Path, is_full: bool) -> Result<()> {
         match self {
-            Self::Cargo(arguments) => cargo(root, arguments, is_full.then_some((FULL, "1"))),
-            Self::CargoWith(arguments, variable) => cargo(root, arguments, Some(*variable)),
+            Self::Cargo(arguments) => {
+                let full = is_full.then_some((FULL, "1"));
+                cargo(root, arguments, full, Output::Through)
+            }
+            Self::CargoWith(arguments, variable) => {
+                cargo(root, arguments, Some(*variable), Output::Through)
+            }
             Self::Own(function) => function(root),
+            Self::Waiting(filters) => {
+                prepare(root, filters)?;
+                run_suites(root, filters, WAITING_THREADS, Output::Through)
+            }
         }
     }
 }
@@ -334,7 +419,12 @@ pub(crate) fn command() -> Command {
 /// Lines of a failed command that its error repeats: cargo's tests tell last what failed and why.
 const N_LAST: usize = 60;
 
-fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
+fn cargo(
+    root: &Path,
+    arguments: &[&str],
+    variable: Option<(&str, &str)>,
+    to: Output,
+) -> Result<()> {
     let mut cargo = command();
     cargo.args(arguments).current_dir(root);
     if let Some((name, value)) = variable {
@@ -345,7 +435,7 @@ fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Res
         .spawn()
         .context("starting cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let last = pass_through(BufReader::new(output)).context("reading what cargo prints")?;
+    let last = pass_on(BufReader::new(output), to).context("reading what cargo prints")?;
     let status = child.wait().context("waiting for cargo")?;
     if !status.success() {
         let arguments = arguments.join(" ");
@@ -354,22 +444,31 @@ fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Res
     Ok(())
 }
 
-/// Prints all of it as it comes, and gives its last lines.
-fn pass_through(mut output: impl std::io::BufRead) -> std::io::Result<String> {
+/// Prints all of it, and gives its last lines.
+fn pass_on(mut output: impl std::io::BufRead, to: Output) -> std::io::Result<String> {
     let mut last: VecDeque<Vec<u8>> = VecDeque::with_capacity(N_LAST);
+    let mut kept: Vec<u8> = Vec::new();
     loop {
         let mut line = Vec::new();
         if output.read_until(b'\n', &mut line)? == 0 {
+            print(&kept)?;
             return Ok(String::from_utf8_lossy(&Vec::from(last).concat()).into_owned());
         }
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&line)?;
-        stdout.flush()?;
+        match to {
+            Output::Through => print(&line)?,
+            Output::AtTheEnd => kept.extend_from_slice(&line),
+        }
         if last.len() == N_LAST {
             last.pop_front();
         }
         last.push_back(line);
     }
+}
+
+fn print(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 #[cfg(test)]
@@ -379,7 +478,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_kept() {
         let lines: Vec<String> = (0..N_LAST * 2).map(|line| format!("{line}\n")).collect();
-        let kept = pass_through(lines.concat().as_bytes()).unwrap();
+        let kept = pass_on(lines.concat().as_bytes(), Output::Through).unwrap();
         let expected: Vec<String> = lines.into_iter().skip(N_LAST).collect();
         assert_eq!(kept, expected.concat());
     }

@@ -38,7 +38,8 @@ impl DataSet {
         let spans = spans(&mut random, clock.now_unix_nano());
         let mut config = small_config(seed);
         config.limits.memory_bytes = *random.pick(&[512 << 10, 8 << 20]);
-        config.group_spans = *random.pick(&[4, 10, 40, 10_000]);
+        // Opening small groups again and again is most of what a query costs here.
+        config.group_spans = *random.pick(&[4, 10, 40, 40, 40, 10_000, 10_000, 10_000]);
         config.merge.blocks_max = 2 + random.below(5);
         let store = open(config, &clock).await;
         let mut data = Self {
