@@ -49,9 +49,12 @@ pub(super) struct Collector<'a> {
     attributes: &'a AttributeRows,
     strings: &'a Strings,
     pub(super) keys: KeyNumbers<'a>,
-    plan: HashMap<(Owner, &'a str), [u16; TYPES], RandomState>,
-    /// By number of the key, then level, then type: index in `columns`.
-    columns_of: Vec<[[u16; TYPES]; 3]>,
+    /// The columns of promoted keys: index in `plans`.
+    plan_of: HashMap<&'a str, u32, RandomState>,
+    /// By level, then type: index in `columns`. The first is that of keys without a column.
+    plans: Vec<[[u16; TYPES]; 3]>,
+    /// By number of the key: index in `plans`. There may be a million keys, and few of them have columns.
+    plan_of_key: Vec<u32>,
     met: Vec<u32>,
     n_lists: u32,
     counts: Vec<CountsOfKey>,
@@ -77,7 +80,8 @@ impl<'a> Collector<'a> {
         strings: &'a Strings,
         promotion: &'a Promotion,
     ) -> Self {
-        let mut plan = HashMap::<_, [u16; TYPES], _>::default();
+        let mut plan_of = HashMap::<&str, u32, _>::default();
+        let mut plans = vec![[[NONE; TYPES]; 3]];
         for (
             index,
             PromotedKey {
@@ -87,8 +91,14 @@ impl<'a> Collector<'a> {
             },
         ) in promotion.keys.iter().enumerate()
         {
-            let types = plan.entry((*owner, &**key)).or_insert([NONE; TYPES]);
-            if let Some(place) = types.get_mut(usize::from(value_type.code())) {
+            let plan = *plan_of.entry(&**key).or_insert_with(|| {
+                plans.push([[NONE; TYPES]; 3]);
+                plans.len() as u32 - 1
+            });
+            let levels = plans.get_mut(plan as usize);
+            let types = levels.and_then(|levels| levels.get_mut(owner.index()));
+            let place = types.and_then(|types| types.get_mut(usize::from(value_type.code())));
+            if let Some(place) = place {
                 *place = u16::try_from(index).unwrap_or(NONE);
             }
         }
@@ -96,8 +106,9 @@ impl<'a> Collector<'a> {
             attributes,
             strings,
             keys: KeyNumbers::new(strings),
-            plan,
-            columns_of: Vec::new(),
+            plan_of,
+            plans,
+            plan_of_key: Vec::new(),
             met: Vec::new(),
             n_lists: 0,
             counts: Vec::new(),
@@ -148,13 +159,11 @@ impl<'a> Collector<'a> {
             if *value_type == AttributeType::Empty {
                 continue;
             }
-            let column = self
-                .columns_of
-                .get(number)
-                .and_then(|levels| levels.get(owner.index()))
-                .and_then(|types| types.get(usize::from(value_type.code())))
-                .filter(|column| first && **column != NONE);
-            match column.and_then(|column| self.columns.get_mut(usize::from(*column))) {
+            let column = match first {
+                true => self.column_of(number, owner, *value_type),
+                false => None,
+            };
+            match column.and_then(|column| self.columns.get_mut(column)) {
                 Some(column) => {
                     column.rows.push(row);
                     column.places.push(place);
@@ -187,15 +196,18 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// The column that takes the first value of a key.
+    fn column_of(&self, number: usize, owner: Owner, value_type: AttributeType) -> Option<usize> {
+        let plan = self.plans.get(*self.plan_of_key.get(number)? as usize)?;
+        let types = plan.get(owner.index())?;
+        let column = *types.get(usize::from(value_type.code()))?;
+        (column != NONE).then_some(usize::from(column))
+    }
+
     fn learn(&mut self, number: usize) {
         let text = self.keys.texts.get(number).copied().unwrap_or_default();
-        let mut levels = [[NONE; TYPES]; 3];
-        for (owner, types) in Owner::ALL.into_iter().zip(&mut levels) {
-            if let Some(planned) = self.plan.get(&(owner, text)) {
-                *types = *planned;
-            }
-        }
-        self.columns_of.push(levels);
+        self.plan_of_key
+            .push(self.plan_of.get(text).copied().unwrap_or(0));
         self.counts.push(CountsOfKey::default());
         self.met.push(u32::MAX);
     }

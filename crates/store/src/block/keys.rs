@@ -80,13 +80,24 @@ impl KeyCounts {
         Self::of(table, strings, &sampled)
     }
 
+    /// Where there are far more keys than a meta lists, the rarest are left out before anything is made of them.
     pub(super) fn of_keys(texts: &[&str], counts: &[CountsOfKey], owners: [u64; 3]) -> Self {
+        let mut all: Vec<(&str, &CountsOfKey)> = texts.iter().copied().zip(counts).collect();
+        let truncated = all.len() > KEYS_COUNTED_MAX;
+        if truncated {
+            all.select_nth_unstable_by(KEYS_LISTED_MAX, |a, b| {
+                b.1.n().cmp(&a.1.n()).then_with(|| a.0.cmp(b.0))
+            });
+            all.truncate(KEYS_LISTED_MAX);
+            all.shrink_to_fit();
+        }
         let mut sums = Self {
             owners,
+            truncated,
             ..Self::default()
         };
-        for (text, counts) in texts.iter().zip(counts) {
-            let key: Arc<str> = Arc::from(*text);
+        for (text, counts) in all {
+            let key: Arc<str> = Arc::from(text);
             for (owner, value_type, count) in counts.all() {
                 let name = PromotedKey {
                     owner,
@@ -282,9 +293,11 @@ impl Promotion {
 /// on one level with one type.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CountsOfKey {
-    usual: Option<(Owner, AttributeType, KeyCount)>,
-    others: Vec<(Owner, AttributeType, KeyCount)>,
+    usual: Option<CountOfType>,
+    others: Option<Box<[CountOfType]>>,
 }
+
+type CountOfType = (Owner, AttributeType, KeyCount);
 
 const UNSEEN: u32 = u32::MAX;
 
@@ -420,21 +433,28 @@ impl CountsOfKey {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = (Owner, AttributeType, KeyCount)> {
-        self.usual.iter().chain(&self.others).copied()
+    fn all(&self) -> impl Iterator<Item = CountOfType> {
+        let others = self.others.iter().flat_map(|others| others.iter());
+        self.usual.iter().chain(others).copied()
+    }
+
+    fn n(&self) -> u64 {
+        self.all().map(|(_, _, count)| count.count).sum()
     }
 
     fn of(&mut self, owner: Owner, value_type: AttributeType) -> &mut KeyCount {
-        let is_it = |of: &(Owner, AttributeType, KeyCount)| (of.0, of.1) == (owner, value_type);
+        let is_it = |of: &CountOfType| (of.0, of.1) == (owner, value_type);
         let new = (owner, value_type, KeyCount::default());
         let usual = self.usual.get_or_insert(new);
         if is_it(usual) {
             return &mut usual.2;
         }
-        if !self.others.iter().any(is_it) {
-            self.others.push(new);
+        let known = self.others.as_deref().unwrap_or_default();
+        if !known.iter().any(is_it) {
+            self.others = Some([known, &[new]].concat().into());
         }
-        let found = self.others.iter_mut().find(|of| is_it(of));
+        let mut others = self.others.iter_mut().flatten();
+        let found = others.find(|of| is_it(of));
         found.map_or(&mut usual.2, |of| &mut of.2)
     }
 }
