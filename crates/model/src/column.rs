@@ -39,6 +39,13 @@ pub enum Intrinsic {
     LinkSpanId,
     InstrumentationName,
     InstrumentationVersion,
+    /// Spans whose direct parent this one is.
+    ChildCount,
+    /// Numbers of the nested set of the whole trace, from 1; 0 for a span that hangs on no root.
+    NestedSetLeft,
+    NestedSetRight,
+    /// `NestedSetLeft` of the parent; -1 for a root.
+    NestedSetParent,
 }
 
 /// One column. An attribute's key is exact here: aliases and unscoped names are resolved before.
@@ -49,6 +56,8 @@ pub enum Column {
         scope: AttributeScope,
         key: Arc<str>,
     },
+    /// The same of the direct parent span, where that is in the trace.
+    OfParent(Box<Column>),
 }
 
 /// The row that a column belongs to.
@@ -60,6 +69,8 @@ pub enum ColumnLevel {
     Span,
     Event,
     Link,
+    /// Of a span, and known only where the whole trace is: no source is asked for it.
+    Tree,
 }
 
 // === impl Column ===
@@ -82,6 +93,7 @@ impl Column {
                 AttributeScope::Instrumentation => ColumnLevel::Instrumentation,
             },
             Self::Intrinsic(intrinsic) => intrinsic.level(),
+            Self::OfParent(_) => ColumnLevel::Tree,
         }
     }
 }
@@ -97,6 +109,10 @@ impl Intrinsic {
             Self::InstrumentationName | Self::InstrumentationVersion => {
                 ColumnLevel::Instrumentation
             }
+            Self::ChildCount
+            | Self::NestedSetLeft
+            | Self::NestedSetRight
+            | Self::NestedSetParent => ColumnLevel::Tree,
             _ => ColumnLevel::Span,
         }
     }

@@ -25,7 +25,7 @@ use tracewell_model::{
     Span, SpanId, Status, TenantId, Trace, TraceId,
 };
 
-use crate::row::{Row, TraceFacts};
+use crate::row::TraceFacts;
 
 pub(crate) fn rng(seed: u64) -> SmallRng {
     SmallRng::seed_from_u64(seed)
@@ -426,11 +426,10 @@ impl PlainSource {
                 Some(filters) if is_shared => filters,
                 _ => &query.filters,
             };
-            for span in spans.iter() {
-                let row = Row::new(&facts, span);
+            for row in facts.rows() {
                 let hits: Vec<bool> = filters.iter().map(|f| row.matches(f)).collect();
                 if hits.contains(&true) {
-                    rows.push(span);
+                    rows.push(&spans[row.index()]);
                     for (bits, hit) in bits.iter_mut().zip(hits) {
                         bits.push(hit);
                     }
@@ -480,8 +479,8 @@ impl PlainSource {
         let mut answer = KeyAnswer::default();
         for spans in self.traces.values() {
             let facts = TraceFacts::of(spans);
-            for span in spans {
-                let row = Row::new(&facts, span);
+            for row in facts.rows() {
+                let span = row.span();
                 if !query.window.contains(span.start_unix_nano) || !row.matches(&query.filter) {
                     continue;
                 }
@@ -538,7 +537,9 @@ fn values(span: &Span, column: &Column) -> Vec<KeyValueInfo> {
             .filter(|(of, known)| of == scope && *known.key == **key)
             .map(|(_, known)| known.value.clone())
             .collect(),
-        Column::Intrinsic(_) => vec![AttributeValue::String(span.name.clone())],
+        Column::Intrinsic(_) | Column::OfParent(_) => {
+            vec![AttributeValue::String(span.name.clone())]
+        }
     };
     found
         .into_iter()
@@ -729,7 +730,7 @@ pub(crate) fn snapshots(sources: Vec<PlainSource>) -> Arc<PlainSnapshots> {
 /// For tests of filters alone.
 pub(crate) fn matches(filter: &Filter, spans: &[Span], index: usize) -> bool {
     let facts = TraceFacts::of(spans);
-    Row::new(&facts, &spans[index]).matches(filter)
+    facts.row(index).unwrap().matches(filter)
 }
 
 /// As many spans as the context has room for.

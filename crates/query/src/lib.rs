@@ -1,8 +1,9 @@
 //! Questions over traces: TraceQL, and the engine that answers it from any number of sources.
 //!
 //! It knows no files and no sockets: sources come through [`tracewell_model::source`]. A text
-//! becomes a tree in [`syntax`], the tree a [`plan`] of filters, and [`engine`] gathers candidates
-//! from all sources and settles them on whole traces, with the evaluator of [`row`].
+//! becomes a tree in [`syntax`], the tree a [`plan`] of filters and stages, and [`engine`] gathers candidates
+//! from all sources and settles them on whole traces: [`row`] says which spans match a pair of braces,
+//! [`pipeline`] what the query makes of them.
 
 pub mod engine;
 pub mod error;
@@ -10,11 +11,14 @@ pub mod error;
 mod fixtures;
 pub mod limit;
 pub mod partial;
+pub mod pipeline;
 pub mod plan;
 pub mod request;
 pub mod row;
+pub mod scalar;
 mod several;
 pub mod syntax;
+pub mod tree;
 
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};

@@ -4,22 +4,25 @@
 //! link a condition is about. What comes out is the [`Filter`] of each pair of braces, three times:
 //! exact on a whole trace, as a source is asked, and as a fragment of a trace can be asked.
 //!
-//! A [`Combine`] of filters and `||` is a span-level query: one span decides, wherever it lies. One with `&&`
-//! takes bits of the whole trace, which [`crate::partial`] adds up by id. Sums per trace, the third kind, come
-//! with aggregates.
+//! A [`Combine`] says which filters must have spans in a trace; bits of them are what [`crate::partial`] adds
+//! up by id. Where it is not all that a query asks (relations, aggregates), [`crate::pipeline`] decides on the
+//! whole trace.
 //!
 //! It decides nothing about reading. Start at [`Plan`]; `types` says which texts mean something,
-//! `condition` turns expressions into filters, `bind` finds the events and links.
+//! `condition` turns expressions into filters, `bind` finds the events and links, `pipeline` has what stands
+//! around the braces.
 
 mod bind;
 mod condition;
+mod field;
 mod known;
 mod name;
+mod pipeline;
 mod resources;
 mod shown;
 mod simplify;
 pub mod tags;
-mod term;
+pub(crate) mod term;
 mod types;
 
 #[cfg(test)]
@@ -29,22 +32,27 @@ use std::sync::Arc;
 
 use tracewell_model::Filter;
 
+pub use field::Field;
 pub(crate) use name::{Candidate, candidates_of};
+pub use pipeline::{ScalarPlan, SpansetPlan, StagePlan};
 pub use shown::{Shown, ShownField};
 
 use crate::error::{Error, Result};
 use crate::request::Aliases;
-use crate::syntax::ast::{
-    Expr, LogicOp, MetricsKind, Pipeline, Query, Root, SpansetExpr, SpansetKind, Stage, TextSpan,
-};
+use crate::syntax::ast::{Expr, MetricsKind, Pipeline, Query, Root, TextSpan};
+use pipeline::Parts;
 
 /// A query, ready to be executed.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// One per pair of braces.
     pub filters: Vec<FilterPlan>,
-    /// What the filters must give together; indices into `filters`.
+    /// What the filters must give together for a trace to match; indices into `filters`.
     pub combine: Combine,
+    /// True if that is enough.
+    pub combine_is_exact: bool,
+    /// What is done with a whole trace.
+    pub stages: Vec<StagePlan>,
     /// What an answer shows of matching spans.
     pub shown: Vec<Shown>,
 }
@@ -110,21 +118,22 @@ impl Plan {
             limits,
             n_regexes: std::cell::Cell::new(0),
         };
-        let expr = spanset_of(&ctx, query)?;
-        let mut filters = Vec::new();
-        let mut shown = Vec::new();
-        let combine = ctx.combine(expr, &mut filters, &mut shown)?;
+        let mut parts = Parts::default();
+        let pipeline = pipeline_of(&ctx, query)?;
+        let stages = ctx.pipeline(pipeline, &mut parts)?;
         Ok(Self {
-            filters,
-            combine,
-            shown,
+            filters: parts.filters,
+            combine: stages.requires,
+            combine_is_exact: stages.is_exact,
+            stages: stages.stages,
+            shown: parts.shown,
         })
     }
 
     /// The one filter of a query that is nothing but a pair of braces.
     pub fn single(&self) -> Option<&FilterPlan> {
-        match (&self.combine, self.filters.as_slice()) {
-            (Combine::Filter(0), [filter]) => Some(filter),
+        match (self.stages.as_slice(), self.filters.as_slice()) {
+            ([StagePlan::Spanset(SpansetPlan::Filter(0))], [filter]) => Some(filter),
             _ => None,
         }
     }
@@ -183,24 +192,9 @@ impl Combine {
             Self::Or(terms) => terms.iter().any(|term| term.holds(has)),
         }
     }
-
-    /// Calls `visit` for every filter whose spans are part of the result.
-    pub fn for_each_part(&self, has: &dyn Fn(usize) -> bool, visit: &mut dyn FnMut(usize)) {
-        match self {
-            Self::Filter(index) => visit(*index),
-            Self::And(terms) | Self::Or(terms) => {
-                for term in terms {
-                    if term.holds(has) {
-                        term.for_each_part(has, visit);
-                    }
-                }
-            }
-        }
-    }
 }
 
-/// The spanset expression that a query is, or which construct is not built yet.
-fn spanset_of<'q>(ctx: &Context<'_>, query: &'q Query) -> Result<&'q SpansetExpr> {
+fn pipeline_of<'q>(ctx: &Context<'_>, query: &'q Query) -> Result<&'q Pipeline> {
     match &query.root {
         Root::Metrics(expr) => {
             let span = match &expr.kind {
@@ -209,7 +203,7 @@ fn spanset_of<'q>(ctx: &Context<'_>, query: &'q Query) -> Result<&'q SpansetExpr
             };
             Err(ctx.not_built(span, "metrics"))
         }
-        Root::Pipeline(pipeline) => ctx.only_stage(pipeline),
+        Root::Pipeline(pipeline) => Ok(pipeline),
     }
 }
 
@@ -220,66 +214,6 @@ impl Context<'_> {
 
     fn type_error(&self, span: TextSpan, message: impl Into<String>) -> Error {
         Error::type_error(self.text, span, message)
-    }
-
-    fn only_stage<'q>(&self, pipeline: &'q Pipeline) -> Result<&'q SpansetExpr> {
-        let mut only = None;
-        for stage in &pipeline.stages {
-            match stage {
-                Stage::Spanset(expr) if only.is_none() => only = Some(expr),
-                Stage::Spanset(expr) => {
-                    return Err(self.not_built(expr.span, "a filter behind `|`"));
-                }
-                Stage::ScalarFilter { span, .. } => {
-                    return Err(self.not_built(*span, "a comparison of aggregates"));
-                }
-                Stage::By(_, span) => return Err(self.not_built(*span, "`by()`")),
-                Stage::Coalesce(span) => return Err(self.not_built(*span, "`coalesce()`")),
-                Stage::Select(_, span) => return Err(self.not_built(*span, "`select()`")),
-            }
-        }
-        only.ok_or_else(|| self.not_built(TextSpan::default(), "an empty pipeline"))
-    }
-
-    fn combine(
-        &self,
-        expr: &SpansetExpr,
-        filters: &mut Vec<FilterPlan>,
-        shown: &mut Vec<Shown>,
-    ) -> Result<Combine> {
-        match &expr.kind {
-            SpansetKind::Filter(inner) => {
-                if filters.len() >= self.limits.filters_max {
-                    return Err(Error::TooLarge {
-                        what: "pairs of braces",
-                        seen: filters.len() as u64 + 1,
-                        limit: self.limits.filters_max as u64,
-                    });
-                }
-                filters.push(self.filter(inner.as_ref())?);
-                if let Some(inner) = inner {
-                    self.collect_shown(inner, shown);
-                }
-                Ok(Combine::Filter(filters.len() - 1))
-            }
-            SpansetKind::Logic(op, terms) => {
-                let terms = terms
-                    .iter()
-                    .map(|term| self.combine(term, filters, shown))
-                    .collect::<Result<Vec<_>>>()?;
-                Ok(match op {
-                    LogicOp::And => Combine::And(terms),
-                    LogicOp::Or => Combine::Or(terms),
-                })
-            }
-            SpansetKind::Relation(relation, ..) => {
-                Err(self.not_built(expr.span, &format!("the structural operator `{relation}`")))
-            }
-            SpansetKind::Pipeline(pipeline) => match self.only_stage(pipeline) {
-                Ok(inner) => self.combine(inner, filters, shown),
-                Err(error) => Err(error),
-            },
-        }
     }
 
     fn filter(&self, expr: Option<&Expr>) -> Result<FilterPlan> {

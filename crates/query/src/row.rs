@@ -4,11 +4,16 @@
 //! than a reason to look. It is slow and has no columns; comparisons are those of
 //! [`tracewell_model::Predicate`], which exist once.
 
+use std::cell::OnceCell;
+
+use tracewell_model::alias::KindRule;
 use tracewell_model::column::{Column, ColumnLevel, Intrinsic};
 use tracewell_model::span::duration_nano;
 use tracewell_model::{AttributeScope, Event, Filter, KeyValue, Level, Link, Span, Value};
 
-use crate::plan::{Candidate, Plan, Shown};
+use crate::plan::{Candidate, Field, Shown};
+use crate::scalar::Scalar;
+use crate::tree::{Node, Tree};
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +24,10 @@ mod tests;
 pub(crate) const PAIRS_MAX: usize = 1 << 16;
 
 /// Facts of a whole trace.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TraceFacts<'a> {
+    spans: &'a [Span],
+    tree: OnceCell<Tree>,
     pub start_unix_nano: u64,
     pub duration_nano: i64,
     /// The earliest span without a parent; of several at one time, that with the smallest id.
@@ -31,6 +38,7 @@ pub struct TraceFacts<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     trace: &'a TraceFacts<'a>,
+    index: usize,
     span: &'a Span,
     event: Option<&'a Event>,
     link: Option<&'a Link>,
@@ -50,6 +58,8 @@ impl<'a> TraceFacts<'a> {
         let end = spans.iter().map(|span| span.end_unix_nano).max();
         let start_unix_nano = start.unwrap_or(0);
         Self {
+            spans,
+            tree: OnceCell::new(),
             start_unix_nano,
             duration_nano: duration_nano(start_unix_nano, end.unwrap_or(0)),
             root: spans
@@ -58,18 +68,43 @@ impl<'a> TraceFacts<'a> {
                 .min_by_key(|span| (span.start_unix_nano, span.span_id)),
         }
     }
+
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
+    /// Every span, in the order of the trace.
+    pub fn rows(&'a self) -> impl Iterator<Item = Row<'a>> {
+        (0..self.spans.len()).filter_map(|index| self.row(index))
+    }
+
+    pub fn row(&'a self, index: usize) -> Option<Row<'a>> {
+        let span = self.spans.get(index)?;
+        Some(Row {
+            trace: self,
+            index,
+            span,
+            event: None,
+            link: None,
+        })
+    }
+
+    /// Made when it is first asked for.
+    pub fn tree(&self) -> &Tree {
+        self.tree.get_or_init(|| Tree::of(self.spans))
+    }
 }
 
 // === impl Row ===
 
 impl<'a> Row<'a> {
-    pub fn new(trace: &'a TraceFacts<'a>, span: &'a Span) -> Self {
-        Self {
-            trace,
-            span,
-            event: None,
-            link: None,
-        }
+    pub fn span(&self) -> &'a Span {
+        self.span
+    }
+
+    /// Its place in the trace.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether the filter is true for the span.
@@ -136,7 +171,31 @@ impl<'a> Row<'a> {
         match column {
             Column::Attribute { scope, key } => Held::Value(self.attribute(*scope, key)),
             Column::Intrinsic(intrinsic) => self.intrinsic(*intrinsic),
+            Column::OfParent(column) => self.of_parent(column),
         }
+    }
+
+    /// What the parent has; of its events and links, the first that has it.
+    fn of_parent(&self, column: &Column) -> Held<'a> {
+        let nothing = Held::Value(Value::Nil);
+        let node = self.trace.tree().node(self.index);
+        let parent = node.parent_index.and_then(|it| self.trace.row(it as usize));
+        let Some(parent) = parent else {
+            return nothing;
+        };
+        let has_value = |held: &Held<'a>| !held.value().is_nil();
+        let found = match column.level() {
+            ColumnLevel::Event => parent.span.events.iter().find_map(|event| {
+                let event = Some(event);
+                Some(Row { event, ..parent }.held(column)).filter(has_value)
+            }),
+            ColumnLevel::Link => parent.span.links.iter().find_map(|link| {
+                let link = Some(link);
+                Some(Row { link, ..parent }.held(column)).filter(has_value)
+            }),
+            _ => Some(parent.held(column)),
+        };
+        found.unwrap_or(nothing)
     }
 
     /// The first value of a key; an empty one is no value, and hides those behind it.
@@ -198,13 +257,57 @@ impl<'a> Row<'a> {
             },
             Intrinsic::InstrumentationName => Value::String(&span.scope.name),
             Intrinsic::InstrumentationVersion => Value::String(&span.scope.version),
+            Intrinsic::ChildCount => Value::Int(i64::from(self.node().n_children)),
+            Intrinsic::NestedSetLeft => Value::Int(i64::from(self.node().left)),
+            Intrinsic::NestedSetRight => Value::Int(i64::from(self.node().right)),
+            Intrinsic::NestedSetParent => Value::Int(i64::from(self.node().parent)),
         })
+    }
+
+    fn node(&self) -> Node {
+        self.trace.tree().node(self.index)
+    }
+
+    fn is_of_kind(&self, candidate: &Candidate) -> bool {
+        candidate.kinds == KindRule::Any
+            || match self.held(&candidate.kind_column()).value() {
+                Value::Kind(kind) => candidate.kinds.holds(kind),
+                _ => false,
+            }
+    }
+
+    /// The value of an expression: for the first event and link for which it has one.
+    pub(crate) fn value_of(&self, field: &Field) -> Option<Scalar> {
+        let here = |row: &Row<'a>| {
+            let held = field.columns.iter().map(|column| row.held(column));
+            let held: Vec<Held<'_>> = held.collect();
+            let values: Vec<Value<'_>> = held.iter().map(Held::value).collect();
+            field.value(&values)
+        };
+        let events = some_or_none(&self.span.events, field.of_events);
+        for event in events.take(if field.of_links {
+            PAIRS_MAX
+        } else {
+            usize::MAX
+        }) {
+            let links = some_or_none(&self.span.links, field.of_links);
+            for link in links.take(n_tried(event, self.span.events.len())) {
+                if let Some(value) = here(&Row {
+                    event,
+                    link,
+                    ..*self
+                }) {
+                    return Some(value);
+                }
+            }
+        }
+        None
     }
 
     /// The value that an answer shows: of events and links, that of the first that has one.
     pub(crate) fn shown(&self, shown: &Shown) -> Option<KeyValue> {
         let span = self.span;
-        let of_kind = |candidate: &&Candidate| candidate.kinds.holds(span.kind);
+        let of_kind = |candidate: &&Candidate| self.is_of_kind(candidate);
         let all: Vec<&Candidate> = shown.candidates.iter().filter(of_kind).collect();
         let of_level = |level| -> Vec<&Candidate> {
             let is_of_level = |candidate: &&Candidate| candidate.column.level() == level;
@@ -241,6 +344,13 @@ impl<'a> Row<'a> {
             value,
         })
     }
+}
+
+/// Each of a list, or once nothing where it is empty or not asked for.
+fn some_or_none<T>(items: &[T], is_asked: bool) -> impl Iterator<Item = Option<&T>> {
+    let items = if is_asked { items } else { &[] };
+    let nothing = items.is_empty().then_some(None);
+    items.iter().map(Some).chain(nothing)
 }
 
 /// How many of a list are tried: all of them, unless each is with every one of `n_other`.
@@ -303,42 +413,4 @@ impl Held<'_> {
             Value::Array(items) => Attribute::Array(items.to_vec()),
         })
     }
-}
-
-// === whole traces ===
-
-/// Which spans of a whole trace are the result of a plan, in the order of `spans`; `None` if the
-/// trace does not match.
-pub fn matching_spans(plan: &Plan, spans: &[Span]) -> Option<Vec<usize>> {
-    let facts = TraceFacts::of(spans);
-    let bits: Vec<Vec<bool>> = plan
-        .filters
-        .iter()
-        .map(|filter| {
-            spans
-                .iter()
-                .map(|span| Row::new(&facts, span).matches(&filter.exact))
-                .collect()
-        })
-        .collect();
-    let any: Vec<bool> = bits.iter().map(|bits| bits.contains(&true)).collect();
-    let has = |index: usize| any.get(index).copied().unwrap_or(false);
-    if !plan.combine.holds(&has) {
-        return None;
-    }
-    let mut result = vec![false; spans.len()];
-    plan.combine.for_each_part(&has, &mut |index| {
-        if let Some(bits) = bits.get(index) {
-            for (result, bit) in result.iter_mut().zip(bits) {
-                *result |= bit;
-            }
-        }
-    });
-    Some(
-        result
-            .iter()
-            .enumerate()
-            .filter_map(|(index, bit)| bit.then_some(index))
-            .collect(),
-    )
 }

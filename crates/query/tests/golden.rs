@@ -13,7 +13,8 @@ use tracewell_model::{
     TraceId,
 };
 use tracewell_query::plan::{Plan, PlanLimits};
-use tracewell_query::{Aliases, parse, row};
+use tracewell_query::row::TraceFacts;
+use tracewell_query::{Aliases, parse, pipeline};
 
 #[test]
 fn the_corpus_is_answered_as_written() {
@@ -77,11 +78,9 @@ fn matches(query: &str, traces: &[Trace]) -> String {
     let found: Vec<String> = traces
         .iter()
         .filter_map(|trace| {
-            let names: Vec<&str> = row::matching_spans(&plan, &trace.spans)?
-                .into_iter()
-                .map(|index| trace.spans[index].name.as_str())
-                .collect();
-            Some(names.join(" "))
+            let sets = pipeline::spansets(&plan, &TraceFacts::of(&trace.spans));
+            let sets: Vec<String> = sets.iter().map(|set| shown(set, trace)).collect();
+            (!sets.is_empty()).then(|| sets.join(" + "))
         })
         .collect();
     if found.is_empty() {
@@ -89,6 +88,24 @@ fn matches(query: &str, traces: &[Trace]) -> String {
     } else {
         found.join(" | ")
     }
+}
+
+/// The names of the spans, and the attributes of the spanset in brackets.
+fn shown(set: &pipeline::Spanset, trace: &Trace) -> String {
+    let names = set
+        .spans
+        .iter()
+        .map(|index| trace.spans[*index].name.as_str());
+    let names: Vec<&str> = names.collect();
+    let mut shown = names.join(" ");
+    for (key, value) in &set.attributes {
+        let value = match value {
+            None => "nil".to_owned(),
+            Some(value) => format!("{value:?}"),
+        };
+        write!(shown, " [{key} = {value}]").unwrap();
+    }
+    shown
 }
 
 /// Words between spaces; quotes keep theirs.

@@ -133,9 +133,9 @@ pub fn typical_cost(column: &Column) -> u32 {
             Column::Intrinsic(Intrinsic::Status | Intrinsic::Kind) => 3,
             Column::Intrinsic(Intrinsic::Duration | Intrinsic::Start | Intrinsic::Name) => 4,
             Column::Intrinsic(_) => 6,
-            Column::Attribute { .. } => 8,
+            Column::Attribute { .. } | Column::OfParent(_) => 8,
         },
-        ColumnLevel::Event | ColumnLevel::Link => 16,
+        ColumnLevel::Event | ColumnLevel::Link | ColumnLevel::Tree => 16,
     }
 }
 

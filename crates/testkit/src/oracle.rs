@@ -5,21 +5,22 @@
 //! here once more, from the reference of the language and the decisions in docs/adr. Queries that
 //! the type check refuses are not for it: it gives every tree some meaning.
 //!
-//! Start at [`Oracle::search`]; `filter` holds the meaning of what stands in braces, [`value`] that of
-//! comparisons.
+//! Start at [`Oracle::search`]; `filter` holds the meaning of what stands in braces, `pipeline` that of what
+//! stands around them, `tree` who is whose parent, [`value`] comparisons.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tracewell_model::{Span, SpanId, TimeRange, Trace, TraceId};
-use tracewell_query::syntax::ast::{
-    LogicOp, Pipeline, Query, Root, SpansetExpr, SpansetKind, Stage,
-};
+use tracewell_query::syntax::ast::Root;
 use tracewell_query::{Aliases, SyntaxError, parse};
 
-use self::filter::{Filter, TraceFacts};
+use self::filter::TraceFacts;
+use self::pipeline::{Scene, Set};
+use self::value::Datum;
 
 mod filter;
+mod pipeline;
+mod tree;
 pub mod value;
 
 /// All spans there are, by trace; spans equal in every field count once.
@@ -37,15 +38,23 @@ pub struct Question {
 }
 
 /// One trace of the answer, in the order of the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub trace_id: TraceId,
     pub start_unix_nano: u64,
     pub duration_nano: u64,
     /// Service and name of the earliest root span.
     pub root: Option<(String, String)>,
-    /// The matching spans; an id stands as often as spans have it.
+    pub spansets: Vec<FoundSpanset>,
+}
+
+/// One spanset of a trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundSpanset {
+    /// In the order of the trace; an id stands as often as spans have it.
     pub matched: Vec<SpanId>,
+    /// What was split by and compared, by its text.
+    pub attributes: Vec<(String, Datum)>,
 }
 
 /// What the oracle cannot say.
@@ -97,7 +106,9 @@ impl Oracle {
     /// The newest traces that match: by start of the whole trace, newest first, then by id.
     pub fn search(&self, text: &str, question: Question) -> Result<Vec<Found>, OracleError> {
         let query = parse(text)?;
-        let expr = only_spanset(&query)?;
+        let Root::Pipeline(pipeline) = &query.root else {
+            return Err(OracleError::Unknown("a metrics query"));
+        };
         let mut answer = Vec::new();
         let mut filters = BTreeMap::new();
         for trace in self.traces.values() {
@@ -105,9 +116,15 @@ impl Oracle {
                 continue;
             }
             let facts = TraceFacts::of(&trace.spans);
-            let result = spanset(expr, &trace.spans, &facts, question.aliases, &mut filters)?;
-            if !result.is_empty() {
-                answer.push(found(trace, &facts, &result));
+            let mut scene = Scene {
+                facts: &facts,
+                aliases: question.aliases,
+                filters: &mut filters,
+            };
+            let everything = scene.everything();
+            let sets = scene.pipeline(pipeline, vec![everything])?;
+            if !sets.is_empty() {
+                answer.push(found(trace, &facts, sets));
             }
         }
         answer.sort_by_key(|found| (std::cmp::Reverse(found.start_unix_nano), found.trace_id));
@@ -121,8 +138,14 @@ fn takes_part(trace: &Trace, window: TimeRange) -> bool {
     starts.any(|start| window.contains(start))
 }
 
-fn found(trace: &Trace, facts: &TraceFacts<'_>, result: &BTreeSet<usize>) -> Found {
-    let ids = result.iter().filter_map(|index| trace.spans.get(*index));
+fn found(trace: &Trace, facts: &TraceFacts<'_>, sets: Vec<Set>) -> Found {
+    let spanset = |set: Set| {
+        let spans = set.spans.iter().filter_map(|at| trace.spans.get(*at));
+        FoundSpanset {
+            matched: spans.map(|span| span.span_id).collect(),
+            attributes: set.attributes,
+        }
+    };
     Found {
         trace_id: trace.trace_id,
         start_unix_nano: facts.start_unix_nano,
@@ -130,64 +153,7 @@ fn found(trace: &Trace, facts: &TraceFacts<'_>, result: &BTreeSet<usize>) -> Fou
         root: facts
             .root
             .map(|root| (root.resource.service_name().to_owned(), root.name.clone())),
-        matched: ids.map(|span| span.span_id).collect(),
-    }
-}
-
-fn only_spanset(query: &Query) -> Result<&SpansetExpr, OracleError> {
-    match &query.root {
-        Root::Pipeline(pipeline) => only_stage(pipeline),
-        Root::Metrics(_) => Err(OracleError::Unknown("a metrics query")),
-    }
-}
-
-fn only_stage(pipeline: &Pipeline) -> Result<&SpansetExpr, OracleError> {
-    match pipeline.stages.as_slice() {
-        [Stage::Spanset(expr)] => Ok(expr),
-        _ => Err(OracleError::Unknown("a pipeline")),
-    }
-}
-
-/// The filters of a query by the address of their braces: regular expressions compile once.
-type Filters<'q> = BTreeMap<usize, Filter<'q>>;
-
-/// Indices of the spans that an expression yields in one trace.
-fn spanset<'q>(
-    expr: &'q SpansetExpr,
-    spans: &[Span],
-    facts: &TraceFacts<'_>,
-    aliases: Aliases,
-    filters: &mut Filters<'q>,
-) -> Result<BTreeSet<usize>, OracleError> {
-    match &expr.kind {
-        SpansetKind::Filter(None) => Ok((0..spans.len()).collect()),
-        SpansetKind::Filter(Some(inner)) => {
-            let address = std::ptr::from_ref(inner).addr();
-            let filter = match filters.entry(address) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(Filter::new(inner, aliases)?),
-            };
-            let mut matching = BTreeSet::new();
-            for (index, span) in spans.iter().enumerate() {
-                if filter.matches(span, facts)? {
-                    matching.insert(index);
-                }
-            }
-            Ok(matching)
-        }
-        SpansetKind::Logic(op, terms) => {
-            let mut union = BTreeSet::new();
-            for term in terms {
-                let side = spanset(term, spans, facts, aliases, filters)?;
-                if *op == LogicOp::And && side.is_empty() {
-                    return Ok(BTreeSet::new());
-                }
-                union.extend(side);
-            }
-            Ok(union)
-        }
-        SpansetKind::Pipeline(inner) => spanset(only_stage(inner)?, spans, facts, aliases, filters),
-        SpansetKind::Relation(..) => Err(OracleError::Unknown("a structural operator")),
+        spansets: sets.into_iter().map(spanset).collect(),
     }
 }
 

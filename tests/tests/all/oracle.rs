@@ -3,8 +3,8 @@
 use tracewell_model::clock::TimeRange;
 use tracewell_model::{Limits, SpanId, TraceId};
 use tracewell_query::plan::{Plan, PlanLimits};
-use tracewell_query::row::matching_spans;
-use tracewell_query::{Aliases, parse};
+use tracewell_query::row::TraceFacts;
+use tracewell_query::{Aliases, parse, pipeline};
 use tracewell_testkit::oracle::Question;
 use tracewell_testkit::random::{TraceOptions, random_query, random_traces};
 use tracewell_testkit::{Oracle, Random};
@@ -15,17 +15,21 @@ const ALL: Question = Question {
     aliases: Aliases::Resolve,
 };
 
-/// What the planner and the row evaluator make of whole traces, sorted as an answer is.
-fn planned(oracle: &Oracle, text: &str, aliases: Aliases) -> Option<Vec<(TraceId, Vec<SpanId>)>> {
+/// Spans of each spanset of a trace.
+type Found = (TraceId, Vec<Vec<SpanId>>);
+
+/// What the planner and the evaluator make of whole traces, sorted as an answer is.
+fn planned(oracle: &Oracle, text: &str, aliases: Aliases) -> Option<Vec<Found>> {
     let limits = PlanLimits::from(&Limits::default());
     let plan = Plan::new(text, &parse(text).unwrap(), aliases, limits).ok()?;
     let mut found: Vec<_> = oracle
         .traces()
         .filter_map(|trace| {
-            let matching = matching_spans(&plan, &trace.spans)?;
-            let ids: Vec<SpanId> = matching.iter().map(|i| trace.spans[*i].span_id).collect();
+            let sets = pipeline::spansets(&plan, &TraceFacts::of(&trace.spans));
+            let ids = |spans: &[usize]| spans.iter().map(|i| trace.spans[*i].span_id).collect();
+            let ids: Vec<Vec<SpanId>> = sets.iter().map(|set| ids(&set.spans)).collect();
             let start = trace.spans.iter().map(|span| span.start_unix_nano).min();
-            Some((std::cmp::Reverse(start), trace.trace_id, ids))
+            (!ids.is_empty()).then_some((std::cmp::Reverse(start), trace.trace_id, ids))
         })
         .collect();
     found.sort();
@@ -56,7 +60,10 @@ fn plans_mean_what_the_oracle_means() {
                 .search(&text, question)
                 .unwrap()
                 .into_iter()
-                .map(|found| (found.trace_id, found.matched))
+                .map(|found| {
+                    let sets = found.spansets.into_iter().map(|set| set.matched);
+                    (found.trace_id, sets.collect())
+                })
                 .collect();
             n_queries += 1;
             n_telling += usize::from(!expected.is_empty() && expected.len() < oracle.n_traces());

@@ -10,7 +10,7 @@ use super::around::keep_around;
 use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
 use crate::request::{Around, TraceRequest, TraceResponse};
-use crate::row::{Row, TraceFacts};
+use crate::row::TraceFacts;
 
 pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Result<TraceResponse> {
     let filter = match &request.filter {
@@ -77,11 +77,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
 
 fn retain(trace: &mut Trace, filter: &Filter, around: Around) {
     let facts = TraceFacts::of(&trace.spans);
-    let mut keep: Vec<bool> = trace
-        .spans
-        .iter()
-        .map(|span| Row::new(&facts, span).matches(filter))
-        .collect();
+    let mut keep: Vec<bool> = facts.rows().map(|row| row.matches(filter)).collect();
     keep_around(&trace.spans, &mut keep, around);
     let mut keep = keep.into_iter();
     trace.spans.retain(|_| keep.next().unwrap_or(false));

@@ -28,9 +28,11 @@ use super::summary;
 use crate::error::Result;
 use crate::limit::QueryLimit;
 use crate::partial::OpenTrace;
+use crate::pipeline;
 use crate::plan::tags::TagPlan;
 use crate::plan::{Plan, PlanLimits};
 use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
+use crate::row::TraceFacts;
 
 /// Bytes of one candidate and of its place in the set of shared traces, with the slack of both.
 const CANDIDATE_BYTES: u64 = 128;
@@ -142,7 +144,7 @@ impl Question {
     /// How sure a match of the scan filters makes.
     fn standing(&self, filters_are_exact: bool) -> Standing {
         let plan_is_exact = match self {
-            Self::TraceQl(_) => true,
+            Self::TraceQl(plan) => plan.combine_is_exact,
             Self::Tags(tags) => tags.plan_is_exact(),
         };
         if plan_is_exact && filters_are_exact {
@@ -446,21 +448,24 @@ impl Search<'_> {
         {
             return;
         }
+        let facts = TraceFacts::of(&trace.spans);
         let summary = match self.question {
             Question::TraceQl(plan) => {
                 for filter in &plan.filters {
                     self.run.note_pairs(&filter.exact, &trace.spans);
                 }
-                let Some(matched) = crate::row::matching_spans(plan, &trace.spans) else {
+                let spansets = pipeline::spansets(plan, &facts);
+                if spansets.is_empty() {
                     return;
-                };
-                summary::of_trace(trace, Some((plan, &matched)), self.spans_per_spanset)
+                }
+                let found = Some((plan, &spansets[..]));
+                summary::of_trace(trace, &facts, found, self.spans_per_spanset)
             }
             Question::Tags(tags) => {
                 if !tags.matches(&trace.spans) {
                     return;
                 }
-                summary::of_trace(trace, None, self.spans_per_spanset)
+                summary::of_trace(trace, &facts, None, self.spans_per_spanset)
             }
         };
         self.answer(summary);

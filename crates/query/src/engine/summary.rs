@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 
 use tracewell_model::span::duration_nano;
-use tracewell_model::{AttributeValue, KeyValue, Span, Trace, TraceId};
+use tracewell_model::{AttributeValue, KeyValue, Trace, TraceId};
 
 use super::gather::JoinedRow;
+use crate::pipeline;
 use crate::plan::Plan;
 use crate::request::{RootSummary, ServiceStats, SpanSummary, Spanset, TraceSummary};
-use crate::row::{Row, TraceFacts};
+use crate::row::TraceFacts;
+use crate::scalar::Scalar;
 
 const STATUS_ERROR: i32 = 2;
 
-/// A whole trace; the spans that matched, by index, for a search that shows them.
+/// A whole trace, with what a search shows of its spansets.
 pub(super) fn of_trace(
     trace: &Trace,
-    matched: Option<(&Plan, &[usize])>,
+    facts: &TraceFacts<'_>,
+    found: Option<(&Plan, &[pipeline::Spanset])>,
     spans_max: usize,
 ) -> TraceSummary {
-    let facts = TraceFacts::of(&trace.spans);
     let mut services: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for span in &trace.spans {
         let (n_spans, n_errors) = services.entry(span.resource.service_name()).or_default();
@@ -33,10 +35,11 @@ pub(super) fn of_trace(
         }),
         start_unix_nano: facts.start_unix_nano,
         duration_nano: facts.duration_nano.unsigned_abs(),
-        spansets: matched
-            .map(|(plan, matched)| spanset(plan, &facts, &trace.spans, matched, spans_max))
-            .into_iter()
-            .collect(),
+        spansets: found.map_or_else(Vec::new, |(plan, sets)| {
+            let each = sets.iter();
+            each.map(|set| spanset(plan, facts, set, spans_max))
+                .collect()
+        }),
         services: services
             .into_iter()
             .map(|(service, (n_spans, n_errors))| ServiceStats {
@@ -73,33 +76,37 @@ pub(super) fn of_row(id: TraceId, row: &JoinedRow, n_matched: Option<u64>) -> Tr
 fn spanset(
     plan: &Plan,
     facts: &TraceFacts<'_>,
-    spans: &[Span],
-    matched: &[usize],
+    set: &pipeline::Spanset,
     spans_max: usize,
 ) -> Spanset {
+    let rows = set.spans.iter().take(spans_max);
+    let rows = rows.filter_map(|index| facts.row(*index));
+    let attributes = set.attributes.iter().map(|(key, value)| KeyValue {
+        key: key.clone(),
+        value: value.as_ref().map_or_else(nil, Scalar::to_attribute),
+    });
     Spanset {
-        matched: matched.len() as u64,
-        spans: matched
-            .iter()
-            .take(spans_max)
-            .filter_map(|index| spans.get(*index))
-            .map(|span| {
-                let row = Row::new(facts, span);
+        matched: set.spans.len() as u64,
+        spans: rows
+            .map(|row| {
+                let span = row.span();
+                let shown = plan.shown.iter();
                 SpanSummary {
                     span_id: span.span_id,
                     name: span.name.clone(),
                     start_unix_nano: span.start_unix_nano,
                     duration_nano: span.duration_nano().unsigned_abs(),
-                    attributes: plan
-                        .shown
-                        .iter()
-                        .filter_map(|shown| row.shown(shown))
-                        .collect(),
+                    attributes: shown.filter_map(|shown| row.shown(shown)).collect(),
                 }
             })
             .collect(),
-        attributes: Vec::new(),
+        attributes: attributes.collect(),
     }
+}
+
+/// The group of what has no value, as Tempo writes it.
+fn nil() -> AttributeValue {
+    AttributeValue::String("nil".to_owned())
 }
 
 /// About what a summary holds in memory.
@@ -110,6 +117,11 @@ pub(super) fn bytes(summary: &TraceSummary) -> u64 {
             .map(|attribute| text(&attribute.key) + value_bytes(&attribute.value))
             .sum()
     };
+    let sets: usize = summary
+        .spansets
+        .iter()
+        .map(|spanset| size_of::<Spanset>() + attributes(&spanset.attributes))
+        .sum();
     let spans: usize = summary
         .spansets
         .iter()
@@ -125,7 +137,7 @@ pub(super) fn bytes(summary: &TraceSummary) -> u64 {
         .root
         .as_ref()
         .map_or(0, |root| root.service.len() + root.name.len());
-    (size_of::<TraceSummary>() + size_of::<Spanset>() + spans + services + root) as u64
+    (size_of::<TraceSummary>() + sets + spans + services + root) as u64
 }
 
 fn value_bytes(value: &AttributeValue) -> usize {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracewell_model::alias::KindRule;
 use tracewell_model::clock::TimeRange;
+use tracewell_model::column::ColumnLevel;
 use tracewell_model::source::{KeyAnswer, KeyQuery, KeyWhat};
 use tracewell_model::{AttributeScope, AttributeValue, Column, Filter, Intrinsic};
 
@@ -104,6 +105,10 @@ pub(super) async fn tag_values(
         values.extend(fixed);
     } else {
         let candidates = candidates_of(&name, request.caller.aliases)
+            .filter(|all| {
+                !all.iter()
+                    .any(|it| matches!(it.column, Column::OfParent(_)))
+            })
             .ok_or_else(|| Error::Request("this name has no values".to_owned()))?;
         let filter = lenient_filter(engine, request.filter.as_deref(), request.caller.aliases);
         for (kinds, group) in by_kinds(candidates) {
@@ -287,14 +292,17 @@ fn fixed_values(name: &Expr) -> Option<Vec<TagValue>> {
             | Intrinsic::InstrumentationVersion => None,
             _ => Some(Vec::new()),
         },
-        _ => Some(Vec::new()),
+        IntrinsicField::Parent => Some(Vec::new()),
     }
 }
 
 fn intrinsic_names() -> Vec<String> {
     let mut names: Vec<String> = INTRINSICS
         .iter()
-        .filter(|name| matches!(name.field, IntrinsicField::Column(_)))
+        .filter(|name| match name.field {
+            IntrinsicField::Column(column) => column.level() != ColumnLevel::Tree,
+            IntrinsicField::Parent => false,
+        })
         .map(|name| name.written.to_owned())
         .collect();
     names.sort_unstable();

@@ -17,9 +17,11 @@ use super::*;
 use crate::error::Error;
 use crate::fixtures::{self, PlainSnapshots, PlainSource, StillClock, text, trace_id};
 use crate::limit::QueryLimit;
+use crate::pipeline;
 use crate::request::{
     Around, SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary,
 };
+use crate::row::TraceFacts;
 
 fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -72,12 +74,12 @@ fn expected(plan: &Plan, traces: &[Trace], window: TimeRange, limit: usize) -> V
         .iter()
         .filter(|trace| fixtures::in_window(&trace.spans, window))
         .filter_map(|trace| {
-            let matched = crate::row::matching_spans(plan, &trace.spans)?;
+            let sets = pipeline::spansets(plan, &TraceFacts::of(&trace.spans));
             let start = trace.spans.iter().map(|span| span.start_unix_nano).min();
             Some((
                 Reverse(start.unwrap()),
                 trace.trace_id,
-                matched.len() as u64,
+                sets.first()?.spans.len() as u64,
             ))
         })
         .collect();

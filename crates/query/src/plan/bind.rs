@@ -27,23 +27,25 @@ struct Names {
     event: bool,
     link: bool,
     trace: bool,
+    tree: bool,
 }
 
 /// The filters of a tree in which `Not` stands on leaves alone, without any `Each`.
 pub(super) fn bind(tree: Filter) -> FilterPlan {
     let names = Names::of(&tree);
     let steps = Cell::new(STEPS_MAX);
-    let (exact, scan, scan_is_exact) = match separate(&tree, &steps) {
+    let (exact, mut scan, mut scan_is_exact) = match separate(&tree, &steps) {
         Some(bound) => (bound.clone(), bound, true),
         None => {
             let weaker = simplify(weaken(&tree, &steps));
             (simplify(nest(tree.clone())), weaker, false)
         }
     };
+    if names.tree {
+        (scan, scan_is_exact) = (bound_without(&tree, |names| names.tree), false);
+    }
     let (fragment, fragment_is_exact) = if names.trace {
-        let tree = simplify(without_trace(&tree));
-        let steps = Cell::new(STEPS_MAX);
-        let fragment = separate(&tree, &steps).unwrap_or_else(|| simplify(weaken(&tree, &steps)));
+        let fragment = bound_without(&tree, |names| names.trace || names.tree);
         (fragment, false)
     } else {
         (scan.clone(), scan_is_exact)
@@ -64,6 +66,7 @@ impl Names {
             ColumnLevel::Event => names.event = true,
             ColumnLevel::Link => names.link = true,
             ColumnLevel::Trace => names.trace = true,
+            ColumnLevel::Tree => names.tree = true,
             ColumnLevel::Span | ColumnLevel::Resource | ColumnLevel::Instrumentation => {}
         });
         names
@@ -292,14 +295,21 @@ fn weaken(tree: &Filter, steps: &Cell<usize>) -> Filter {
     }
 }
 
-/// An upper bound that says nothing of the trace.
-fn without_trace(tree: &Filter) -> Filter {
-    if !Names::of(tree).trace {
+/// An upper bound in separable form that names nothing of what is excluded.
+fn bound_without(tree: &Filter, is_out: fn(Names) -> bool) -> Filter {
+    let tree = simplify(without(tree, is_out));
+    let steps = Cell::new(STEPS_MAX);
+    separate(&tree, &steps).unwrap_or_else(|| simplify(weaken(&tree, &steps)))
+}
+
+fn without(tree: &Filter, is_out: fn(Names) -> bool) -> Filter {
+    if !is_out(Names::of(tree)) {
         return tree.clone();
     }
+    let all = |inner: &[Filter]| inner.iter().map(|it| without(it, is_out)).collect();
     match tree {
-        Filter::And(inner) => Filter::And(inner.iter().map(without_trace).collect()),
-        Filter::Or(inner) => Filter::Or(inner.iter().map(without_trace).collect()),
+        Filter::And(inner) => Filter::And(all(inner)),
+        Filter::Or(inner) => Filter::Or(all(inner)),
         _ => Filter::Constant(true),
     }
 }

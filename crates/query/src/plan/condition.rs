@@ -322,7 +322,7 @@ fn exists(candidate: &Candidate) -> Filter {
 /// That one of the columns has a value; `None` if that goes without saying.
 fn any_exists<'c>(names: impl IntoIterator<Item = &'c Candidate>) -> Option<Filter> {
     let exists_here = |name: &Candidate| match &name.column {
-        Column::Attribute { .. } => Some(exists(name)),
+        Column::Attribute { .. } | Column::OfParent(_) => Some(exists(name)),
         Column::Intrinsic(_) => None,
     };
     let each: Option<Vec<Filter>> = names.into_iter().map(exists_here).collect();

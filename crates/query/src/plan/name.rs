@@ -52,6 +52,22 @@ impl Candidate {
         leaf(self.column.clone(), predicate)
     }
 
+    /// Where the kind of the span lies that the value is of.
+    pub(crate) fn kind_column(&self) -> Column {
+        let kind = Column::Intrinsic(Intrinsic::Kind);
+        match self.column {
+            Column::OfParent(_) => Column::OfParent(Box::new(kind)),
+            _ => kind,
+        }
+    }
+
+    fn of_parent(self) -> Self {
+        Self {
+            column: Column::OfParent(Box::new(self.column)),
+            ..self
+        }
+    }
+
     /// The condition on the kind of the span, where there is one.
     pub(crate) fn kind_filter(&self) -> Option<Filter> {
         let op = match self.kinds {
@@ -60,7 +76,7 @@ impl Candidate {
             KindRule::NotServer => CompareOp::NotEqual,
         };
         Some(leaf(
-            Column::Intrinsic(Intrinsic::Kind),
+            self.kind_column(),
             Predicate::Compare {
                 op,
                 operand: Operand::Kind(alias::KIND_SERVER),
@@ -107,10 +123,14 @@ pub(crate) fn candidates(name: &AttributeName, aliases: Aliases) -> Vec<Candidat
 /// The columns of an expression that is nothing but a name.
 pub(crate) fn candidates_of(expr: &Expr, aliases: Aliases) -> Option<Vec<Candidate>> {
     match &expr.kind {
-        ExprKind::Attribute(name) if !name.of_parent => Some(candidates(name, aliases)),
+        ExprKind::Attribute(name) if name.of_parent => {
+            let all = candidates(name, aliases).into_iter();
+            Some(all.map(Candidate::of_parent).collect())
+        }
+        ExprKind::Attribute(name) => Some(candidates(name, aliases)),
         ExprKind::Intrinsic(name) => match name.field {
             IntrinsicField::Column(column) => Some(vec![Candidate::of_intrinsic(column)]),
-            _ => None,
+            IntrinsicField::Parent => None,
         },
         _ => None,
     }

@@ -18,6 +18,7 @@ pub struct Shown {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShownField {
     Attribute(Option<AttributeScope>),
+    OfParent(Option<AttributeScope>),
     Intrinsic(Intrinsic),
 }
 
@@ -27,6 +28,10 @@ impl Context<'_> {
     pub(super) fn collect_shown(&self, expr: &Expr, shown: &mut Vec<Shown>) {
         match &expr.kind {
             ExprKind::Literal(_) => {}
+            ExprKind::Attribute(name) if name.of_parent => {
+                let field = ShownField::OfParent(name.scope);
+                self.show(expr, field, format!("parent.{}", name.key), shown);
+            }
             ExprKind::Attribute(name) => {
                 let field = ShownField::Attribute(name.scope);
                 self.show(expr, field, name.key.to_string(), shown);
@@ -80,6 +85,10 @@ fn label(intrinsic: Intrinsic) -> Option<&'static str> {
         Intrinsic::EventTimeSinceStart => "event:timeSinceStart",
         Intrinsic::InstrumentationName => "instrumentation:name",
         Intrinsic::InstrumentationVersion => "instrumentation:version",
+        Intrinsic::ChildCount => "childCount",
+        Intrinsic::NestedSetLeft => "nestedSetLeft",
+        Intrinsic::NestedSetRight => "nestedSetRight",
+        Intrinsic::NestedSetParent => "nestedSetParent",
         Intrinsic::Name
         | Intrinsic::Duration
         | Intrinsic::Start

@@ -14,11 +14,11 @@ use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Pred
 use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
 use super::resources::Resources;
-use super::{Combine, Plan, PlanLimits, bind_filter};
+use super::{Combine, Plan, PlanLimits, SpansetPlan, StagePlan, bind_filter};
 use crate::error::{Error, Result};
 use crate::request::{Aliases, TagSearch};
-use crate::row::{Row, TraceFacts};
-use crate::syntax::ast::{AttributeName, STATUSES};
+use crate::row::TraceFacts;
+use crate::syntax::ast::{AttributeName, LogicOp, STATUSES};
 
 /// A search by tags, ready to be executed.
 #[derive(Debug, Clone)]
@@ -77,10 +77,13 @@ impl TagPlan {
             filters.push(bind_filter(filter));
         }
         let combine = Combine::And((0..filters.len()).map(Combine::Filter).collect());
+        let all = (0..filters.len()).map(SpansetPlan::Filter).collect();
         Ok(Self {
             plan: Plan {
                 filters,
                 combine,
+                combine_is_exact: true,
+                stages: vec![StagePlan::Spanset(SpansetPlan::Logic(LogicOp::And, all))],
                 shown: Vec::new(),
             },
             same_resource,
@@ -94,25 +97,24 @@ impl TagPlan {
 
     /// Whether a whole trace matches.
     pub fn matches(&self, spans: &[Span]) -> bool {
-        if crate::row::matching_spans(&self.plan, spans).is_none() {
+        let facts = TraceFacts::of(spans);
+        if crate::pipeline::spansets(&self.plan, &facts).is_empty() {
             return false;
         }
         if self.same_resource.is_empty() {
             return true;
         }
-        let facts = TraceFacts::of(spans);
         let mut resources = Resources::default();
         // Which conditions hold in which resource.
         let mut found: Vec<Vec<bool>> = Vec::new();
-        for span in spans {
-            let index = resources.index(&span.resource);
+        for row in facts.rows() {
+            let index = resources.index(&row.span().resource);
             if index >= found.len() {
                 found.push(vec![false; self.same_resource.len()]);
             }
             let Some(holds) = found.get_mut(index) else {
                 continue;
             };
-            let row = Row::new(&facts, span);
             for (holds, filter) in holds.iter_mut().zip(&self.same_resource) {
                 *holds |= self
                     .plan

@@ -12,6 +12,7 @@ use tracewell_model::predicate::{Operand, values_match};
 use tracewell_model::{AttributeValue, Column, CompareOp, Intrinsic, Predicate, Value};
 
 use super::name::Candidate;
+use crate::scalar::Scalar;
 use crate::syntax::ast::{ArithmeticOp, LogicOp};
 
 #[derive(Debug, Clone)]
@@ -132,7 +133,7 @@ impl Term {
                 for slot in slots {
                     slot.index = place(columns, &slot.candidate.column);
                     if slot.candidate.kinds != KindRule::Any {
-                        slot.kind_index = place(columns, &Column::Intrinsic(Intrinsic::Kind));
+                        slot.kind_index = place(columns, &slot.candidate.kind_column());
                     }
                 }
             }
@@ -183,6 +184,13 @@ impl Term {
                 Value::Bool(terms.iter().any(|term| term.is_true(values)))
             }
         }
+    }
+
+    /// The value by its new name, owned.
+    pub(super) fn scalar(&self, values: &[Value<'_>]) -> Option<Scalar> {
+        let read = self.read(values);
+        let items = renamed_items(read.value, read.names);
+        Scalar::of(renamed(read.value, read.names, items.as_deref(), false))
     }
 
     /// The value, and the map of its names where it is an attribute that has one.
@@ -306,7 +314,7 @@ fn place(columns: &mut Vec<Column>, column: &Column) -> usize {
     })
 }
 
-fn arithmetic(op: ArithmeticOp, left: Value<'_>, right: Value<'_>) -> Value<'static> {
+pub(crate) fn arithmetic(op: ArithmeticOp, left: Value<'_>, right: Value<'_>) -> Value<'static> {
     if let (Value::Int(a), Value::Int(b)) = (left, right) {
         return whole(op, a, b).map_or(Value::Nil, Value::Int);
     }

@@ -1,4 +1,5 @@
 use tracewell_model::alias;
+use tracewell_model::column::ColumnLevel;
 use tracewell_model::predicate::values_match;
 use tracewell_model::span::duration_nano;
 use tracewell_model::{AttributeScope, Event, Intrinsic, KeyValue, Level, Link, Span, Value};
@@ -6,7 +7,9 @@ use tracewell_model::{AttributeScope, Event, Intrinsic, KeyValue, Level, Link, S
 use super::*;
 use crate::fixtures;
 use crate::limit::QueryLimit;
-use crate::syntax::ast::{ArithmeticOp, ExprKind, IntrinsicField, Literal};
+use crate::syntax::ast::{
+    ArithmeticOp, ExprKind, IntrinsicField, Literal, LogicOp, SpansetExpr, SpansetKind, Stage,
+};
 use crate::syntax::parse;
 
 fn plan(text: &str) -> Result<Plan> {
@@ -84,7 +87,7 @@ impl<'a> Scene<'a> {
             ExprKind::Attribute(name) => self.attribute(name.scope, &name.key),
             ExprKind::Intrinsic(name) => match name.field {
                 IntrinsicField::Column(intrinsic) => return self.intrinsic(intrinsic),
-                _ => unreachable!("refused by the planner"),
+                IntrinsicField::Parent => unreachable!("refused by the planner"),
             },
             ExprKind::Not(inner) => Value::Bool(self.value(inner).get() == Value::Bool(false)),
             ExprKind::Negate(inner) => match self.value(inner).get() {
@@ -381,28 +384,86 @@ fn what_can_never_mean_anything_is_refused() {
 
 #[test]
 fn what_is_not_built_yet_is_named() {
-    for (text, construct) in [
-        ("{ } >> { }", "the structural operator `>>`"),
-        ("{ .a } && ({ .b } !< { })", "the structural operator `!<`"),
-        ("{ } | count() > 1", "a comparison of aggregates"),
-        ("{ } | by(name)", "`by()`"),
-        ("{ } | select(name)", "`select()`"),
-        ("{ } | { .a }", "a filter behind `|`"),
-        ("{ } | rate()", "metrics"),
-        ("{ nestedSetParent < 0 }", "`nestedSetParent`"),
-        ("{ span:childCount > 1 }", "`span:childCount`"),
-        (
-            "{ parent.a = 1 }",
-            "an attribute of the parent span (`parent.`)",
-        ),
+    match plan("{ } | rate()") {
+        Err(Error::NotBuilt { construct, .. }) => assert_eq!(construct, "metrics"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_trace_needs_what_the_operators_require() {
+    let required = |text: &str| format!("{:?}", plan(text).unwrap().combine);
+    let both = "And([And([Filter(0), Filter(1)])])";
+    for op in ["&&", ">", ">>", "<", "<<", "~", "&>", "&~"] {
+        assert_eq!(required(&format!("{{ .a }} {op} {{ .b }}")), both, "{op}");
+    }
+    let either = "And([Or([Filter(0), Filter(1)])])";
+    assert_eq!(required("{ .a } || { .b }"), either);
+    for op in ["!>", "!<<", "!~"] {
+        let right = "And([Filter(1)])";
+        assert_eq!(required(&format!("{{ .a }} {op} {{ .b }}")), right, "{op}");
+    }
+    let first = "And([Filter(0)])";
+    assert_eq!(required("{ .a } | count() > 2 | by(name)"), first);
+    assert_eq!(required("count() > 2"), first);
+    assert_eq!(
+        required("{ .a } | select(.b) | { .c }"),
+        "And([Filter(0), Filter(1)])"
+    );
+    for (text, is_enough) in [
+        ("{ .a } && { .b }", true),
+        ("{ .a } | select(.b)", true),
+        ("({ .a } | select(.b)) || { .c }", true),
+        ("{ .a } ~ { .b }", false),
+        ("{ .a } | { .b }", false),
+        ("{ .a } | count() > 0", false),
     ] {
-        match plan(text) {
-            Err(Error::NotBuilt {
-                construct: named, ..
-            }) => assert_eq!(named, construct, "{text}"),
-            other => panic!("{text}: {other:?}"),
+        assert_eq!(plan(text).unwrap().combine_is_exact, is_enough, "{text}");
+    }
+}
+
+#[test]
+fn sources_are_not_asked_what_only_the_whole_trace_says() {
+    for text in [
+        "{ nestedSetParent < 0 && name = \"a\" }",
+        "{ span:childCount > 1 && name = \"a\" }",
+        "{ parent.a = 1 && name = \"a\" }",
+        "{ .a + parent.span.b > nestedSetLeft && name = \"a\" }",
+    ] {
+        let plan = plan(text).unwrap();
+        let filter = &plan.filters[0];
+        assert!(!filter.scan_is_exact && !filter.fragment_is_exact, "{text}");
+        for asked in [&filter.scan, &filter.fragment] {
+            let mut n = 0;
+            asked.for_each_column(&mut |column| {
+                assert_ne!(column.level(), ColumnLevel::Tree, "{text}");
+                n += 1;
+            });
+            assert!(n > 0, "{text}");
         }
     }
+}
+
+#[test]
+fn pipelines_that_mean_nothing_are_refused() {
+    for (text, message) in [
+        (
+            "{ } | max(name) > 1",
+            "an aggregate takes numbers, this is a string",
+        ),
+        ("{ } | by(1 + 1)", "this is the same for every span"),
+        ("{ } | sum(2) > 1", "this is the same for every span"),
+        ("({ } | by(name)) && { }", "put `| coalesce()` behind it"),
+        ("{ } | by(.a = name = 1)", "never equals"),
+        ("{ parent = 1 }", "`parent` is a span and no value"),
+        ("{ nestedSetLeft = nil }", "`nestedSetLeft` is never nil"),
+        ("{ span:childCount = \"x\" }", "never equals"),
+    ] {
+        let error = plan(text).unwrap_err().to_string();
+        assert!(error.contains(message), "{text}: {error}");
+    }
+    assert!(plan("({ } | by(name) | coalesce()) && { }").is_ok());
+    assert!(plan("{ parent.resource.service.name = nil }").is_ok());
 }
 
 #[test]

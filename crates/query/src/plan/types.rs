@@ -55,16 +55,16 @@ impl Context<'_> {
         ))
     }
 
-    fn type_of(&self, expr: &Expr) -> Result<Type> {
+    pub(super) fn type_of(&self, expr: &Expr) -> Result<Type> {
         match &expr.kind {
             ExprKind::Literal(literal) => Ok(literal_type(literal)),
-            ExprKind::Attribute(name) if name.of_parent => {
-                Err(self.not_built(expr.span, "an attribute of the parent span (`parent.`)"))
-            }
             ExprKind::Attribute(_) => Ok(Type::Any),
             ExprKind::Intrinsic(name) => match name.field {
                 IntrinsicField::Column(column) => Ok(intrinsic_type(column)),
-                _ => Err(self.not_built(expr.span, &format!("`{}`", name.written))),
+                IntrinsicField::Parent => Err(self.type_error(
+                    expr.span,
+                    "`parent` is a span and no value; `parent.x` is an attribute of it",
+                )),
             },
             ExprKind::Not(inner) => {
                 self.expect(inner, Type::Bool, "`!` takes a condition")?;
@@ -94,7 +94,7 @@ impl Context<'_> {
         }
     }
 
-    fn expect(&self, expr: &Expr, wanted: Type, rule: &str) -> Result<()> {
+    pub(super) fn expect(&self, expr: &Expr, wanted: Type, rule: &str) -> Result<()> {
         let found = self.type_of(expr)?;
         if found.may_be(wanted) {
             return Ok(());
@@ -137,7 +137,9 @@ impl Context<'_> {
                 Some(self.type_error(expr.span, format!("`{}` is never nil", name.written)))
             }
             ExprKind::Attribute(name)
-                if name.scope == Some(AttributeScope::Resource) && &*name.key == "service.name" =>
+                if name.scope == Some(AttributeScope::Resource)
+                    && &*name.key == "service.name"
+                    && !name.of_parent =>
             {
                 Some(self.type_error(expr.span, "`resource.service.name` is never nil"))
             }
@@ -163,7 +165,11 @@ fn intrinsic_type(intrinsic: Intrinsic) -> Type {
         Intrinsic::Duration
         | Intrinsic::TraceDuration
         | Intrinsic::EventTimeSinceStart
-        | Intrinsic::Start => Type::Number,
+        | Intrinsic::Start
+        | Intrinsic::ChildCount
+        | Intrinsic::NestedSetLeft
+        | Intrinsic::NestedSetRight
+        | Intrinsic::NestedSetParent => Type::Number,
         Intrinsic::Status => Type::Status,
         Intrinsic::Kind => Type::Kind,
         Intrinsic::Name

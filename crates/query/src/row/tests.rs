@@ -1,6 +1,7 @@
 use super::*;
 use crate::fixtures::text;
-use crate::plan::PlanLimits;
+use crate::pipeline::spansets;
+use crate::plan::{Plan, PlanLimits};
 use crate::request::Aliases;
 use crate::syntax::parse;
 
@@ -27,7 +28,7 @@ fn link(attributes: Vec<KeyValue>) -> Link {
 
 fn shown(plan: &Plan, span: &Span) -> Vec<Option<KeyValue>> {
     let facts = TraceFacts::of(std::slice::from_ref(span));
-    let row = Row::new(&facts, span);
+    let row = facts.row(0).unwrap();
     plan.shown.iter().map(|shown| row.shown(shown)).collect()
 }
 
@@ -80,7 +81,7 @@ fn pairs_of_an_event_and_a_link_are_bounded() {
         span.events[n_events - 1] = event(vec![text("a", "x")]);
         span.links[link_idx] = link(vec![text("a", "x")]);
         let spans = [span];
-        let is_found = matching_spans(&plan, &spans).is_some();
+        let is_found = !spansets(&plan, &TraceFacts::of(&spans)).is_empty();
         (is_found, leaves_out_pairs(&plan.filters[0].exact, &spans))
     };
     assert_eq!(found(256, 256, 255), (true, false));

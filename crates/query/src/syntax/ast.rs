@@ -195,11 +195,8 @@ impl PartialEq for IntrinsicName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntrinsicField {
     Column(tracewell_model::Intrinsic),
-    ChildCount,
+    /// A span, which is no value.
     Parent,
-    NestedSetLeft,
-    NestedSetRight,
-    NestedSetParent,
 }
 
 /// Arithmetic over aggregates.
@@ -294,9 +291,9 @@ pub const INTRINSICS: &[IntrinsicName] = &[
     named("traceDuration", Field::Column(Column::TraceDuration)),
     named("rootName", Field::Column(Column::RootName)),
     named("rootServiceName", Field::Column(Column::RootService)),
-    named("nestedSetLeft", Field::NestedSetLeft),
-    named("nestedSetRight", Field::NestedSetRight),
-    named("nestedSetParent", Field::NestedSetParent),
+    named("nestedSetLeft", Field::Column(Column::NestedSetLeft)),
+    named("nestedSetRight", Field::Column(Column::NestedSetRight)),
+    named("nestedSetParent", Field::Column(Column::NestedSetParent)),
     named("parent", Field::Parent),
     named("span:duration", Field::Column(Column::Duration)),
     named("span:name", Field::Column(Column::Name)),
@@ -305,7 +302,7 @@ pub const INTRINSICS: &[IntrinsicName] = &[
     named("span:kind", Field::Column(Column::Kind)),
     named("span:id", Field::Column(Column::SpanId)),
     named("span:parentID", Field::Column(Column::ParentId)),
-    named("span:childCount", Field::ChildCount),
+    named("span:childCount", Field::Column(Column::ChildCount)),
     named("trace:duration", Field::Column(Column::TraceDuration)),
     named("trace:rootName", Field::Column(Column::RootName)),
     named("trace:rootService", Field::Column(Column::RootService)),

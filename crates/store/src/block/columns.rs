@@ -245,6 +245,7 @@ impl<'a> GroupColumns<'a> {
                 )),
             },
             Column::Intrinsic(intrinsic) => self.intrinsic(*intrinsic, &ask).await,
+            Column::OfParent(_) => Ok(Vec::new()),
         }
     }
 
@@ -285,14 +286,7 @@ impl<'a> GroupColumns<'a> {
                     Arc::new(Int32Array::from_iter_values(codes)) as ArrayRef
                 }))
             }
-            Intrinsic::StatusMessage => match self.read(Table::Spans, &["status_message"]).await? {
-                Some(batch) => {
-                    let texts = Texts::of(&batch, "status_message")?;
-                    let texts = (0..batch.num_rows()).map(|row| texts.get(row).unwrap_or_default());
-                    dense(Some(Arc::new(StringArray::from_iter_values(texts))))
-                }
-                None => Vec::new(),
-            },
+            Intrinsic::StatusMessage => dense(self.status_messages().await?),
             Intrinsic::ParentId => dense(self.parents().await?),
             Intrinsic::TraceId => dense(Some(self.trace_ids().await?)),
             Intrinsic::TraceDuration => {
@@ -315,7 +309,20 @@ impl<'a> GroupColumns<'a> {
                 let scopes = self.scopes().await?.iter();
                 owned(scopes.map(|entry| text(&entry.scope.version)))
             }
+            Intrinsic::ChildCount
+            | Intrinsic::NestedSetLeft
+            | Intrinsic::NestedSetRight
+            | Intrinsic::NestedSetParent => Vec::new(),
         })
+    }
+
+    async fn status_messages(&self) -> BlockResult<Option<ArrayRef>> {
+        let Some(batch) = self.read(Table::Spans, &["status_message"]).await? else {
+            return Ok(None);
+        };
+        let texts = Texts::of(&batch, "status_message")?;
+        let texts = (0..batch.num_rows()).map(|row| texts.get(row).unwrap_or_default());
+        Ok(Some(Arc::new(StringArray::from_iter_values(texts))))
     }
 
     async fn parents(&self) -> BlockResult<Option<ArrayRef>> {
@@ -533,7 +540,7 @@ impl<'a> GroupColumns<'a> {
 
     async fn level_rows(&self, level: ColumnLevel) -> BlockResult<LevelRows> {
         Ok(match level {
-            ColumnLevel::Span => LevelRows::Spans,
+            ColumnLevel::Span | ColumnLevel::Tree => LevelRows::Spans,
             ColumnLevel::Trace => {
                 let traces = self.traces().await?;
                 let mut rows = Vec::with_capacity(self.n_spans);

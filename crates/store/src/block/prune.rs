@@ -81,6 +81,7 @@ impl GroupColumns<'_> {
                     .may_match(Table::Spans, column, &leaf.predicate, kind)
                     .await;
             }
+            Column::OfParent(_) => return Ok(false),
         };
         match owner {
             Some((owner, key)) => self.may_hold_attribute(owner, key, &leaf.predicate).await,
@@ -204,7 +205,7 @@ impl GroupColumns<'_> {
             Column::Attribute { key, .. } => {
                 leaf.matches(first_value(&entry.resource.attributes, key))
             }
-            Column::Intrinsic(_) => false,
+            Column::Intrinsic(_) | Column::OfParent(_) => false,
         };
         let of_scope = |entry: &ScopeEntry| match &leaf.column {
             Column::Attribute { key, .. } => {
@@ -214,6 +215,7 @@ impl GroupColumns<'_> {
                 leaf.matches(Value::String(&entry.scope.name))
             }
             Column::Intrinsic(_) => leaf.matches(Value::String(&entry.scope.version)),
+            Column::OfParent(_) => false,
         };
         Ok(match leaf.column.level() {
             ColumnLevel::Resource => {

@@ -82,6 +82,7 @@ impl<'a> BatchColumns<'a> {
                 })),
             },
             Column::Intrinsic(intrinsic) => Ok(self.intrinsic(&ask, *intrinsic)),
+            Column::OfParent(_) => Ok(Vec::new()),
         }
     }
 
@@ -120,6 +121,10 @@ impl<'a> BatchColumns<'a> {
             }
             Intrinsic::InstrumentationName => self.of_scopes(|scope| text(&scope.name)),
             Intrinsic::InstrumentationVersion => self.of_scopes(|scope| text(&scope.version)),
+            Intrinsic::ChildCount
+            | Intrinsic::NestedSetLeft
+            | Intrinsic::NestedSetRight
+            | Intrinsic::NestedSetParent => Vec::new(),
         }
     }
 
@@ -316,7 +321,7 @@ impl<'a> BatchColumns<'a> {
         let table = &self.batch.table;
         let dictionary = &self.snapshot.dictionary;
         match level {
-            ColumnLevel::Span => LevelRows::Spans,
+            ColumnLevel::Span | ColumnLevel::Tree => LevelRows::Spans,
             ColumnLevel::Resource => shared(&table.spans.resource, dictionary.resources.len()),
             ColumnLevel::Instrumentation => shared(&table.spans.scope, dictionary.scopes.len()),
             ColumnLevel::Trace => shared(&self.batch.trace, self.snapshot.trace_table().id.len()),

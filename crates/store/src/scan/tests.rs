@@ -73,7 +73,7 @@ impl Unit {
             )
         };
         match level {
-            ColumnLevel::Span => ((0..n).collect(), LevelRows::Spans),
+            ColumnLevel::Span | ColumnLevel::Tree => ((0..n).collect(), LevelRows::Spans),
             ColumnLevel::Resource => shared(&|a, b| Arc::ptr_eq(&a.resource, &b.resource)),
             ColumnLevel::Instrumentation => shared(&|a, b| Arc::ptr_eq(&a.scope, &b.scope)),
             ColumnLevel::Trace => shared(&|a, b| a.trace_id == b.trace_id),
@@ -115,7 +115,7 @@ impl Unit {
                 Some(array) => vec![Piece::dense(array)],
                 None => packed(&values, ask, &mut rng),
             },
-            Column::Attribute { .. } => packed(&values, ask, &mut rng),
+            Column::Attribute { .. } | Column::OfParent(_) => packed(&values, ask, &mut rng),
         }
     }
 }

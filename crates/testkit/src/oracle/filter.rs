@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
-use tracewell_model::alias::{self, ValueMap};
+use tracewell_model::alias::{self, Derived, KindRule, ValueMap};
 use tracewell_model::{AttributeScope, CompareOp, Event, Intrinsic, KeyValue, Link, Span};
 use tracewell_query::Aliases;
 use tracewell_query::syntax::ast::{
@@ -15,6 +15,7 @@ use tracewell_query::syntax::ast::{
 };
 
 use super::OracleError;
+use super::tree::Tree;
 use super::value::{Datum, compare};
 
 type Result<T> = std::result::Result<T, OracleError>;
@@ -22,6 +23,8 @@ type Result<T> = std::result::Result<T, OracleError>;
 /// Facts of the whole trace.
 #[derive(Debug)]
 pub(super) struct TraceFacts<'a> {
+    pub(super) spans: &'a [Span],
+    pub(super) tree: Tree,
     pub(super) start_unix_nano: u64,
     pub(super) duration_nano: i64,
     /// The earliest span without a parent; of several at one time, the one with the smallest id.
@@ -40,6 +43,7 @@ pub(super) struct Filter<'q> {
 #[derive(Clone, Copy)]
 struct Scene<'a> {
     facts: &'a TraceFacts<'a>,
+    at: usize,
     span: &'a Span,
     event: Option<&'a Event>,
     link: Option<&'a Link>,
@@ -69,6 +73,8 @@ impl<'a> TraceFacts<'a> {
             }
         }
         Self {
+            spans,
+            tree: Tree::of(spans),
             start_unix_nano: start,
             duration_nano: elapsed(start, end),
             root,
@@ -142,23 +148,29 @@ impl<'q> Filter<'q> {
         Ok(())
     }
 
-    pub(super) fn matches(&self, span: &Span, facts: &TraceFacts<'_>) -> Result<bool> {
-        let events: Vec<Option<&Event>> = or_none(span.events.iter());
-        let links: Vec<Option<&Link>> = or_none(span.links.iter());
-        for event in &events {
-            for link in &links {
-                let scene = Scene {
-                    facts,
-                    span,
-                    event: *event,
-                    link: *link,
-                };
-                if self.holds(self.expr, scene)? {
-                    return Ok(true);
-                }
+    /// Of the span at this place of the trace.
+    pub(super) fn matches(&self, at: usize, facts: &TraceFacts<'_>) -> Result<bool> {
+        for scene in scenes(at, facts) {
+            if self.holds(self.expr, scene)? {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The value of the expression for the first event and link for which it has one, by its new name.
+    pub(super) fn first_value(&self, at: usize, facts: &TraceFacts<'_>) -> Result<Datum> {
+        for scene in scenes(at, facts) {
+            let value = self.value(self.expr, scene)?;
+            if !value.is_nil() && value != Datum::Opaque {
+                let map = self.name(self.expr, scene)?.and_then(|named| named.values);
+                return Ok(match map {
+                    Some(map) => value.map_text(&|text| map.apply(text).to_owned()),
+                    None => value,
+                });
+            }
+        }
+        Ok(Datum::Nil)
     }
 
     /// Whether an expression is true where a condition is wanted.
@@ -280,9 +292,7 @@ impl<'q> Filter<'q> {
     /// The value of an expression that is a name.
     fn name(&self, expr: &Expr, scene: Scene<'_>) -> Result<Option<Named>> {
         match &expr.kind {
-            ExprKind::Attribute(name) if name.of_parent => {
-                Err(OracleError::Unknown("an attribute of the parent"))
-            }
+            ExprKind::Attribute(name) if name.of_parent => Ok(Some(self.of_parent(name, scene))),
             ExprKind::Attribute(name) => Ok(Some(self.attribute(name, scene))),
             ExprKind::Intrinsic(name) => match name.field {
                 IntrinsicField::Column(intrinsic) => Ok(Some(Named {
@@ -290,57 +300,138 @@ impl<'q> Filter<'q> {
                     values: None,
                     is_trace_id: matches!(intrinsic, Intrinsic::TraceId | Intrinsic::LinkTraceId),
                 })),
-                _ => Err(OracleError::Unknown("a structural intrinsic")),
+                IntrinsicField::Parent => Err(OracleError::Unknown("a span as a value")),
             },
             _ => Ok(None),
         }
     }
 
-    /// The first place that has a value: scope by scope for an unscoped name, new names of a
-    /// convention before old ones within a scope.
-    fn attribute(&self, name: &AttributeName, scene: Scene<'_>) -> Named {
-        const ORDER: [AttributeScope; 5] = [
-            AttributeScope::Span,
-            AttributeScope::Resource,
-            AttributeScope::Event,
-            AttributeScope::Link,
-            AttributeScope::Instrumentation,
-        ];
-        let scopes = ORDER
-            .iter()
-            .filter(|scope| name.scope.is_none_or(|wanted| wanted == **scope));
-        for scope in scopes {
-            let names = match self.aliases {
-                Aliases::Off => Vec::new(),
-                Aliases::Resolve => alias::names(*scope, &name.key),
-            };
-            let own = (self.aliases == Aliases::Off).then_some((&*name.key, None, None));
-            let candidates = names
-                .iter()
-                .filter(|alias| alias.kinds.holds(scene.span.kind))
-                .map(|alias| (alias.key, alias.values, alias.derived))
-                .chain(own);
-            for (key, values, derived) in candidates {
-                let value = lookup(scene.attributes(*scope), key);
-                let value = match derived {
-                    None => value,
-                    Some(derived) => value.derived(derived),
-                };
-                if !value.is_nil() {
-                    return Named {
-                        value,
-                        values,
-                        is_trace_id: false,
-                    };
-                }
-            }
-        }
-        Named {
+    /// The same of the parent; of its events and links each counts where the one before has nothing.
+    fn of_parent(&self, name: &AttributeName, scene: Scene<'_>) -> Named {
+        let mut found = Named {
             value: Datum::Nil,
             values: None,
             is_trace_id: false,
+        };
+        let Some(parent) = scene.facts.tree.parent(scene.at) else {
+            return found;
+        };
+        let all = scenes(parent, scene.facts);
+        for scope in ORDER {
+            if name.scope.is_some_and(|wanted| wanted != scope) {
+                continue;
+            }
+            let of_scope = AttributeName {
+                scope: Some(scope),
+                of_parent: false,
+                key: name.key.clone(),
+            };
+            for candidate in self.candidates(&of_scope) {
+                for scene in &all {
+                    if found.value.is_nil() {
+                        found = candidate.look(*scene);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The first place that has a value: scope by scope for an unscoped name, new names of a
+    /// convention before old ones within a scope.
+    fn attribute(&self, name: &AttributeName, scene: Scene<'_>) -> Named {
+        let candidates = self.candidates(name).into_iter();
+        let mut found = candidates.map(|candidate| candidate.look(scene));
+        found.find(|named| !named.value.is_nil()).unwrap_or(Named {
+            value: Datum::Nil,
+            values: None,
+            is_trace_id: false,
+        })
+    }
+
+    fn candidates(&self, name: &AttributeName) -> Vec<Candidate> {
+        let mut all = Vec::new();
+        for scope in ORDER {
+            if name.scope.is_some_and(|wanted| wanted != scope) {
+                continue;
+            }
+            match self.aliases {
+                Aliases::Off => all.push(Candidate {
+                    scope,
+                    key: name.key.to_string(),
+                    kinds: KindRule::Any,
+                    values: None,
+                    derived: None,
+                }),
+                Aliases::Resolve => {
+                    let names = alias::names(scope, &name.key).into_iter();
+                    all.extend(names.map(|alias| Candidate {
+                        scope,
+                        key: alias.key.to_owned(),
+                        kinds: alias.kinds,
+                        values: alias.values,
+                        derived: alias.derived,
+                    }));
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Where an unscoped name is looked for.
+const ORDER: [AttributeScope; 5] = [
+    AttributeScope::Span,
+    AttributeScope::Resource,
+    AttributeScope::Event,
+    AttributeScope::Link,
+    AttributeScope::Instrumentation,
+];
+
+/// One key under which the value of a name may lie.
+struct Candidate {
+    scope: AttributeScope,
+    key: String,
+    kinds: KindRule,
+    values: Option<&'static ValueMap>,
+    derived: Option<Derived>,
+}
+
+impl Candidate {
+    fn look(&self, scene: Scene<'_>) -> Named {
+        let value = match self.kinds.holds(scene.span.kind) {
+            true => lookup(scene.attributes(self.scope), &self.key),
+            false => Datum::Nil,
+        };
+        Named {
+            value: match self.derived {
+                None => value,
+                Some(derived) => value.derived(derived),
+            },
+            values: self.values,
+            is_trace_id: false,
         }
     }
+}
+
+/// A span with every pair of an event and a link of it.
+fn scenes<'a>(at: usize, facts: &'a TraceFacts<'a>) -> Vec<Scene<'a>> {
+    let Some(span) = facts.spans.get(at) else {
+        return Vec::new();
+    };
+    let mut scenes = Vec::new();
+    for event in or_none(span.events.iter()) {
+        for link in or_none(span.links.iter()) {
+            scenes.push(Scene {
+                facts,
+                at,
+                span,
+                event,
+                link,
+            });
+        }
+    }
+    scenes
 }
 
 // === impl Scene ===
@@ -396,6 +487,10 @@ impl<'a> Scene<'a> {
                 .map_or(Datum::Nil, |link| text(&link.span_id.to_string())),
             Intrinsic::InstrumentationName => text(&span.scope.name),
             Intrinsic::InstrumentationVersion => text(&span.scope.version),
+            Intrinsic::ChildCount => Datum::Int(self.facts.tree.children(self.at).len() as i64),
+            Intrinsic::NestedSetLeft => Datum::Int(self.facts.tree.numbers(self.at)[0]),
+            Intrinsic::NestedSetRight => Datum::Int(self.facts.tree.numbers(self.at)[1]),
+            Intrinsic::NestedSetParent => Datum::Int(self.facts.tree.numbers(self.at)[2]),
         }
     }
 }
@@ -429,7 +524,7 @@ fn literal_datum(literal: &Literal) -> Datum {
 }
 
 /// Ints stay ints; what cannot be computed has no value.
-fn arithmetic(op: ArithmeticOp, left: &Datum, right: &Datum) -> Datum {
+pub(super) fn arithmetic(op: ArithmeticOp, left: &Datum, right: &Datum) -> Datum {
     if let (Datum::Int(a), Datum::Int(b)) = (left, right) {
         let (a, b) = (*a, *b);
         return match op {

@@ -167,7 +167,7 @@ fn spansets_windows_and_order() {
             ..EVERYTHING
         };
         let found = oracle.search(query, question).unwrap();
-        let short = |found: &Found| (found.trace_id.0[0], found.matched.len());
+        let short = |found: &Found| (found.trace_id.0[0], found.spansets[0].matched.len());
         found.iter().map(short).collect()
     };
     let all = TimeRange::ALL;
@@ -217,5 +217,5 @@ fn most_random_queries_tell_traces_apart() {
         }
     }
     println!("{n} queries, {telling} tell traces apart, {unknown} are unknown");
-    assert!(unknown == 0 && telling * 100 > n * 55);
+    assert!(unknown == 0 && telling * 100 > n * 50);
 }

@@ -54,6 +54,41 @@ impl Datum {
         }
     }
 
+    /// Type and value as an answer shows them: status, kind and durations as text.
+    pub fn shown(&self) -> String {
+        let named = |names: &[&str], code: i32| {
+            let name = usize::try_from(code).ok().and_then(|code| names.get(code));
+            let name = name.map_or_else(|| code.to_string(), |name| (*name).to_owned());
+            Self::Text(name).shown()
+        };
+        match self {
+            Self::Nil => Self::Text("nil".to_owned()).shown(),
+            Self::Opaque => "opaque".to_owned(),
+            Self::Text(text) => format!("text {text}"),
+            Self::Int(value) => format!("int {value}"),
+            Self::Float(value) => format!("float {value:?}"),
+            Self::Bool(value) => format!("bool {value}"),
+            Self::Duration(nanos) => Self::Text(go_duration(*nanos)).shown(),
+            Self::Status(code) => named(&["unset", "ok", "error"], *code),
+            Self::Kind(code) => {
+                let names = [
+                    "unspecified",
+                    "internal",
+                    "server",
+                    "client",
+                    "producer",
+                    "consumer",
+                ];
+                named(&names, *code)
+            }
+            Self::List(items) => {
+                let is_shown = |item: &&Self| !matches!(item, Self::Nil | Self::Opaque);
+                let items = items.iter().filter(is_shown).map(Self::shown);
+                format!("list {:?}", items.collect::<Vec<_>>())
+            }
+        }
+    }
+
     /// What a newer attribute makes of the value.
     pub fn derived(&self, derived: Derived) -> Self {
         let old = match self {
@@ -131,4 +166,31 @@ fn same(op: CompareOp, equal: bool) -> bool {
         CompareOp::NotEqual => !equal,
         _ => false,
     }
+}
+
+/// As Go prints a duration: the largest unit below a second with a fraction, else hours to seconds.
+fn go_duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let all = nanos.unsigned_abs();
+    let trimmed = |number: u64, unit: u64| {
+        let digits = unit.to_string().len() - 1;
+        let text = format!("{}.{:0digits$}", number / unit, number % unit);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let text = match all {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{all}ns"),
+        1_000..1_000_000 => format!("{}µs", trimmed(all, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", trimmed(all, 1_000_000)),
+        _ => {
+            let minutes = all / 60_000_000_000;
+            let seconds = trimmed(all % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    };
+    format!("{sign}{text}")
 }

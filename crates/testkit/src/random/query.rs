@@ -1,5 +1,5 @@
-//! Random TraceQL over the vocabulary of [`super::traces`]: one or several pairs of braces, every
-//! intrinsic and scope, all operators. Nearly all of it passes the type check; a test skips what the
+//! Random TraceQL over the vocabulary of [`super::traces`]: braces with every intrinsic and scope and all
+//! operators, relations of them, and pipelines of every stage ([`pipeline`]). Nearly all of it passes the type check; a test skips what the
 //! engine refuses and counts it.
 //!
 //! A query of chance alone mostly finds nothing, and `&&` makes it worse. So most braces are about
@@ -7,6 +7,7 @@
 //! likely to be false there as anywhere.
 
 mod about;
+mod pipeline;
 
 use tracewell_model::Span;
 
@@ -15,6 +16,15 @@ use super::traces::{EVENT_NAMES, KEYS, LIBRARIES, NAMES, SERVICES, TEXTS};
 
 /// A query, for data with these spans in it.
 pub fn random_query(random: &mut Random, spans: &[&Span]) -> String {
+    match random.below(10) {
+        0..6 => braces(random, spans),
+        6..8 => pipeline::relation(random, spans),
+        _ => pipeline::pipeline(random, spans),
+    }
+}
+
+/// One or several pairs of braces, and what joins them.
+fn braces(random: &mut Random, spans: &[&Span]) -> String {
     let filter = |random: &mut Random| filter(random, spans);
     match random.below(10) {
         0..6 => filter(random),
@@ -148,8 +158,23 @@ fn regex_leaf(random: &mut Random, name: &str) -> String {
     format!("{name} {op} \"{pattern}\"")
 }
 
+/// What only the whole trace says.
+fn tree_leaf(random: &mut Random) -> String {
+    let (name, bounds): (&str, &[&str]) = *random.pick(&[
+        ("nestedSetParent", &["0", "-1", "1", "2", "3"] as &[&str]),
+        ("nestedSetParent", &["0", "-1"]),
+        ("nestedSetLeft", &["0", "1", "2", "4"]),
+        ("nestedSetRight", &["0", "2", "5", "8"]),
+        ("nestedSetRight - nestedSetLeft", &["0", "1", "3"]),
+        ("span:childCount", &["0", "1", "2"]),
+    ]);
+    let op = ordering(random);
+    format!("{name} {op} {}", random.pick(bounds))
+}
+
 fn intrinsic_leaf(random: &mut Random) -> String {
-    match random.below(12) {
+    match random.below(13) {
+        12 => tree_leaf(random),
         0 | 1 => {
             let op = *random.pick(&["=", "!="]);
             let name = *random.pick(&["status", "span:status"]);
@@ -242,6 +267,9 @@ fn attribute(random: &mut Random) -> String {
         "instrumentation.",
         ".",
         ".",
+        "parent.",
+        "parent.span.",
+        "parent.resource.",
     ]);
     scoped(scope, random.pick::<&str>(KEYS))
 }

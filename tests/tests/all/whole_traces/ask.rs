@@ -6,9 +6,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, Span, SpanId, TenantId, TimeRange, Trace, TraceId};
-use tracewell_query::request::{Caller, SearchQuery, SearchRequest, SearchResponse, TraceRequest};
+use tracewell_query::request::{
+    Caller, SearchQuery, SearchRequest, SearchResponse, Spanset, TraceRequest,
+};
 use tracewell_query::{Aliases, Around, Engine};
-use tracewell_testkit::oracle::Question;
+use tracewell_testkit::oracle::value::Datum;
+use tracewell_testkit::oracle::{FoundSpanset, Question};
 use tracewell_testkit::random::random_query;
 use tracewell_testkit::{Oracle, Random};
 
@@ -30,10 +33,18 @@ pub(super) struct Line {
     start_unix_nano: u64,
     duration_nano: u64,
     root: Option<(String, String)>,
-    matched: u64,
-    shown: Vec<SpanId>,
+    spansets: Vec<Set>,
     /// Service, spans, errors.
     services: Vec<(String, u64, u64)>,
+}
+
+/// One spanset of a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Set {
+    matched: u64,
+    shown: Vec<SpanId>,
+    /// What was split by and compared: its text, and the value as text.
+    attributes: Vec<(String, String)>,
 }
 
 /// What the oracle says.
@@ -96,13 +107,27 @@ pub(super) fn expected(oracle: &Oracle, case: &Case) -> Expected {
         start_unix_nano: found.start_unix_nano,
         duration_nano: found.duration_nano,
         root: found.root,
-        matched: found.matched.len() as u64,
-        shown: found.matched.into_iter().take(case.spans_max).collect(),
+        spansets: found
+            .spansets
+            .into_iter()
+            .map(|set| set_of(set, case.spans_max))
+            .collect(),
         services: services(traces[&found.trace_id]),
     });
     Expected {
         lines: lines.collect(),
         tells,
+    }
+}
+
+fn set_of(set: FoundSpanset, spans_max: usize) -> Set {
+    let attributes = set.attributes.into_iter();
+    Set {
+        matched: set.matched.len() as u64,
+        shown: set.matched.into_iter().take(spans_max).collect(),
+        attributes: attributes
+            .map(|(key, value)| (key, value.shown()))
+            .collect(),
     }
 }
 
@@ -156,23 +181,30 @@ pub(super) fn lines(response: SearchResponse) -> Result<Vec<Line>, String> {
     if !response.partial.is_empty() {
         return Err(format!("partial: {:?}", response.partial));
     }
-    let lines = response.traces.into_iter().map(|trace| {
-        let spanset = trace.spansets.first().cloned().unwrap_or_default();
-        Line {
-            trace_id: trace.trace_id,
-            start_unix_nano: trace.start_unix_nano,
-            duration_nano: trace.duration_nano,
-            root: trace.root.map(|root| (root.service, root.name)),
-            matched: spanset.matched,
-            shown: spanset.spans.iter().map(|span| span.span_id).collect(),
-            services: trace
-                .services
-                .into_iter()
-                .map(|service| (service.service, service.n_spans, service.n_errors))
-                .collect(),
-        }
+    let lines = response.traces.into_iter().map(|trace| Line {
+        trace_id: trace.trace_id,
+        start_unix_nano: trace.start_unix_nano,
+        duration_nano: trace.duration_nano,
+        root: trace.root.map(|root| (root.service, root.name)),
+        spansets: trace.spansets.into_iter().map(answered).collect(),
+        services: trace
+            .services
+            .into_iter()
+            .map(|service| (service.service, service.n_spans, service.n_errors))
+            .collect(),
     });
     Ok(lines.collect())
+}
+
+fn answered(set: Spanset) -> Set {
+    let attributes = set.attributes.into_iter();
+    Set {
+        matched: set.matched,
+        shown: set.spans.iter().map(|span| span.span_id).collect(),
+        attributes: attributes
+            .map(|attribute| (attribute.key, Datum::from(&attribute.value).shown()))
+            .collect(),
+    }
 }
 
 /// What is wrong with an answer, if anything.

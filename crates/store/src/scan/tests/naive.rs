@@ -102,6 +102,7 @@ impl<'a> Place<'a> {
                 }
                 other => self.text(*other).map_or(AttributeValue::Empty, |text| text),
             },
+            Column::OfParent(_) => AttributeValue::Empty,
         };
         then(owned.as_value())
     }

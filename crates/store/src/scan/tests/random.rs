@@ -226,7 +226,7 @@ fn predicate(rng: &mut StdRng, column: &Column) -> Predicate {
             }
             _ => Operand::String(text(rng).into()),
         },
-        Column::Attribute { .. } => match rng.random_range(0..6) {
+        Column::Attribute { .. } | Column::OfParent(_) => match rng.random_range(0..6) {
             0..3 => Operand::String(text(rng).into()),
             3 => Operand::Int(rng.random_range(-3..4)),
             4 => Operand::Float(f64::from(rng.random_range(-3..4)) / 2.0),

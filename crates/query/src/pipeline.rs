@@ -1,0 +1,492 @@
+//! A query over one whole trace: its spansets, stage by stage. This is the meaning of the language; what
+//! sources say before is only a reason to look.
+//!
+//! Relations are those of the nested set ([`crate::tree`]), in time linear in the spans but for sorting.
+
+use std::cell::OnceCell;
+
+use foldhash::{HashMap, HashSet};
+use tracewell_model::Value;
+use tracewell_model::predicate::values_match;
+
+use crate::plan::term::arithmetic;
+use crate::plan::{Field, FilterPlan, Plan, ScalarPlan, SpansetPlan, StagePlan};
+use crate::row::TraceFacts;
+use crate::scalar::Scalar;
+use crate::syntax::ast::{Aggregate, Kin, LogicOp, Relation, RelationMode};
+
+/// Spans of one trace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spanset {
+    /// Indices into the trace, ascending.
+    pub spans: Vec<usize>,
+    /// What `by()` split by and what was compared, by its text.
+    pub attributes: Vec<(String, Option<Scalar>)>,
+}
+
+/// The spansets that a plan yields for a whole trace; none if it does not match.
+pub fn spansets(plan: &Plan, facts: &TraceFacts<'_>) -> Vec<Spanset> {
+    let scene = Scene {
+        filters: &plan.filters,
+        bits: plan.filters.iter().map(|_| OnceCell::new()).collect(),
+        facts,
+    };
+    scene.stages(&plan.stages, vec![scene.everything()])
+}
+
+/// A trace, and which of its spans match which braces.
+struct Scene<'a> {
+    filters: &'a [FilterPlan],
+    /// One for each filter, made when it is asked for.
+    bits: Vec<OnceCell<Vec<bool>>>,
+    facts: &'a TraceFacts<'a>,
+}
+
+/// Left and right numbers, and the parent's left one.
+#[derive(Clone, Copy)]
+struct Numbers {
+    index: usize,
+    left: i32,
+    right: i32,
+    parent: i32,
+}
+
+impl Scene<'_> {
+    fn everything(&self) -> Spanset {
+        Spanset {
+            spans: (0..self.facts.spans().len()).collect(),
+            attributes: Vec::new(),
+        }
+    }
+
+    fn stages(&self, stages: &[StagePlan], mut sets: Vec<Spanset>) -> Vec<Spanset> {
+        for stage in stages {
+            sets = match stage {
+                StagePlan::Spanset(plan) => {
+                    let each = sets.into_iter();
+                    each.filter_map(|set| {
+                        let known = set.attributes.clone();
+                        let found = self.spanset(plan, set)?;
+                        Some(found.behind(known))
+                    })
+                    .collect()
+                }
+                StagePlan::ScalarFilter { left, op, right } => {
+                    let each = sets.into_iter();
+                    each.filter_map(|set| self.compared(set, left, *op, right))
+                        .collect()
+                }
+                StagePlan::By(field) => {
+                    let each = sets.into_iter();
+                    each.flat_map(|set| self.split(set, field)).collect()
+                }
+                StagePlan::Coalesce => coalesced(sets),
+            };
+        }
+        sets.retain(|set| !set.spans.is_empty());
+        sets
+    }
+
+    /// What an expression yields of the spans of a set; `None` for nothing.
+    fn spanset(&self, plan: &SpansetPlan, input: Spanset) -> Option<Spanset> {
+        let result = match plan {
+            SpansetPlan::Filter(index) => {
+                let bits = self.bits(*index);
+                let mut set = input;
+                set.spans
+                    .retain(|span| bits.get(*span).copied().unwrap_or(false));
+                set
+            }
+            SpansetPlan::Logic(op, terms) => self.logic(*op, terms, &input)?,
+            SpansetPlan::Relation(relation, left, right) => {
+                let left = self.spanset(left, input.clone()).unwrap_or_default();
+                let right = self.spanset(right, input)?;
+                self.related(*relation, left, right)
+            }
+            SpansetPlan::Pipeline(stages) => {
+                // One at most: the planner asks for `coalesce()` else.
+                self.stages(stages, vec![input]).pop()?
+            }
+        };
+        (!result.spans.is_empty()).then_some(result)
+    }
+
+    fn logic(&self, op: LogicOp, terms: &[SpansetPlan], input: &Spanset) -> Option<Spanset> {
+        let mut all: Option<Spanset> = None;
+        for term in terms {
+            match (self.spanset(term, input.clone()), op) {
+                (None, LogicOp::And) => return None,
+                (None, LogicOp::Or) => {}
+                (Some(set), _) => {
+                    all = Some(match all {
+                        None => set,
+                        Some(known) => union(known, set),
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    fn bits(&self, index: usize) -> &[bool] {
+        let (Some(cell), Some(filter)) = (self.bits.get(index), self.filters.get(index)) else {
+            return &[];
+        };
+        cell.get_or_init(|| {
+            let rows = self.facts.rows();
+            rows.map(|row| row.matches(&filter.exact)).collect()
+        })
+    }
+
+    // === relations ===
+
+    fn related(&self, relation: Relation, left: Spanset, right: Spanset) -> Spanset {
+        let numbers = |set: &Spanset| -> Vec<Numbers> {
+            let tree = self.facts.tree();
+            let of = set.spans.iter().map(|index| {
+                let node = tree.node(*index);
+                Numbers {
+                    index: *index,
+                    left: node.left,
+                    right: node.right,
+                    parent: node.parent,
+                }
+            });
+            of.collect()
+        };
+        let (a, b) = (numbers(&left), numbers(&right));
+        let of_right = standing(relation.kin, &a, &b);
+        match relation.mode {
+            RelationMode::Plain => Spanset {
+                spans: of_right.into_iter().collect::<Sorted>().0,
+                ..right
+            },
+            RelationMode::Negated => Spanset {
+                spans: right
+                    .spans
+                    .iter()
+                    .copied()
+                    .filter(|index| !of_right.contains(index))
+                    .collect(),
+                ..right
+            },
+            RelationMode::Union => {
+                let of_left = standing(converse(relation.kin), &b, &a);
+                let both = |spans: HashSet<usize>, set: Spanset| Spanset {
+                    spans: spans.into_iter().collect::<Sorted>().0,
+                    ..set
+                };
+                union(both(of_left, left), both(of_right, right))
+            }
+        }
+    }
+
+    // === aggregates ===
+
+    fn compared(
+        &self,
+        mut set: Spanset,
+        left: &ScalarPlan,
+        op: tracewell_model::CompareOp,
+        right: &ScalarPlan,
+    ) -> Option<Spanset> {
+        let mut seen = Seen::default();
+        let (a, b) = (
+            self.scalar(left, &set, &mut seen)?,
+            self.scalar(right, &set, &mut seen)?,
+        );
+        if !values_match(a, op, b) {
+            return None;
+        }
+        if let Some(spans) = seen.spans {
+            set.spans = spans;
+        }
+        set.say(seen.attributes);
+        Some(set)
+    }
+
+    fn scalar(&self, plan: &ScalarPlan, set: &Spanset, seen: &mut Seen) -> Option<Value<'static>> {
+        let value = match plan {
+            ScalarPlan::Constant(scalar) => return number(scalar),
+            ScalarPlan::Aggregate {
+                aggregate,
+                of,
+                label,
+            } => {
+                let scalar = match of {
+                    None => Scalar::Int(i64::try_from(set.spans.len()).unwrap_or(i64::MAX)),
+                    Some(field) => self.aggregate(*aggregate, field, set)?,
+                };
+                let value = number(&scalar);
+                seen.attributes.push((label.clone(), Some(scalar)));
+                return value;
+            }
+            ScalarPlan::Arithmetic(op, left, right) => {
+                let left = self.scalar(left, set, seen)?;
+                arithmetic(*op, left, self.scalar(right, set, seen)?)
+            }
+            ScalarPlan::Negate(inner) => match self.scalar(inner, set, seen)? {
+                Value::Int(value) => Value::Int(value.wrapping_neg()),
+                Value::Duration(nanos) => Value::Duration(nanos.wrapping_neg()),
+                Value::Float(value) => Value::Float(-value),
+                _ => Value::Nil,
+            },
+            ScalarPlan::Pipeline(stages, end) => {
+                let set = self.stages(stages, vec![self.everything()]).pop()?;
+                let value = self.scalar(end, &set, seen);
+                let spans = seen.spans.get_or_insert_default();
+                spans.extend(set.spans);
+                spans.sort_unstable();
+                spans.dedup();
+                return value;
+            }
+        };
+        (!value.is_nil()).then_some(value)
+    }
+
+    /// Of the spans for which the field is a number; `None` if it is of none.
+    fn aggregate(&self, aggregate: Aggregate, field: &Field, set: &Spanset) -> Option<Scalar> {
+        let rows = set.spans.iter().filter_map(|index| self.facts.row(*index));
+        let mut sums = Sums::default();
+        rows.filter_map(|row| row.value_of(field))
+            .for_each(|value| sums.add(&value));
+        sums.finish(aggregate)
+    }
+
+    fn split(&self, set: Spanset, field: &Field) -> Vec<Spanset> {
+        let mut groups: Vec<Spanset> = Vec::new();
+        let mut places: std::collections::BTreeMap<Option<Scalar>, usize> = Default::default();
+        for index in set.spans {
+            let value = self.facts.row(index).and_then(|row| row.value_of(field));
+            let place = *places.entry(value.clone()).or_insert_with(|| {
+                let mut attributes = set.attributes.clone();
+                attributes.push((format!("by({})", field.label), value));
+                groups.push(Spanset {
+                    spans: Vec::new(),
+                    attributes,
+                });
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(place) {
+                group.spans.push(index);
+            }
+        }
+        groups
+    }
+}
+
+impl Spanset {
+    /// With these attributes before its own.
+    fn behind(mut self, known: Vec<(String, Option<Scalar>)>) -> Self {
+        let own = std::mem::replace(&mut self.attributes, known);
+        self.say(own);
+        self
+    }
+
+    /// What is known already is not said again.
+    fn say(&mut self, more: Vec<(String, Option<Scalar>)>) {
+        for (label, value) in more {
+            if !self.attributes.iter().any(|(known, _)| *known == label) {
+                self.attributes.push((label, value));
+            }
+        }
+    }
+}
+
+/// What was met on the way through a comparison.
+#[derive(Default)]
+struct Seen {
+    attributes: Vec<(String, Option<Scalar>)>,
+    /// Those of pipelines of its own, where it has any.
+    spans: Option<Vec<usize>>,
+}
+
+/// Spans in the order of the trace.
+struct Sorted(Vec<usize>);
+
+impl FromIterator<usize> for Sorted {
+    fn from_iter<I: IntoIterator<Item = usize>>(spans: I) -> Self {
+        let mut spans: Vec<usize> = spans.into_iter().collect();
+        spans.sort_unstable();
+        Self(spans)
+    }
+}
+
+fn union(mut a: Spanset, b: Spanset) -> Spanset {
+    a.spans.extend(b.spans);
+    a.spans.sort_unstable();
+    a.spans.dedup();
+    a.say(b.attributes);
+    a
+}
+
+/// One spanset; what they differ by is gone.
+fn coalesced(sets: Vec<Spanset>) -> Vec<Spanset> {
+    let spans: Sorted = sets.into_iter().flat_map(|set| set.spans).collect();
+    vec![Spanset {
+        spans: spans.0,
+        attributes: Vec::new(),
+    }]
+}
+
+fn converse(kin: Kin) -> Kin {
+    match kin {
+        Kin::Child => Kin::Parent,
+        Kin::Parent => Kin::Child,
+        Kin::Descendant => Kin::Ancestor,
+        Kin::Ancestor => Kin::Descendant,
+        Kin::Sibling => Kin::Sibling,
+    }
+}
+
+/// Those of `b` that are the child, descendant and so on of one of `a`. Spans without numbers are nobody's.
+fn standing(kin: Kin, a: &[Numbers], b: &[Numbers]) -> HashSet<usize> {
+    let is_placed = |span: &&Numbers| span.left > 0;
+    let (a, b) = (a.iter().filter(is_placed), b.iter().filter(is_placed));
+    match kin {
+        Kin::Child => {
+            let lefts: HashSet<i32> = a.map(|span| span.left).collect();
+            let b = b.filter(|span| lefts.contains(&span.parent));
+            b.map(|span| span.index).collect()
+        }
+        Kin::Parent => {
+            let parents: HashSet<i32> = a.map(|span| span.parent).collect();
+            let b = b.filter(|span| parents.contains(&span.left));
+            b.map(|span| span.index).collect()
+        }
+        Kin::Descendant => {
+            let mut intervals: Vec<(i32, i32)> = a.map(|span| (span.left, span.right)).collect();
+            intervals.sort_unstable();
+            // The furthest right end up to here: intervals lie within each other or apart.
+            let mut furthest = 0;
+            for (_, right) in &mut intervals {
+                furthest = furthest.max(*right);
+                *right = furthest;
+            }
+            let is_inside = |span: &&Numbers| {
+                let n_before = intervals.partition_point(|(left, _)| *left < span.left);
+                let before = n_before.checked_sub(1).and_then(|last| intervals.get(last));
+                before.is_some_and(|(_, furthest)| *furthest > span.left)
+            };
+            b.filter(is_inside).map(|span| span.index).collect()
+        }
+        Kin::Ancestor => {
+            let mut lefts: Vec<i32> = a.map(|span| span.left).collect();
+            lefts.sort_unstable();
+            let has_inside = |span: &&Numbers| {
+                let n_before = lefts.partition_point(|left| *left <= span.left);
+                lefts.get(n_before).is_some_and(|left| *left < span.right)
+            };
+            b.filter(has_inside).map(|span| span.index).collect()
+        }
+        Kin::Sibling => {
+            let mut n_by_parent: HashMap<i32, usize> = HashMap::default();
+            let mut own: HashSet<usize> = HashSet::default();
+            for span in a {
+                *n_by_parent.entry(span.parent).or_default() += 1;
+                own.insert(span.index);
+            }
+            let has_other = |span: &&Numbers| {
+                let n = n_by_parent.get(&span.parent).copied().unwrap_or(0);
+                n > usize::from(own.contains(&span.index))
+            };
+            b.filter(has_other).map(|span| span.index).collect()
+        }
+    }
+}
+
+// === sums ===
+
+/// Numbers, added up by what they are: of ints the sum is an int, of durations a duration, and of what is
+/// mixed a float.
+#[derive(Debug, Default)]
+struct Sums {
+    n_ints: u64,
+    n_durations: u64,
+    n_floats: u64,
+    /// Of ints and durations, exact.
+    whole: i128,
+    whole_min: Option<i64>,
+    whole_max: Option<i64>,
+    floats: f64,
+    float_min: Option<f64>,
+    float_max: Option<f64>,
+}
+
+impl Sums {
+    fn add(&mut self, value: &Scalar) {
+        match value {
+            Scalar::Int(value) => {
+                self.n_ints += 1;
+                self.add_whole(*value);
+            }
+            Scalar::Duration(nanos) => {
+                self.n_durations += 1;
+                self.add_whole(*nanos);
+            }
+            Scalar::Float(value) => {
+                self.n_floats += 1;
+                self.floats += value;
+                self.float_min = Some(self.float_min.map_or(*value, |min| min.min(*value)));
+                self.float_max = Some(self.float_max.map_or(*value, |max| max.max(*value)));
+            }
+            _ => {}
+        }
+    }
+
+    fn add_whole(&mut self, value: i64) {
+        self.whole += i128::from(value);
+        self.whole_min = Some(self.whole_min.map_or(value, |min| min.min(value)));
+        self.whole_max = Some(self.whole_max.map_or(value, |max| max.max(value)));
+    }
+
+    fn finish(self, aggregate: Aggregate) -> Option<Scalar> {
+        let n = self.n_ints + self.n_durations + self.n_floats;
+        if n == 0 {
+            return None;
+        }
+        let is_mixed = [self.n_ints, self.n_durations, self.n_floats]
+            .iter()
+            .filter(|n| **n > 0)
+            .count()
+            > 1;
+        let whole = |value: i128| {
+            let bounds = (i128::from(i64::MIN), i128::from(i64::MAX));
+            let value = i64::try_from(value.clamp(bounds.0, bounds.1)).unwrap_or(i64::MAX);
+            match self.n_ints > 0 {
+                true => Scalar::Int(value),
+                false => Scalar::Duration(value),
+            }
+        };
+        let is_whole = !is_mixed && self.n_floats == 0;
+        let extreme =
+            |of_whole: Option<i64>, of_float: Option<f64>, pick: fn(f64, f64) -> f64| match (
+                of_whole, of_float,
+            ) {
+                (Some(value), _) if is_whole => Some(whole(i128::from(value))),
+                (Some(a), Some(b)) => Some(Scalar::Float(pick(a as f64, b))),
+                (Some(a), None) => Some(Scalar::Float(a as f64)),
+                (None, b) => b.map(Scalar::Float),
+            };
+        match aggregate {
+            Aggregate::Count => Some(Scalar::Int(i64::try_from(n).unwrap_or(i64::MAX))),
+            Aggregate::Min => extreme(self.whole_min, self.float_min, f64::min),
+            Aggregate::Max => extreme(self.whole_max, self.float_max, f64::max),
+            Aggregate::Sum if is_whole => Some(whole(self.whole)),
+            Aggregate::Sum => Some(Scalar::Float(self.whole as f64 + self.floats)),
+            Aggregate::Avg if is_whole && self.n_durations > 0 => {
+                Some(whole(self.whole / i128::from(n)))
+            }
+            Aggregate::Avg => Some(Scalar::Float((self.whole as f64 + self.floats) / n as f64)),
+        }
+    }
+}
+
+fn number(scalar: &Scalar) -> Option<Value<'static>> {
+    match scalar {
+        Scalar::Int(value) => Some(Value::Int(*value)),
+        Scalar::Float(value) => Some(Value::Float(*value)),
+        Scalar::Duration(nanos) => Some(Value::Duration(*nanos)),
+        _ => None,
+    }
+}

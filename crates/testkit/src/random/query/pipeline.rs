@@ -1,0 +1,173 @@
+//! What stands around braces: relations, stages, aggregates.
+
+use tracewell_model::Span;
+
+use super::super::Random;
+use super::{attribute, braces, duration_name, filter, ordering, pair};
+
+const RELATIONS: &[&str] = &[
+    ">", ">>", "<", "<<", "~", "!>", "!>>", "!<", "!<<", "!~", "&>", "&>>", "&<", "&<<", "&~",
+];
+
+/// A relation of braces, or of what a relation yields.
+pub(super) fn relation(random: &mut Random, spans: &[&Span]) -> String {
+    let op = *random.pick(RELATIONS);
+    let (a, b) = pair(random, spans);
+    // Of everything, relations tell more.
+    let a = if random.percent(50) {
+        "{ }".to_owned()
+    } else {
+        a
+    };
+    let b = if random.percent(30) {
+        "{ }".to_owned()
+    } else {
+        b
+    };
+    match random.below(12) {
+        0 => {
+            let (again, c) = (*random.pick(RELATIONS), filter(random, spans));
+            format!("{a} {op} {b} {again} {c}")
+        }
+        1 => {
+            let (again, c) = (*random.pick(RELATIONS), filter(random, spans));
+            format!("{a} {op} ({b} {again} {c})")
+        }
+        2 => {
+            let logic = *random.pick(&["&&", "||"]);
+            format!("({a} {op} {b}) {logic} {}", filter(random, spans))
+        }
+        _ => format!("{a} {op} {b}"),
+    }
+}
+
+/// One to three stages, at times an operand of others.
+pub(super) fn pipeline(random: &mut Random, spans: &[&Span]) -> String {
+    match random.below(12) {
+        0 => {
+            let inner = single(random, spans);
+            let op = *random.pick(&["&&", "||", ">", ">>", "!~", "&<"]);
+            let other = filter(random, spans);
+            match random.percent(50) {
+                true => format!("({inner}) {op} {other}"),
+                false => format!("{other} {op} ({inner})"),
+            }
+        }
+        1 => {
+            let (a, b) = (source(random, spans), source(random, spans));
+            let (left, right) = (aggregate(random), aggregate(random));
+            let (op, compare) = (*random.pick(&["+", "-", "*", "/"]), ordering(random));
+            match random.percent(50) {
+                true => format!(
+                    "({a} | {left}) {op} ({b} | {right}) {compare} {}",
+                    bound(random)
+                ),
+                false => format!("({a} | {left}) {compare} ({b} | {right})"),
+            }
+        }
+        _ => staged(random, spans),
+    }
+}
+
+fn source(random: &mut Random, spans: &[&Span]) -> String {
+    match random.below(10) {
+        // Aggregates of everything tell traces apart.
+        0..5 => "{ }".to_owned(),
+        5 | 6 => relation(random, spans),
+        _ => braces(random, spans),
+    }
+}
+
+fn staged(random: &mut Random, spans: &[&Span]) -> String {
+    let mut text = source(random, spans);
+    let n_stages = 1 + random.below(3);
+    for _ in 0..n_stages {
+        text.push_str(" | ");
+        text.push_str(&stage(random, spans));
+    }
+    text
+}
+
+/// Yields one spanset of a trace.
+fn single(random: &mut Random, spans: &[&Span]) -> String {
+    let from = source(random, spans);
+    match random.percent(50) {
+        true => format!("{from} | {}", comparison(random)),
+        false => format!("{from} | by({}) | coalesce()", field(random)),
+    }
+}
+
+fn stage(random: &mut Random, spans: &[&Span]) -> String {
+    match random.below(12) {
+        0..7 => comparison(random),
+        7 => format!("by({})", field(random)),
+        8 => "coalesce()".to_owned(),
+        9 => format!("select({})", attribute(random)),
+        10 => relation(random, spans),
+        _ => braces(random, spans),
+    }
+}
+
+/// Of a number of the spanset with another, true as often as not.
+fn comparison(random: &mut Random) -> String {
+    let (left, op) = (scalar(random), ordering(random));
+    match random.below(8) {
+        0 => format!("{} {op} {left}", bound(random)),
+        1 => format!("{left} {op} {}", scalar(random)),
+        _ => format!("{left} {op} {}", bound(random)),
+    }
+}
+
+fn scalar(random: &mut Random) -> String {
+    let one = aggregate(random);
+    match random.below(10) {
+        0 => format!(
+            "{one} {} {}",
+            random.pick(&["+", "-", "*", "/"]),
+            bound(random)
+        ),
+        1 => format!(
+            "{one} {} {}",
+            random.pick(&["+", "-", "*", "/"]),
+            aggregate(random)
+        ),
+        2 => format!("-{one}"),
+        _ => one,
+    }
+}
+
+fn aggregate(random: &mut Random) -> String {
+    if random.percent(45) {
+        return "count()".to_owned();
+    }
+    let of = match random.below(6) {
+        0 | 1 => duration_name(random),
+        2 => format!("{} + {}", attribute(random), duration_name(random)),
+        3 => (*random.pick(&["span:childCount", "nestedSetLeft"])).to_owned(),
+        _ => attribute(random),
+    };
+    format!("{}({of})", random.pick(&["min", "max", "avg", "sum"]))
+}
+
+fn bound(random: &mut Random) -> &'static str {
+    random.pick::<&str>(&[
+        "0", "1", "2", "2", "3", "4", "1.5", "200", "500ms", "1s", "2s",
+    ])
+}
+
+fn field(random: &mut Random) -> String {
+    let names = [
+        "name",
+        "status",
+        "kind",
+        "resource.service.name",
+        "event:name",
+        "rootName",
+    ];
+    match random.below(8) {
+        0..4 => (*random.pick(&names)).to_owned(),
+        4 => format!("{} {} 1s", duration_name(random), ordering(random)),
+        5 => "span:childCount".to_owned(),
+        _ => attribute(random),
+    }
+}
