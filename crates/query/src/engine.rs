@@ -1,7 +1,7 @@
 //! The engine: from a question and a snapshot to an answer.
 //!
 //! A search gathers candidates from every source, newest first, and settles them on whole traces
-//! (`search`); everything that reads whole traces goes through `gather`, which asks all sources
+//! (`search`); series count the spans of all that match (`series`); everything that reads whole traces goes through `gather`, which asks all sources
 //! that may hold a fragment. A source that fails costs what it holds and no more: the answer says
 //! that it is partial. Nothing here starts a task; a call does its work while it is polled.
 
@@ -9,8 +9,10 @@ mod around;
 mod candidates;
 mod gather;
 mod lookup;
+mod readings;
 mod run;
 mod search;
+mod series;
 mod summary;
 mod tags;
 
@@ -25,8 +27,8 @@ use tracewell_model::{Clock, Limits};
 use crate::error::Result;
 use crate::plan::{Plan, PlanLimits};
 use crate::request::{
-    Aliases, Caller, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
-    TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
+    Aliases, Caller, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse, TagNamesRequest,
+    TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
 };
 use crate::syntax::{SyntaxLimits, parse_with};
 use run::Run;
@@ -59,6 +61,11 @@ impl Engine {
     /// The newest traces that match, the same for every way in which they are stored.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchResponse> {
         search::search(self, request).await
+    }
+
+    /// Time series of the spans that match.
+    pub async fn series(&self, request: SeriesRequest) -> Result<SeriesResponse> {
+        series::series(self, request).await
     }
 
     /// One trace from all of its fragments.

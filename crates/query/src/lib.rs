@@ -16,6 +16,7 @@ pub mod plan;
 pub mod request;
 pub mod row;
 pub mod scalar;
+pub mod series;
 mod several;
 pub mod syntax;
 pub mod tree;
@@ -24,8 +25,8 @@ pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use limit::{LimitsHit, QueryLimit};
 pub use request::{
-    Aliases, Around, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse,
-    TagNamesRequest, TagNamesResponse, TagScope, TagSearch, TagValuesRequest, TagValuesResponse,
-    TraceRequest, TraceResponse,
+    Aliases, Around, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse, SeriesRequest,
+    SeriesResponse, TagNamesRequest, TagNamesResponse, TagScope, TagSearch, TagValuesRequest,
+    TagValuesResponse, TraceRequest, TraceResponse,
 };
 pub use syntax::{SyntaxError, parse};

@@ -10,7 +10,7 @@
 //!
 //! It decides nothing about reading. Start at [`Plan`]; `types` says which texts mean something,
 //! `condition` turns expressions into filters, `bind` finds the events and links, `pipeline` has what stands
-//! around the braces.
+//! around the braces, [`series`] what makes series of it.
 
 mod bind;
 mod condition;
@@ -19,6 +19,7 @@ mod known;
 mod name;
 mod pipeline;
 mod resources;
+pub mod series;
 mod shown;
 mod simplify;
 pub mod tags;
@@ -39,8 +40,8 @@ pub use shown::{Shown, ShownField};
 
 use crate::error::{Error, Result};
 use crate::request::Aliases;
-use crate::syntax::ast::{Expr, MetricsKind, Pipeline, Query, Root, TextSpan};
-use pipeline::Parts;
+use crate::syntax::ast::{Expr, Pipeline, Query, Root, TextSpan};
+use pipeline::{Parts, Stages};
 
 /// A query, ready to be executed.
 #[derive(Debug, Clone)]
@@ -112,22 +113,21 @@ struct Context<'a> {
 impl Plan {
     /// Resolves a query. `text` is what it was parsed from, for messages.
     pub fn new(text: &str, query: &Query, aliases: Aliases, limits: PlanLimits) -> Result<Self> {
-        let ctx = Context {
-            text,
-            aliases,
-            limits,
-            n_regexes: std::cell::Cell::new(0),
-        };
+        let ctx = Context::new(text, aliases, limits);
         let mut parts = Parts::default();
         let pipeline = pipeline_of(&ctx, query)?;
         let stages = ctx.pipeline(pipeline, &mut parts)?;
-        Ok(Self {
+        Ok(Self::of(parts, stages))
+    }
+
+    fn of(parts: Parts, stages: Stages) -> Self {
+        Self {
             filters: parts.filters,
             combine: stages.requires,
             combine_is_exact: stages.is_exact,
             stages: stages.stages,
             shown: parts.shown,
-        })
+        }
     }
 
     /// The one filter of a query that is nothing but a pair of braces.
@@ -196,14 +196,22 @@ impl Combine {
 
 fn pipeline_of<'q>(ctx: &Context<'_>, query: &'q Query) -> Result<&'q Pipeline> {
     match &query.root {
-        Root::Metrics(expr) => {
-            let span = match &expr.kind {
-                MetricsKind::Pipeline { .. } | MetricsKind::Scalar(_) => expr.span,
-                MetricsKind::Stage(inner, _) | MetricsKind::Arithmetic(_, inner, _) => inner.span,
-            };
-            Err(ctx.not_built(span, "metrics"))
-        }
+        Root::Metrics(expr) => Err(ctx.type_error(
+            expr.span,
+            "this yields series, and a search yields traces: ask at /api/metrics/query_range",
+        )),
         Root::Pipeline(pipeline) => Ok(pipeline),
+    }
+}
+
+impl<'a> Context<'a> {
+    fn new(text: &'a str, aliases: Aliases, limits: PlanLimits) -> Self {
+        Self {
+            text,
+            aliases,
+            limits,
+            n_regexes: std::cell::Cell::new(0),
+        }
     }
 }
 

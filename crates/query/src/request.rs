@@ -6,6 +6,7 @@ use tracewell_model::source::HeldMemory;
 use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId, Value};
 
 use crate::limit::LimitsHit;
+use crate::series::{Axis, Series};
 
 /// What every question says: whose data, and until when.
 #[derive(Debug, Clone)]
@@ -131,6 +132,31 @@ pub struct SpanSummary {
     pub duration_nano: u64,
     /// Values of what the conditions name: bare keys, status and kind by their names.
     pub attributes: Vec<KeyValue>,
+}
+
+/// Time series of the spans that match.
+#[derive(Debug, Clone)]
+pub struct SeriesRequest {
+    pub caller: Caller,
+    /// A metrics query of TraceQL.
+    pub query: String,
+    /// Unix nanoseconds, both inclusive.
+    pub start: u64,
+    pub end: u64,
+    /// `None` for one value over the whole range.
+    pub step_nano: Option<u64>,
+    /// At most so many spans to look at, unless the query says how many.
+    pub exemplars_max: usize,
+    pub series_max: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesResponse {
+    pub axis: Axis,
+    pub series: Vec<Series>,
+    pub stats: QueryStats,
+    /// Why the answer may miss something; empty for a complete one.
+    pub partial: Vec<String>,
 }
 
 /// One trace, whole.

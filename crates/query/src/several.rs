@@ -42,13 +42,14 @@ impl TraceSummary {
         self.start_unix_nano = self.start_unix_nano.min(other.start_unix_nano);
         self.duration_nano = end - self.start_unix_nano;
         self.root = self.root.take().or(other.root);
-        let mut others = other.spansets.into_iter();
-        for known in &mut self.spansets {
-            if let Some(spanset) = others.next() {
-                known.add(spanset, spans_per_spanset);
+        for spanset in other.spansets {
+            // Groups of different values, and numbers of one tenant alone, stay apart.
+            let same = |known: &&mut Spanset| known.attributes == spanset.attributes;
+            match self.spansets.iter_mut().find(same) {
+                Some(known) => known.add(spanset, spans_per_spanset),
+                None => self.spansets.push(spanset),
             }
         }
-        self.spansets.extend(others);
         for service in other.services {
             let same = |known: &&mut crate::request::ServiceStats| known.service == service.service;
             match self.services.iter_mut().find(same) {

@@ -187,9 +187,8 @@ impl Api {
             Route::TagNamesV2 => tempo::tags::names(self, call, Version::V2).await,
             Route::TagValuesV1 => tempo::tags::values(self, call, Version::V1).await,
             Route::TagValuesV2 => tempo::tags::values(self, call, Version::V2).await,
-            Route::QueryRange | Route::QueryInstant => Err(ApiError::NotBuilt(String::from(
-                "TraceQL metrics are not built yet",
-            ))),
+            Route::QueryRange => tempo::series::range(self, call).await,
+            Route::QueryInstant => tempo::series::instant(self, call).await,
             Route::Metrics => self.scrape(),
             _ => status::answer(self, call).await,
         }

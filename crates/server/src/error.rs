@@ -27,8 +27,6 @@ pub enum ApiError {
     NoTenant,
     #[error("{0}")]
     NotAllowed(TenantError),
-    #[error("{0}")]
-    NotBuilt(String),
     #[error("too many queries: {waiting} are waiting for {limit}, try again in {retry_after:?}")]
     Busy {
         limit: &'static str,
@@ -59,7 +57,6 @@ impl ApiError {
             Self::NotFound(_) | Self::NoSuchTrace => StatusCode::NOT_FOUND,
             Self::NoTenant => StatusCode::UNAUTHORIZED,
             Self::NotAllowed(error) => error.http_status(),
-            Self::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Cancelled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)

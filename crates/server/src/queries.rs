@@ -2,13 +2,14 @@
 
 use futures::future::BoxFuture;
 use tracewell_query::{
-    Engine, Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse,
-    TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
+    Engine, Result, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse, TagNamesRequest,
+    TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
 };
 
 /// Answers questions over everything that is kept.
 pub trait Queries: Send + Sync + std::fmt::Debug {
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>>;
+    fn series(&self, request: SeriesRequest) -> BoxFuture<'_, Result<SeriesResponse>>;
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>>;
     fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>>;
     fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>>;
@@ -17,6 +18,10 @@ pub trait Queries: Send + Sync + std::fmt::Debug {
 impl Queries for Engine {
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
         Box::pin(Engine::search(self, request))
+    }
+
+    fn series(&self, request: SeriesRequest) -> BoxFuture<'_, Result<SeriesResponse>> {
+        Box::pin(Engine::series(self, request))
     }
 
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {

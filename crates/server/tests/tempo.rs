@@ -20,8 +20,10 @@ use tracewell_query::request::{
     RootSummary, ScopeTags, ServiceStats, SpanSummary, Spanset, TagName, TagScope, TagValue,
     TagValueType, TraceSummary,
 };
+use tracewell_query::scalar::Scalar;
+use tracewell_query::series::{Axis, Exemplar, Series};
 use tracewell_query::{
-    Aliases, QueryStats, SearchQuery, SearchResponse, TagNamesResponse, TagSearch,
+    Aliases, QueryStats, SearchQuery, SearchResponse, SeriesResponse, TagNamesResponse, TagSearch,
     TagValuesResponse, TraceResponse,
 };
 
@@ -744,9 +746,92 @@ async fn operations_answer() {
     let answer = running.get("/nothing").await;
     assert_eq!(answer.status, 404);
     assert!(answer.text().contains("/status/endpoints"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_are_written_as_tempo_does() {
+    let running = Running::start().await;
+    let step = 15_000_000_000;
+    let label = |key: &str, value| (key.to_owned(), value);
+    *running.planted.series.lock().unwrap() = SeriesResponse {
+        axis: Axis::of_range(NOW - step, NOW, step).unwrap(),
+        series: vec![Series {
+            labels: vec![
+                label("resource.service.name", Scalar::String("shop".into())),
+                label("p", Scalar::Float(0.5)),
+            ],
+            name: "rate".to_owned(),
+            values: vec![Some(2.5), None, Some(0.0)],
+            exemplars: vec![Exemplar {
+                trace_id: trace_id(7),
+                unix_nano: NOW,
+                value: f64::NAN,
+            }],
+        }],
+        stats: QueryStats {
+            inspected_bytes: 9,
+            n_sources: 3,
+            n_sources_done: 3,
+            ..QueryStats::default()
+        },
+        partial: vec!["it is late".to_owned()],
+    };
+    let path = "/api/metrics/query_range?q=%7B%7D%7Crate()&start=1699999940&end=1699999970&step=15";
+    let answer = running.get(path).await;
+    let expected = concat!(
+        r#"{"series":[{"labels":[{"key":"resource.service.name","value":{"stringValue":"shop"}},"#,
+        r#"{"key":"p","value":{"doubleValue":5e-1}}],"samples":[{"timestampMs":"1699999980000","value":2.5e0},"#,
+        r#"{"timestampMs":"1700000010000"}],"exemplars":[{"labels":[{"key":"trace:id","value":{"stringValue":"#,
+        r#""00000000000000000000000000000007"}}],"value":"NaN","timestampMs":"1700000000000"}]}],"#,
+        r#""metrics":{"inspectedBytes":"9","totalBlocks":3,"completedJobs":3,"totalJobs":3},"#,
+        r#""status":"PARTIAL","message":"it is late"}"#
+    );
+    assert_eq!(answer.text(), expected);
+    let Asked::Series(asked) = running.planted.last() else {
+        panic!("asked something else");
+    };
+    assert_eq!(asked.query, "{}|rate()");
     assert_eq!(
-        running.get("/api/metrics/query_range?q=x").await.status,
-        501
+        (asked.start / step, asked.step_nano),
+        (1_699_999_940 / 15, Some(step))
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_questions_about_series_say_what_is_wrong() {
+    let running = Running::start().await;
+    for (parameters, message) in [
+        ("", "q is missing"),
+        ("q=x&start=2&end=1", "start must be before end"),
+        ("q=x&start=1600000000&end=1699999970", "exceeds 24h0m0s"),
+        ("q=x&step=-1", "invalid step"),
+        ("q=x&step=1parsec", "invalid step"),
+        ("q=x&exemplars=-1", "invalid exemplars"),
+    ] {
+        let answer = running
+            .get(&format!("/api/metrics/query_range?{parameters}"))
+            .await;
+        assert_eq!(answer.status, 400, "{parameters}");
+        assert!(
+            answer.text().contains(message),
+            "{parameters}: {}",
+            answer.text()
+        );
+    }
+    let answer = running
+        .get("/api/metrics/query?q=x&since=1h&maxSeries=5&exemplars=3")
+        .await;
+    assert_eq!(answer.status, 200);
+    let Asked::Series(asked) = running.planted.last() else {
+        panic!("asked something else");
+    };
+    let hour = 3_600_000_000_000;
+    assert_eq!((asked.start, asked.end), (NOW - hour, NOW));
+    assert_eq!(
+        (asked.step_nano, asked.series_max, asked.exemplars_max),
+        (None, Some(5), 3)
     );
     running.stop().await;
 }

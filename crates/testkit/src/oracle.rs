@@ -6,7 +6,8 @@
 //! the type check refuses are not for it: it gives every tree some meaning.
 //!
 //! Start at [`Oracle::search`]; `filter` holds the meaning of what stands in braces, `pipeline` that of what
-//! stands around them, `tree` who is whose parent, [`value`] comparisons.
+//! stands around them, `tree` who is whose parent, [`value`] comparisons, [`series`]
+//! metrics.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use self::value::Datum;
 
 mod filter;
 mod pipeline;
+pub mod series;
 mod tree;
 pub mod value;
 

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 pub mod query;
 pub mod traces;
 
-pub use query::random_query;
+pub use query::{random_query, random_series_query};
 pub use traces::{TraceOptions, random_traces, scatter};
 
 /// A seeded source of choices.

@@ -7,6 +7,7 @@
 mod ask;
 mod data;
 mod planted;
+mod series;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -57,6 +58,9 @@ struct Tally {
     queries: usize,
     refused: usize,
     telling: usize,
+    /// Metrics queries, and those whose answer is not all of one value.
+    series: usize,
+    telling_series: usize,
     sets: usize,
     /// Data sets with a head and blocks of so many levels, before all was merged; 0 without a head.
     levels: BTreeMap<usize, usize>,
@@ -83,7 +87,19 @@ impl Tally {
         }
     }
 
+    async fn compare_series(&mut self, data: &DataSet, cases: &[series::Case], what: &str) {
+        for case in cases {
+            self.series += 1;
+            self.telling_series += usize::from(case.tells());
+            if let Some(difference) = case.check(data).await {
+                self.wrong.push(format!("{what}: {difference}"));
+            }
+        }
+    }
+
     fn add(&mut self, other: Self) {
+        self.series += other.series;
+        self.telling_series += other.telling_series;
         self.queries += other.queries;
         self.refused += other.refused;
         self.telling += other.telling;
@@ -136,14 +152,17 @@ fn the_engine_and_the_oracle_agree_before_and_after_merging() {
     println!(
         "seeds {seeds:?}: {} queries over {} data sets, each before and after merging; {} % tell \
          traces apart; {} answers refused; data sets by levels of blocks beside the head: {:?}; {} \
-         traces split within a block",
+         traces split within a block; {} metrics queries, of which {} % have series that vary",
         tally.queries,
         tally.sets,
         tally.telling * 100 / tally.queries,
         tally.refused,
         tally.levels,
-        tally.n_split
+        tally.n_split,
+        tally.series,
+        tally.telling_series * 100 / tally.series
     );
+    assert!(tally.telling_series * 100 >= tally.series * 40);
     assert!(tally.n_split > tally.sets);
     assert!(tally.telling * 100 >= tally.queries * 40);
     assert!(tally.refused * 100 < tally.queries);
@@ -164,6 +183,8 @@ async fn one_set(seed: u64) -> Tally {
     tally.saw(places);
     let what = format!("seed {seed}, {places:?}");
     tally.compare(&data, &cases, &what).await;
+    let series = series::cases(seed, &data, QUERIES_PER_SET / 5);
+    tally.compare_series(&data, &series, &what).await;
     ask::check_traces_by_id(&data, &what).await;
     data.merge_all().await;
     let places = data.places().await;
@@ -174,6 +195,7 @@ async fn one_set(seed: u64) -> Tally {
     tally.n_split = split.sum();
     let what = format!("seed {seed}, merged, {places:?}");
     tally.compare(&data, &cases, &what).await;
+    tally.compare_series(&data, &series, &what).await;
     ask::check_traces_by_id(&data, &what).await;
     tally
 }

@@ -31,6 +31,10 @@ enum Expected {
 
 /// A load of so many spans holds everything that the shop does.
 const MANY_SPANS: u64 = 1_000_000;
+/// Longer than any bar.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
+/// What an answer says that ran out of time.
+const TOO_LONG: &str = "the query took longer than";
 /// Results of a search.
 const LIMIT: usize = 20;
 
@@ -57,8 +61,13 @@ pub(super) async fn ask(
             if !matches!(outcome, Outcome::Right(_)) {
                 break;
             }
-            if turn > 0 {
+            // What takes so long is asked once.
+            let is_slow = duration > SLOW;
+            if turn > 0 || is_slow {
                 took.push(duration);
+            }
+            if is_slow {
+                break;
             }
         }
         let name = format!("query: {}, p50", query.name);
@@ -68,7 +77,7 @@ pub(super) async fn ask(
                 Row::new(&name, "ms", percentile(&took, 50))
                     .remark(format!("p99 {p99:.1} ms, {n_results} results"))
             }
-            Outcome::NotBuilt(error) => Row::missing(&name, "ms", error),
+            Outcome::None(reason) => Row::missing(&name, "ms", reason),
             Outcome::Wrong(error) => Row::wrong(&name, "ms", error),
         };
         table.push(row.bars(query.bar_ms, query.ambition_ms));
@@ -81,8 +90,9 @@ pub(super) async fn ask(
 enum Outcome {
     /// With so many results.
     Right(usize),
-    /// The server says that it cannot do it yet: a number that is missing, nothing wrong.
-    NotBuilt(String),
+    /// The server says that it cannot do it yet, or not in the time of a query: a number that is missing, nothing
+    /// wrong.
+    None(String),
     Wrong(String),
 }
 
@@ -137,11 +147,14 @@ impl Query {
         if answer.status != 200 {
             let error = answer.error();
             return match answer.status == 501 || error.contains("not built yet") {
-                true => Outcome::NotBuilt(error),
+                true => Outcome::None(error),
                 false => Outcome::Wrong(error),
             };
         }
         if let Some(reason) = &answer.partial {
+            if reason.contains(TOO_LONG) {
+                return Outcome::None(reason.clone());
+            }
             return Outcome::Wrong(format!("the answer is partial: {reason}"));
         }
         let Some(n_results) = n_results(&answer.body) else {
@@ -217,7 +230,12 @@ mod tests {
             assert!(matches!(outcome, Outcome::Wrong(_)), "{body}: {outcome:?}");
         }
         let not_built = answer(400, "count() (at line 1, col 5) is not built yet");
-        assert!(matches!(some.judge(&not_built, 10), Outcome::NotBuilt(_)));
+        assert!(matches!(some.judge(&not_built, 10), Outcome::None(_)));
+        let late = Answer {
+            partial: Some("the query took longer than 60000 ms".to_owned()),
+            ..answer(200, one)
+        };
+        assert!(matches!(some.judge(&late, 10), Outcome::None(_)));
         let partial = Answer {
             partial: Some("a block".to_owned()),
             ..answer(200, one)

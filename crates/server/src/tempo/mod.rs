@@ -1,7 +1,8 @@
-//! Tempo's HTTP API: trace by id, search, tags. It translates between requests and the engine's
+//! Tempo's HTTP API: trace by id, search, series, tags. It translates between requests and the engine's
 //! questions; it decides nothing about data.
 
 pub(crate) mod search;
+pub(crate) mod series;
 mod shared_spans;
 pub(crate) mod tags;
 pub(crate) mod trace;

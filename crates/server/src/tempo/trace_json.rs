@@ -133,6 +133,13 @@ pub(crate) fn write_attributes<P: Pieces>(json: &mut Json<P>, attributes: &[KeyV
     }
 }
 
+/// Labels of a series.
+pub(crate) fn write_labels<P: Pieces>(json: &mut Json<P>, labels: &[KeyValue]) {
+    if !labels.is_empty() {
+        json.key("labels").array(labels, write_key_value);
+    }
+}
+
 fn write_key_value<P: Pieces>(json: &mut Json<P>, attribute: &KeyValue) {
     json.object(|json| {
         json.string_unless_empty("key", &attribute.key);

@@ -14,9 +14,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::{Admission, IngestMetrics, Tenants};
 use tracewell_model::{Clock, Limits};
+use tracewell_query::series::Axis;
 use tracewell_query::{
-    Result, SearchRequest, SearchResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest,
-    TagValuesResponse, TraceRequest, TraceResponse,
+    QueryStats, Result, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse,
+    TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest,
+    TraceResponse,
 };
 use tracewell_server::{
     Backend, BuildInfo, ConfigMode, FactValue, Host, Metric, OverridesFile, Queries, Readiness,
@@ -140,6 +142,7 @@ impl Clock for Stopped {
 pub struct Planted {
     pub trace: Mutex<TraceResponse>,
     pub search: Mutex<SearchResponse>,
+    pub series: Mutex<SeriesResponse>,
     pub names: Mutex<TagNamesResponse>,
     pub values: Mutex<TagValuesResponse>,
     pub error: Mutex<Option<tracewell_query::Error>>,
@@ -152,6 +155,7 @@ pub struct Planted {
 #[derive(Debug, Clone)]
 pub enum Asked {
     Search(SearchRequest),
+    Series(SeriesRequest),
     Trace(TraceRequest),
     Names(TagNamesRequest),
     Values(TagValuesRequest),
@@ -162,6 +166,12 @@ impl Default for Planted {
         Self {
             trace: Mutex::default(),
             search: Mutex::default(),
+            series: Mutex::new(SeriesResponse {
+                axis: Axis::instant(0, 1).unwrap(),
+                series: Vec::new(),
+                stats: QueryStats::default(),
+                partial: Vec::new(),
+            }),
             names: Mutex::default(),
             values: Mutex::default(),
             error: Mutex::default(),
@@ -207,6 +217,10 @@ impl Planted {
 impl Queries for Planted {
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
         Box::pin(self.answer(Asked::Search(request), &self.search))
+    }
+
+    fn series(&self, request: SeriesRequest) -> BoxFuture<'_, Result<SeriesResponse>> {
+        Box::pin(self.answer(Asked::Series(request), &self.series))
     }
 
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {

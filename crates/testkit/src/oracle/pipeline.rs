@@ -250,7 +250,7 @@ impl<'q> Scene<'q, '_> {
         self.filters[&address(expr)].matches(at, facts)
     }
 
-    fn value(&mut self, expr: &'q Expr, at: usize) -> Result<Datum> {
+    pub(super) fn value(&mut self, expr: &'q Expr, at: usize) -> Result<Datum> {
         self.compiled(expr)?;
         let facts = self.facts;
         self.filters[&address(expr)].first_value(at, facts)

@@ -23,6 +23,11 @@ pub fn random_query(random: &mut Random, spans: &[&Span]) -> String {
     }
 }
 
+/// A metrics query of one function, for data with these spans in it.
+pub fn random_series_query(random: &mut Random, spans: &[&Span]) -> String {
+    pipeline::series(random, spans)
+}
+
 /// One or several pairs of braces, and what joins them.
 fn braces(random: &mut Random, spans: &[&Span]) -> String {
     let filter = |random: &mut Random| filter(random, spans);

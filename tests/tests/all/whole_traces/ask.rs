@@ -154,7 +154,7 @@ pub(super) fn request(case: &Case) -> SearchRequest {
     }
 }
 
-fn caller(aliases: Aliases) -> Caller {
+pub(super) fn caller(aliases: Aliases) -> Caller {
     Caller {
         query_ms_max: None,
         tenant: TenantId::single(),

@@ -171,3 +171,47 @@ fn field(random: &mut Random) -> String {
         _ => attribute(random),
     }
 }
+
+/// One function over a pipeline.
+pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
+    let from = match random.percent(60) {
+        true => source(random, spans),
+        false => pipeline(random, spans),
+    };
+    let measured = match random.below(4) {
+        0 | 1 => duration_name(random),
+        2 => (*random.pick(&["span:childCount", "nestedSetLeft"])).to_owned(),
+        _ => attribute(random),
+    };
+    let function = match random.below(10) {
+        0..2 => "rate()".to_owned(),
+        2..4 => "count_over_time()".to_owned(),
+        4 => format!("histogram_over_time({measured})"),
+        5 => format!("quantile_over_time({measured}, .5, .99, 0)"),
+        _ => {
+            let which = random.pick(&["min", "max", "sum", "avg"]);
+            format!("{which}_over_time({measured})")
+        }
+    };
+    let names = [
+        "name",
+        "status",
+        "kind",
+        "resource.service.name",
+        "event:name",
+        "rootName",
+    ];
+    let label = |random: &mut Random| match random.percent(60) {
+        true => (*random.pick(&names)).to_owned(),
+        false => attribute(random),
+    };
+    match random.below(4) {
+        0 => format!("{from} | {function}"),
+        1 => format!(
+            "{from} | {function} by({}, {})",
+            label(random),
+            label(random)
+        ),
+        _ => format!("{from} | {function} by({})", label(random)),
+    }
+}

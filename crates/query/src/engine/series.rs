@@ -1,0 +1,269 @@
+//! Metrics: series of the spans that a query matches, from any number of sources.
+//!
+//! Every trace that may match is read whole and evaluated on plain spans, once, wherever its fragments lie: those
+//! of one source as they come, those of several when all sources have told what they hold. A span counts by
+//! its own start.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use futures::StreamExt;
+use tracewell_model::source::SpanSource;
+use tracewell_model::{Trace, TraceId};
+
+use super::Engine;
+use super::gather::trace_bits;
+use super::readings::{self, Reading};
+use super::run::Run;
+use crate::error::{Error, Result};
+use crate::limit::QueryLimit;
+use crate::plan::PlanLimits;
+use crate::plan::series::{SeriesPlan, SpansPlan};
+use crate::request::{SeriesRequest, SeriesResponse};
+use crate::row::TraceFacts;
+use crate::series::math::{self, Operand};
+use crate::series::{Axis, Counter, SeriesSet};
+use crate::syntax::ast::{Hint, Literal};
+use crate::syntax::{SyntaxLimits, parse_with};
+
+/// Traces that are read at once: at a hundred spans of 1.3 KB each, 16 MB.
+const TRACES_AT_ONCE: usize = 128;
+/// What is known of a shared trace, with the slack of its place.
+const SHARED_BYTES: u64 = 64;
+
+pub(super) async fn series(engine: &Engine, request: SeriesRequest) -> Result<SeriesResponse> {
+    let text = &request.query;
+    let query = parse_with(text, SyntaxLimits::from(&engine.limits))?;
+    let limits = PlanLimits::from(&engine.limits);
+    let plan = SeriesPlan::new(text, &query, request.caller.aliases, limits)?;
+    let axis = match request.step_nano {
+        Some(step) => Axis::of_range(request.start, request.end, step),
+        None => Axis::instant(request.start, request.end),
+    };
+    let axis = axis.map_err(|error| Error::Request(error.to_string()))?;
+    let hints = Hints::of(&query.hints, request.exemplars_max, axis.is_instant());
+    let mut run = engine.run(&request.caller);
+    let mut pipelines = Vec::new();
+    plan.for_each_spans(&mut |spans| pipelines.push(spans));
+    let mut sets = Vec::with_capacity(pipelines.len());
+    for spans in pipelines {
+        let counter = Counter::new(spans, axis, hints.extrapolate, hints.exemplars_max);
+        sets.push(counted(&mut run, spans, counter, engine).await?);
+    }
+    let mut sets = sets.into_iter();
+    let mut set = match folded(&plan, &mut sets) {
+        Operand::Series(set) => set,
+        Operand::Number(_) => SeriesSet::default(),
+    };
+    let n_series = set.series.len();
+    if let Some(n_max) = request.series_max.filter(|n_max| n_series > *n_max) {
+        set.series.truncate(n_max);
+        run.miss(format!(
+            "Response exceeds maximum series limit of {n_max}, a partial response is returned. Warning: the accuracy \
+             of each individual value is not guaranteed."
+        ));
+    }
+    let (stats, partial) = run.finish();
+    Ok(SeriesResponse {
+        axis,
+        series: set.series,
+        stats,
+        partial,
+    })
+}
+
+/// What `with(...)` says. Names that are not known say nothing, as in Tempo.
+struct Hints {
+    extrapolate: bool,
+    exemplars_max: usize,
+}
+
+impl Hints {
+    fn of(hints: &[Hint], exemplars_max: usize, is_instant: bool) -> Self {
+        let find = |name: &str| {
+            let hint = hints.iter().find(|hint| hint.name == name);
+            hint.map(|hint| &hint.value)
+        };
+        let exemplars = match find("exemplars") {
+            Some(Literal::Bool(false)) => 0,
+            Some(Literal::Bool(true)) => EXEMPLARS_MAX,
+            Some(Literal::Int(n)) => usize::try_from(*n).unwrap_or(0),
+            _ => exemplars_max,
+        };
+        Self {
+            extrapolate: matches!(find("extrapolate"), Some(Literal::Bool(true))),
+            exemplars_max: if is_instant {
+                0
+            } else {
+                exemplars.min(EXEMPLARS_MAX)
+            },
+        }
+    }
+}
+
+/// Exemplars of one answer, as Tempo's default has it.
+pub(super) const EXEMPLARS_MAX: usize = 100;
+
+/// The result of a plan from those of its pipelines, in their order.
+fn folded(plan: &SeriesPlan, sets: &mut impl Iterator<Item = SeriesSet>) -> Operand {
+    let of_series = |operand: Operand, change: &dyn Fn(SeriesSet) -> SeriesSet| match operand {
+        Operand::Series(set) => Operand::Series(change(set)),
+        number @ Operand::Number(_) => number,
+    };
+    match plan {
+        SeriesPlan::Spans(_) => Operand::Series(sets.next().unwrap_or_default()),
+        SeriesPlan::Constant(value) => Operand::Number(*value),
+        SeriesPlan::Ranked { of, n, is_top } => {
+            of_series(folded(of, sets), &|set| math::ranked(set, *n, *is_top))
+        }
+        SeriesPlan::Compared { of, op, value } => {
+            of_series(folded(of, sets), &|set| math::compared(set, *op, *value))
+        }
+        SeriesPlan::Arithmetic(op, left, right) => {
+            let left = folded(left, sets);
+            math::arithmetic(*op, left, folded(right, sets))
+        }
+    }
+}
+
+async fn counted(
+    run: &mut Run,
+    spans: &SpansPlan,
+    counter: Counter<'_>,
+    engine: &Engine,
+) -> Result<SeriesSet> {
+    if spans.plan.is_empty() {
+        return Ok(counter.finish());
+    }
+    let sources = run.sources.clone();
+    let bytes_max = engine.limits.query_memory_bytes_max / 2;
+    let mut counting = Counting {
+        shared_max: usize::try_from(bytes_max / 2 / SHARED_BYTES).unwrap_or(usize::MAX),
+        run,
+        spans,
+        counter,
+        shared: HashMap::default(),
+        bytes_max,
+    };
+    counting.all(&sources).await?;
+    Ok(counting.counter.finish())
+}
+
+struct Counting<'s, 'p> {
+    run: &'s mut Run,
+    spans: &'p SpansPlan,
+    counter: Counter<'p>,
+    /// Traces of several sources: which filters have matched.
+    shared: HashMap<TraceId, u64>,
+    shared_max: usize,
+    bytes_max: u64,
+}
+
+impl Counting<'_, '_> {
+    async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
+        let window = self.counter.window();
+        let readings = readings::open(self.run, &self.spans.plan, window, sources);
+        for reading in readings {
+            if !self.run.may_go_on()? {
+                return Ok(());
+            }
+            self.one(reading).await?;
+        }
+        let holds = |bits: &u64| self.holds(*bits);
+        let shared = self.shared.iter().filter(|(_, bits)| holds(bits));
+        let mut ids: Vec<TraceId> = shared.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        for some in ids.chunks(TRACES_AT_ONCE) {
+            if !self.may_go_on()? {
+                break;
+            }
+            tokio::task::yield_now().await;
+            let (traces, n_left_out) = self.run.whole(some, self.counter.n_bytes()).await?;
+            self.run.leave_out(n_left_out);
+            self.take(&traces);
+        }
+        Ok(())
+    }
+
+    /// Traces that lie in this source alone are counted, of others it is noted what they have.
+    async fn one(&mut self, mut reading: Reading<'_>) -> Result<()> {
+        let mut own = Vec::new();
+        while self.may_go_on()? {
+            let Some(answer) = reading.batches.next().await else {
+                break;
+            };
+            let Some(batch) = self.run.note(reading.source, answer)? else {
+                break;
+            };
+            for (id, trace) in trace_bits(&batch) {
+                self.run.inspected_traces += 1;
+                if batch.shared.contains(&id) || self.shared.contains_key(&id) {
+                    self.note(id, trace.filters);
+                } else if self.holds(trace.filters) {
+                    own.push(id);
+                }
+            }
+            own.sort_unstable();
+            for some in std::mem::take(&mut own).chunks(TRACES_AT_ONCE) {
+                self.own(reading.source, some).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn own(&mut self, source: &dyn SpanSource, ids: &[TraceId]) -> Result<()> {
+        if !self.may_go_on()? {
+            return Ok(());
+        }
+        // What lies in memory never waits by itself.
+        tokio::task::yield_now().await;
+        self.run.ctx.release(self.counter.n_bytes());
+        let tenant = self.run.tenant.clone();
+        let answer = source.fetch(&tenant, ids, self.run.ctx.clone()).await;
+        let mut traces = self.run.note(source, answer)?.unwrap_or_default();
+        for trace in &mut traces {
+            self.run.duplicate_spans += trace.deduplicate() as u64;
+        }
+        let n_left_out = self.run.ctx.take_left_out();
+        self.run.leave_out(n_left_out);
+        self.take(&traces);
+        Ok(())
+    }
+
+    fn take(&mut self, traces: &[Trace]) {
+        for trace in traces {
+            for filter in &self.spans.plan.filters {
+                self.run.note_pairs(&filter.exact, &trace.spans);
+            }
+            self.counter.take(&TraceFacts::of(&trace.spans));
+        }
+    }
+
+    fn note(&mut self, id: TraceId, filters: u64) {
+        if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
+            self.run.limits_hit.insert(QueryLimit::MemoryBytes);
+            self.run.miss(
+                "more traces lie in several places than the memory of a query holds".to_owned(),
+            );
+            return;
+        }
+        *self.shared.entry(id).or_default() |= filters;
+    }
+
+    fn holds(&self, filters: u64) -> bool {
+        let combine = &self.spans.plan.combine;
+        combine.holds(&|index| index < 64 && filters >> index & 1 == 1)
+    }
+
+    fn may_go_on(&mut self) -> Result<bool> {
+        if self.counter.n_bytes() > self.bytes_max {
+            self.run.limits_hit.insert(QueryLimit::MemoryBytes);
+            self.run.stop(format!(
+                "the series hold more than {} bytes, half of limits.query_memory_bytes_max: group by less, or ask \
+                 for fewer intervals",
+                self.bytes_max
+            ));
+        }
+        self.run.may_go_on()
+    }
+}

@@ -1,0 +1,251 @@
+//! Metrics queries: which spans are counted, by what, and what is done with the series.
+
+use tracewell_model::{CompareOp, Intrinsic};
+
+use super::field::Field;
+use super::pipeline::Parts;
+use super::{Context, Plan, PlanLimits};
+use crate::error::Result;
+use crate::plan::term::arithmetic;
+use crate::request::Aliases;
+use crate::scalar::Scalar;
+use crate::syntax::ast::{
+    ArithmeticOp, Expr, ExprKind, IntrinsicField, Literal, MetricsExpr, MetricsFunction,
+    MetricsKind, MetricsStage, OverTime, Pipeline, Query, Root, ScalarExpr, ScalarKind,
+};
+
+/// Labels of one series, as Tempo has it; one less where the function brings one of its own.
+const GROUPS_MAX: usize = 5;
+
+/// What a metrics query yields.
+#[derive(Debug, Clone)]
+pub enum SeriesPlan {
+    Spans(Box<SpansPlan>),
+    /// The largest (or smallest) so many at each moment.
+    Ranked {
+        of: Box<SeriesPlan>,
+        n: usize,
+        is_top: bool,
+    },
+    /// The points for which the comparison holds.
+    Compared {
+        of: Box<SeriesPlan>,
+        op: CompareOp,
+        value: f64,
+    },
+    Arithmetic(ArithmeticOp, Box<SeriesPlan>, Box<SeriesPlan>),
+    Constant(f64),
+}
+
+/// Series of the spans that a pipeline yields.
+#[derive(Debug, Clone)]
+pub struct SpansPlan {
+    pub plan: Plan,
+    pub function: Function,
+    pub by: Vec<Field>,
+}
+
+/// What is made of the spans of one interval and one group.
+#[derive(Debug, Clone)]
+pub enum Function {
+    Rate,
+    Count,
+    Min(Measured),
+    Max(Measured),
+    Sum(Measured),
+    Avg(Measured),
+    Histogram(Measured),
+    Quantile(Measured, Vec<f64>),
+}
+
+/// A number of a span.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    pub field: Field,
+    /// The duration of a span is exported in seconds, as Tempo does; all other durations are nanoseconds.
+    pub in_seconds: bool,
+}
+
+impl Function {
+    /// As the language calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Count => "count_over_time",
+            Self::Min(_) => "min_over_time",
+            Self::Max(_) => "max_over_time",
+            Self::Sum(_) => "sum_over_time",
+            Self::Avg(_) => "avg_over_time",
+            Self::Histogram(_) => "histogram_over_time",
+            Self::Quantile(..) => "quantile_over_time",
+        }
+    }
+
+    pub fn measured(&self) -> Option<&Measured> {
+        match self {
+            Self::Rate | Self::Count => None,
+            Self::Min(of)
+            | Self::Max(of)
+            | Self::Sum(of)
+            | Self::Avg(of)
+            | Self::Histogram(of)
+            | Self::Quantile(of, _) => Some(of),
+        }
+    }
+}
+
+impl SeriesPlan {
+    /// Resolves a metrics query. `text` is what it was parsed from, for messages.
+    pub fn new(text: &str, query: &Query, aliases: Aliases, limits: PlanLimits) -> Result<Self> {
+        let ctx = Context::new(text, aliases, limits);
+        match &query.root {
+            Root::Metrics(expr) => ctx.series(expr),
+            Root::Pipeline(_) => Err(ctx.type_error(
+                Default::default(),
+                "a search yields traces; behind `| rate()` and its kin it yields series",
+            )),
+        }
+    }
+
+    /// Every pipeline of the query.
+    pub fn for_each_spans<'p>(&'p self, visit: &mut dyn FnMut(&'p SpansPlan)) {
+        match self {
+            Self::Spans(plan) => visit(plan),
+            Self::Ranked { of, .. } | Self::Compared { of, .. } => of.for_each_spans(visit),
+            Self::Arithmetic(_, left, right) => {
+                left.for_each_spans(visit);
+                right.for_each_spans(visit);
+            }
+            Self::Constant(_) => {}
+        }
+    }
+}
+
+impl Context<'_> {
+    fn series(&self, expr: &MetricsExpr) -> Result<SeriesPlan> {
+        Ok(match &expr.kind {
+            MetricsKind::Pipeline {
+                pipeline,
+                function,
+                by,
+            } => SeriesPlan::Spans(Box::new(self.spans(expr, pipeline, function, by)?)),
+            MetricsKind::Stage(inner, stage) => {
+                let of = Box::new(self.series(inner)?);
+                match stage {
+                    MetricsStage::Top(n) | MetricsStage::Bottom(n) => SeriesPlan::Ranked {
+                        of,
+                        n: usize::try_from(*n).ok().filter(|n| *n > 0).ok_or_else(|| {
+                            self.type_error(expr.span, "it takes a number above 0")
+                        })?,
+                        is_top: matches!(stage, MetricsStage::Top(_)),
+                    },
+                    MetricsStage::Compare(op, scalar) => SeriesPlan::Compared {
+                        of,
+                        op: *op,
+                        value: seconds_or_number(&self.folded(scalar)?),
+                    },
+                }
+            }
+            MetricsKind::Arithmetic(op, left, right) => {
+                let (left, right) = (self.series(left)?, self.series(right)?);
+                SeriesPlan::Arithmetic(*op, Box::new(left), Box::new(right))
+            }
+            MetricsKind::Scalar(scalar) => match self.folded(scalar)? {
+                Scalar::Duration(_) => {
+                    return Err(self.type_error(scalar.span, "series take numbers, no durations"));
+                }
+                number => SeriesPlan::Constant(seconds_or_number(&number)),
+            },
+        })
+    }
+
+    fn spans(
+        &self,
+        expr: &MetricsExpr,
+        pipeline: &Pipeline,
+        function: &MetricsFunction,
+        by: &[Expr],
+    ) -> Result<SpansPlan> {
+        let mut parts = Parts::default();
+        let stages = self.pipeline(pipeline, &mut parts)?;
+        let function = match function {
+            MetricsFunction::Rate => Function::Rate,
+            MetricsFunction::CountOverTime => Function::Count,
+            MetricsFunction::OverTime(which, of) => {
+                let of = self.measured(of)?;
+                match which {
+                    OverTime::Min => Function::Min(of),
+                    OverTime::Max => Function::Max(of),
+                    OverTime::Sum => Function::Sum(of),
+                    OverTime::Avg => Function::Avg(of),
+                    OverTime::Histogram => Function::Histogram(of),
+                }
+            }
+            MetricsFunction::QuantileOverTime(of, quantiles) => {
+                if quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
+                    return Err(self.type_error(expr.span, "a quantile lies between 0 and 1"));
+                }
+                Function::Quantile(self.measured(of)?, quantiles.clone())
+            }
+            MetricsFunction::Compare { .. } => return Err(self.not_built(expr.span, "`compare()`")),
+        };
+        let own = usize::from(matches!(
+            function,
+            Function::Histogram(_) | Function::Quantile(..)
+        ));
+        if by.len() + own > GROUPS_MAX {
+            let message = format!("`by()` takes {} attributes here at most", GROUPS_MAX - own);
+            return Err(self.type_error(expr.span, message));
+        }
+        Ok(SpansPlan {
+            plan: Plan::of(parts, stages),
+            function,
+            by: by
+                .iter()
+                .map(|expr| self.field(expr))
+                .collect::<Result<_>>()?,
+        })
+    }
+
+    fn measured(&self, expr: &Expr) -> Result<Measured> {
+        let is_duration = matches!(
+            &expr.kind,
+            ExprKind::Intrinsic(name) if name.field == IntrinsicField::Column(Intrinsic::Duration)
+        );
+        Ok(Measured {
+            field: self.number(expr, "this takes numbers")?,
+            in_seconds: is_duration,
+        })
+    }
+
+    /// The value of a constant expression.
+    fn folded(&self, expr: &ScalarExpr) -> Result<Scalar> {
+        let wrong = || self.type_error(expr.span, "this has no value");
+        Ok(match &expr.kind {
+            ScalarKind::Literal(Literal::Int(value)) => Scalar::Int(*value),
+            ScalarKind::Literal(Literal::Float(value)) => Scalar::Float(*value),
+            ScalarKind::Literal(Literal::Duration(nanos)) => Scalar::Duration(*nanos),
+            ScalarKind::Arithmetic(op, left, right) => {
+                let (left, right) = (self.folded(left)?, self.folded(right)?);
+                let value = arithmetic(*op, left.as_value(), right.as_value());
+                Scalar::of(value).ok_or_else(wrong)?
+            }
+            ScalarKind::Negate(inner) => {
+                let zero = Scalar::Int(0);
+                let value = self.folded(inner)?;
+                let negated = arithmetic(ArithmeticOp::Subtract, zero.as_value(), value.as_value());
+                Scalar::of(negated).ok_or_else(wrong)?
+            }
+            _ => return Err(wrong()),
+        })
+    }
+}
+
+fn seconds_or_number(scalar: &Scalar) -> f64 {
+    match scalar {
+        Scalar::Int(value) => *value as f64,
+        Scalar::Float(value) => *value,
+        Scalar::Duration(nanos) => *nanos as f64 / 1e9,
+        _ => f64::NAN,
+    }
+}

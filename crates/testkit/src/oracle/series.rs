@@ -1,0 +1,234 @@
+//! What a metrics query must answer: every span put into the interval of its start, one by one.
+
+use std::collections::BTreeMap;
+
+use tracewell_query::Aliases;
+use tracewell_query::parse;
+use tracewell_query::syntax::ast::{
+    Expr, ExprKind, IntrinsicField, MetricsFunction, MetricsKind, OverTime, Root,
+};
+
+use super::filter::TraceFacts;
+use super::pipeline::Scene;
+use super::value::Datum;
+use super::{Oracle, OracleError};
+
+type Result<T> = std::result::Result<T, OracleError>;
+
+/// Labels, as text, and a value for each interval, of series that have any.
+pub type SeriesOfAll = BTreeMap<Vec<(String, String)>, Vec<Option<f64>>>;
+
+/// What was grouped by, and the numbers of each interval.
+type Group = (Vec<Datum>, Vec<Vec<f64>>);
+
+/// From the multiple of the step before the start, and one step more, to that behind the end. An interval holds
+/// its end, and not its beginning.
+#[derive(Debug, Clone, Copy)]
+pub struct Intervals {
+    pub start: u64,
+    pub end: u64,
+    pub step: u64,
+}
+
+impl Intervals {
+    fn ends(&self) -> Vec<u64> {
+        let mut ends = Vec::new();
+        let mut end = self.start / self.step * self.step;
+        loop {
+            ends.push(end);
+            if end >= self.end {
+                return ends;
+            }
+            end += self.step;
+        }
+    }
+}
+
+impl Oracle {
+    /// One function over one pipeline: no second stage, no arithmetic, no `compare()`.
+    pub fn series(&self, text: &str, over: Intervals, aliases: Aliases) -> Result<SeriesOfAll> {
+        let query = parse(text)?;
+        let Root::Metrics(expr) = &query.root else {
+            return Err(OracleError::Unknown("a search as series"));
+        };
+        let MetricsKind::Pipeline {
+            pipeline,
+            function,
+            by,
+        } = &expr.kind
+        else {
+            return Err(OracleError::Unknown("arithmetic of series"));
+        };
+        let ends = over.ends();
+        let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
+        let mut filters = BTreeMap::new();
+        for trace in self.traces() {
+            let facts = TraceFacts::of(&trace.spans);
+            let mut scene = Scene {
+                facts: &facts,
+                aliases,
+                filters: &mut filters,
+            };
+            let everything = scene.everything();
+            let sets = scene.pipeline(pipeline, vec![everything])?;
+            let spans: std::collections::BTreeSet<usize> =
+                sets.into_iter().flat_map(|set| set.spans).collect();
+            for at in spans {
+                let Some(start) = trace.spans.get(at).map(|span| span.start_unix_nano) else {
+                    continue;
+                };
+                let is_in = |end: &u64| start <= *end && start > end.saturating_sub(over.step);
+                let Some(interval) = ends.iter().position(is_in) else {
+                    continue;
+                };
+                let Some(value) = measured(function, &mut scene, at)? else {
+                    continue;
+                };
+                let mut values = Vec::new();
+                for expr in by {
+                    values.push(scene.value(expr, at)?);
+                }
+                let key = values
+                    .iter()
+                    .map(|value| format!("{:?} {}", std::mem::discriminant(value), value.shown()));
+                let (_, cells) = groups
+                    .entry(key.collect())
+                    .or_insert_with(|| (values.clone(), vec![Vec::new(); ends.len()]));
+                if let Some(cell) = cells.get_mut(interval) {
+                    cell.push(value);
+                }
+            }
+        }
+        let names: Vec<String> = by.iter().map(ToString::to_string).collect();
+        let mut all = SeriesOfAll::new();
+        for (values, cells) in groups.into_values() {
+            for (more, values_of) in of_cells(function, &cells, over.step as f64 / 1e9) {
+                let labels = labels(function, &names, &values, more);
+                all.insert(labels, values_of);
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn name(function: &MetricsFunction) -> &'static str {
+    match function {
+        MetricsFunction::Rate => "rate",
+        MetricsFunction::CountOverTime => "count_over_time",
+        MetricsFunction::OverTime(OverTime::Min, _) => "min_over_time",
+        MetricsFunction::OverTime(OverTime::Max, _) => "max_over_time",
+        MetricsFunction::OverTime(OverTime::Sum, _) => "sum_over_time",
+        MetricsFunction::OverTime(OverTime::Avg, _) => "avg_over_time",
+        MetricsFunction::OverTime(OverTime::Histogram, _) => "histogram_over_time",
+        MetricsFunction::QuantileOverTime(..) => "quantile_over_time",
+        MetricsFunction::Compare { .. } => "compare",
+    }
+}
+
+fn labels(
+    function: &MetricsFunction,
+    names: &[String],
+    values: &[Datum],
+    more: Option<(String, String)>,
+) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    for (name, value) in names.iter().zip(values) {
+        if !value.is_nil() {
+            labels.push((name.clone(), value.shown()));
+        }
+    }
+    if let (true, Some(first)) = (labels.is_empty(), names.first()) {
+        labels.push((first.clone(), Datum::Nil.shown()));
+    }
+    labels.extend(more);
+    if labels.is_empty() {
+        let name = Datum::Text(name(function).to_owned());
+        labels.push(("__name__".to_owned(), name.shown()));
+    }
+    labels
+}
+
+fn is_span_duration(expr: &Expr) -> bool {
+    let duration = IntrinsicField::Column(tracewell_model::Intrinsic::Duration);
+    matches!(&expr.kind, ExprKind::Intrinsic(name) if name.field == duration)
+}
+
+/// What is measured of a span, 1 where spans are counted; `None` for no number.
+fn measured<'q>(
+    function: &'q MetricsFunction,
+    scene: &mut Scene<'q, '_>,
+    at: usize,
+) -> Result<Option<f64>> {
+    let of = match function {
+        MetricsFunction::Rate | MetricsFunction::CountOverTime => return Ok(Some(1.0)),
+        MetricsFunction::OverTime(_, of) | MetricsFunction::QuantileOverTime(of, _) => of,
+        MetricsFunction::Compare { .. } => return Err(OracleError::Unknown("`compare()`")),
+    };
+    let number = scene.value(of, at)?.number();
+    Ok(number.map(|number| match is_span_duration(of) {
+        true => number * 1e-9,
+        false => number,
+    }))
+}
+
+type Cells = Vec<(Option<(String, String)>, Vec<Option<f64>>)>;
+
+/// The series of one group.
+fn of_cells(function: &MetricsFunction, cells: &[Vec<f64>], seconds: f64) -> Cells {
+    let float = |value: f64| Datum::Float(value).shown();
+    match function {
+        MetricsFunction::QuantileOverTime(_, quantiles) => {
+            let of = |q: &f64| {
+                let values = cells.iter().map(|cell| Some(quantile(cell, *q)));
+                (Some(("p".to_owned(), float(*q))), values.collect())
+            };
+            quantiles.iter().map(of).collect()
+        }
+        MetricsFunction::OverTime(OverTime::Histogram, of) => {
+            let unit = if is_span_duration(of) { 1e9 } else { 1.0 };
+            let bucket = |value: &f64| (*value > 0.0).then(|| (value * unit).log2().ceil() as i32);
+            let mut buckets: Vec<i32> = cells.iter().flatten().filter_map(bucket).collect();
+            buckets.sort_unstable();
+            buckets.dedup();
+            let of_bucket = |of: &i32| {
+                let n = |cell: &Vec<f64>| cell.iter().filter(|it| bucket(it) == Some(*of)).count();
+                let values = cells.iter().map(|cell| Some(n(cell) as f64));
+                let upper = f64::from(*of).exp2() / unit;
+                (
+                    Some(("__bucket".to_owned(), float(upper))),
+                    values.collect(),
+                )
+            };
+            buckets.iter().map(of_bucket).collect()
+        }
+        _ => {
+            let values = cells.iter().map(|cell| {
+                let n = cell.len() as f64;
+                let fold = |pick: fn(f64, f64) -> f64| cell.iter().copied().reduce(pick);
+                match function {
+                    MetricsFunction::Rate => Some(n / seconds),
+                    MetricsFunction::CountOverTime => Some(n),
+                    MetricsFunction::OverTime(OverTime::Min, _) => fold(f64::min),
+                    MetricsFunction::OverTime(OverTime::Max, _) => fold(f64::max),
+                    _ if cell.is_empty() => None,
+                    MetricsFunction::OverTime(OverTime::Avg, _) => {
+                        Some(cell.iter().sum::<f64>() / n)
+                    }
+                    _ => Some(cell.iter().sum()),
+                }
+            });
+            vec![(None, values.collect())]
+        }
+    }
+}
+
+/// The number of rank `floor(q * (n - 1))`, exactly; 0 of none.
+fn quantile(numbers: &[f64], q: f64) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    sorted
+        .get((q * last as f64).floor() as usize)
+        .copied()
+        .unwrap_or(0.0)
+}
