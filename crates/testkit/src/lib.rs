@@ -15,5 +15,5 @@ pub use clock::FakeClock;
 pub use gcs_stub::GcsStub;
 pub use oracle::Oracle;
 pub use random::Random;
-pub use recording_disk::{RecordingDisk, Replay, UnsyncedDisk};
+pub use recording_disk::{RecordingDisk, Replay, Synced, UnsyncedDisk};
 pub use unreliable_objects::UnreliableObjects;

@@ -26,7 +26,7 @@ use tracewell_store::disk::{
 mod model;
 mod unsynced;
 
-pub use unsynced::UnsyncedDisk;
+pub use unsynced::{Synced, UnsyncedDisk};
 
 use model::{Inode, Model, Node, Operation};
 

@@ -20,7 +20,7 @@ use rand::Rng;
 use tracewell_model::{Clock, TenantId, TraceId};
 use tracewell_store::disk::Disk;
 use tracewell_store::{Store, StoreConfig, StoreError};
-use tracewell_testkit::{FakeClock, RecordingDisk, UnsyncedDisk};
+use tracewell_testkit::{FakeClock, RecordingDisk, Synced, UnsyncedDisk};
 
 use crate::world::*;
 
@@ -445,7 +445,7 @@ fn a_disk_that_ignores_syncs_is_found_out() {
     let mut found = 0;
     for seed in 0..4 {
         let life = live(seed, LONG, |disk| {
-            let front: Arc<dyn Disk> = Arc::new(UnsyncedDisk(disk));
+            let front: Arc<dyn Disk> = Arc::new(UnsyncedDisk::new(disk));
             [Arc::clone(&front), front]
         });
         let life = runtime().block_on(life);
@@ -456,13 +456,58 @@ fn a_disk_that_ignores_syncs_is_found_out() {
     assert!(found >= 30);
 }
 
+/// Each kind of sync is one that a change could take out alone.
+#[test]
+fn a_disk_that_ignores_one_kind_of_sync_is_found_out() {
+    const LOG: &str = "/data/wal";
+    const OBJECTS: &str = "/data/objects";
+    type Ignores = fn(Synced<'_>) -> bool;
+    // How many of 32 cuts must be found out: names that are not synced are there often enough.
+    let kinds: [(&str, u64, Ignores); 4] = [
+        (
+            "files of the log",
+            24,
+            |sync| matches!(sync, Synced::File(path) if path.starts_with(LOG)),
+        ),
+        (
+            "files of objects",
+            24,
+            |sync| matches!(sync, Synced::File(path) if path.starts_with(OBJECTS)),
+        ),
+        (
+            "directories of the log",
+            14,
+            |sync| matches!(sync, Synced::Directory(path) if path.starts_with(LOG)),
+        ),
+        (
+            "directories of objects",
+            8,
+            |sync| matches!(sync, Synced::Directory(path) if path.starts_with(OBJECTS)),
+        ),
+    ];
+    for (kind, found_min, ignores) in kinds {
+        let mut found = 0;
+        for seed in 0..4 {
+            let life = live(seed, LONG, |disk| {
+                let front: Arc<dyn Disk> = Arc::new(UnsyncedDisk::ignoring(disk, ignores));
+                [Arc::clone(&front), front]
+            });
+            let life = runtime().block_on(life);
+            let end = life.disk.n_operations();
+            found += life.n_found_out(seed, 8, life.first_ack()..=end);
+        }
+        println!("{found} of 32 power cuts without syncs of {kind} were found out");
+        assert!(found >= found_min, "{kind}: {found}");
+    }
+}
+
 /// Judged by the end of its life, a store may have lost all of the first half: it has expired then.
 #[test]
 fn a_disk_that_ignores_syncs_for_the_first_half_of_a_life_is_found_out_there() {
     let mut found = 0;
     for seed in 0..12 {
         let life = live(seed, LONG, |disk| {
-            [Arc::new(UnsyncedDisk(Arc::clone(&disk))), disk]
+            [Arc::new(UnsyncedDisk::new(Arc::clone(&disk))), disk]
         });
         let life = runtime().block_on(life);
         found += life.n_found_out(seed, 8, life.first_ack()..=life.half);

@@ -1,4 +1,4 @@
-//! A disk on which every sync is a lie: what a build without syncs would do.
+//! A disk on which syncs are a lie, all of them or those of one kind: what a build without them would do.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
@@ -6,72 +6,103 @@ use std::sync::Arc;
 
 use tracewell_store::disk::{DirectoryEntry, Disk, DiskFile, DiskLock, DiskSpace, FileMetadata};
 
-/// Does all that the disk under it does, but syncs. A crash test that passes on it proves nothing.
+/// Does all that the disk under it does, but the syncs that it ignores. A crash test that passes on it
+/// proves nothing.
 #[derive(Debug)]
-pub struct UnsyncedDisk(pub Arc<dyn Disk>);
+pub struct UnsyncedDisk {
+    disk: Arc<dyn Disk>,
+    ignores: fn(Synced<'_>) -> bool,
+}
+
+/// What a sync is of.
+#[derive(Debug, Clone, Copy)]
+pub enum Synced<'a> {
+    /// The content of a file, by the name that it was opened with.
+    File(&'a Path),
+    /// The names in a directory.
+    Directory(&'a Path),
+}
 
 #[derive(Debug)]
-struct UnsyncedFile(Arc<dyn DiskFile>);
+struct UnsyncedFile {
+    file: Arc<dyn DiskFile>,
+    is_ignored: bool,
+}
 
 // === impl UnsyncedDisk ===
 
 impl UnsyncedDisk {
-    fn wrap(file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(UnsyncedFile(file))
+    /// Ignores every sync.
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        Self::ignoring(disk, |_| true)
+    }
+
+    pub fn ignoring(disk: Arc<dyn Disk>, ignores: fn(Synced<'_>) -> bool) -> Self {
+        Self { disk, ignores }
+    }
+
+    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let is_ignored = (self.ignores)(Synced::File(path));
+        Arc::new(UnsyncedFile { file, is_ignored })
     }
 }
 
 impl Disk for UnsyncedDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.create(path).map(Self::wrap)
+        let file = self.disk.create(path)?;
+        Ok(self.wrap(path, file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open(path).map(Self::wrap)
+        let file = self.disk.open(path)?;
+        Ok(self.wrap(path, file))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open_read(path)
+        self.disk.open_read(path)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata> {
-        self.0.metadata(path)
+        self.disk.metadata(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirectoryEntry>> {
-        self.0.list(dir)
+        self.disk.list(dir)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
+        self.disk.remove(path)
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_dir(path)
+        self.disk.remove_dir(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
+        self.disk.rename(from, to)
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.hard_link(from, to)
+        self.disk.hard_link(from, to)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir_all(path)
+        self.disk.create_dir_all(path)
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if (self.ignores)(Synced::Directory(dir)) {
+            return Ok(());
+        }
+        self.disk.sync_dir(dir)
     }
 
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
-        self.0.space(path)
+        self.disk.space(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.0.lock(path)
+        self.disk.lock(path)
     }
 }
 
@@ -79,26 +110,29 @@ impl Disk for UnsyncedDisk {
 
 impl DiskFile for UnsyncedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+        self.file.read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(bytes, offset)
+        self.file.write_at(bytes, offset)
     }
 
     fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.0.write_vectored_at(parts, offset)
+        self.file.write_vectored_at(parts, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(())
+        if self.is_ignored {
+            return Ok(());
+        }
+        self.file.sync_data()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 }

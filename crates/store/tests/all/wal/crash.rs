@@ -143,7 +143,7 @@ fn cuts(
     for seed in seeds {
         let disk = RecordingDisk::new();
         let under: Arc<dyn Disk> = if is_unsynced {
-            Arc::new(UnsyncedDisk(Arc::new(disk.clone())))
+            Arc::new(UnsyncedDisk::new(Arc::new(disk.clone())))
         } else {
             Arc::new(disk.clone())
         };
@@ -195,7 +195,11 @@ fn a_power_cut_during_recovery_costs_nothing() {
 fn what_a_start_serves_is_durable() {
     for seed in 0..100 {
         let disk = RecordingDisk::new();
-        run(&disk, Arc::new(UnsyncedDisk(Arc::new(disk.clone()))), seed);
+        run(
+            &disk,
+            Arc::new(UnsyncedDisk::new(Arc::new(disk.clone()))),
+            seed,
+        );
         let disk = disk.after_kill();
         let wal = open(&disk, options(0));
         let (served, damage) = read(wal.read_from(LogPosition(0)));
