@@ -1,9 +1,10 @@
 //! What a search must answer, by looking at every span: slow, and short enough to be read.
 //!
-//! It shares with the engine the parser, its tree, and the table of attribute aliases, and nothing
-//! else: values, comparisons, resolution of names and the rules for events and links are written
-//! here once more, from the reference of the language and the decisions in docs/adr. Queries that
-//! the type check refuses are not for it: it gives every tree some meaning.
+//! It shares with the engine the parser, its tree, the table of attribute aliases, the nouns of the model and
+//! the order of spans within a trace, and nothing else: which spans are one, values, comparisons, resolution of
+//! names and the rules for events and links are written here once more, from the reference of the language and
+//! the decisions in docs/adr. Queries that the type check refuses are not for it: it gives every tree some
+//! meaning.
 //!
 //! Start at [`Oracle::search`]; `filter` holds the meaning of what stands in braces, `pipeline` that of what
 //! stands around them, `tree` who is whose parent, [`value`] comparisons, [`series`]
@@ -16,10 +17,12 @@ use tracewell_query::syntax::ast::Root;
 use tracewell_query::{Aliases, SyntaxError, parse};
 
 use self::filter::TraceFacts;
+use self::join::join;
 use self::pipeline::{Scene, Set};
 use self::value::Datum;
 
 mod filter;
+mod join;
 mod pipeline;
 pub mod series;
 mod tree;
@@ -82,7 +85,10 @@ impl Oracle {
             trace.spans.push(span);
         }
         for trace in traces.values_mut() {
-            trace.deduplicate();
+            join(&mut trace.spans);
+            // For the order alone.
+            let n_dropped = trace.deduplicate();
+            assert_eq!(n_dropped, 0, "the model joins spans that differ");
         }
         Self { traces }
     }
