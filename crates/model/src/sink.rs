@@ -1,4 +1,4 @@
-//! The seams on the way in: who takes a batch, what log stands behind it, who listens.
+//! The seams on the way in: who takes a batch, and who listens; and what a log in between holds.
 
 use std::time::Duration;
 
@@ -77,19 +77,6 @@ pub struct LogRecord {
     pub request_hash: u128,
     /// OTLP protobuf of exactly what was accepted.
     pub payload: Bytes,
-}
-
-/// The replicated or local log behind a sink: the WAL now, Kafka later.
-pub trait IngestLog: Send + Sync + std::fmt::Debug {
-    /// Resolves with the record's position when it is durable.
-    fn append(&self, record: LogRecord) -> BoxFuture<'_, Result<LogPosition, WriteError>>;
-    /// The records from a position on that are in the log now, oldest first.
-    fn read_from(
-        &self,
-        from: LogPosition,
-    ) -> Box<dyn Iterator<Item = Result<(LogPosition, LogRecord), LogDamage>> + Send + '_>;
-    /// Everything before the position may go.
-    fn forget(&self, up_to: LogPosition);
 }
 
 /// A stretch of the log that could not be read, named by its place.

@@ -29,12 +29,11 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracewell_model::Clock;
 use tracewell_model::limits::{LOG_BYTES, LOG_QUEUE_BYTES, LOG_RECORD_BYTES};
-use tracewell_model::sink::{IngestLog, LogDamage, LogPosition, LogRecord, WriteError};
+use tracewell_model::sink::{LogDamage, LogPosition, LogRecord, WriteError};
 
 use crate::disk::{Disk, create_dir_durably};
 
@@ -435,24 +434,6 @@ impl<P: Send + 'static> std::fmt::Debug for Wal<P> {
 impl<P: Send + 'static> Drop for Wal<P> {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl<P: Default + Send + 'static> IngestLog for Wal<P> {
-    fn append(&self, record: LogRecord) -> BoxFuture<'_, Result<LogPosition, WriteError>> {
-        let commit = self.submit(record, P::default());
-        Box::pin(async move { commit?.await })
-    }
-
-    fn read_from(
-        &self,
-        from: LogPosition,
-    ) -> Box<dyn Iterator<Item = Result<(LogPosition, LogRecord), LogDamage>> + Send + '_> {
-        Box::new(Wal::read_from(self, from))
-    }
-
-    fn forget(&self, up_to: LogPosition) {
-        Wal::forget(self, up_to);
     }
 }
 

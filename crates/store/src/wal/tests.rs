@@ -44,7 +44,11 @@ fn payloads(wal: &Wal, from: u64) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn append(wal: &Wal, payload: impl Into<Vec<u8>>) -> u64 {
-    block_on(wal.append(record(payload))).unwrap().0
+    try_append(wal, payload).unwrap().0
+}
+
+fn try_append(wal: &Wal, payload: impl Into<Vec<u8>>) -> Result<LogPosition, WriteError> {
+    block_on(wal.submit(record(payload), ())?)
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn limits_answer_by_name() {
         }
     ));
     let full = (0..1_000)
-        .find_map(|_| block_on(wal.append(record(vec![0; 900]))).err())
+        .find_map(|_| try_append(&wal, vec![0; 900]).err())
         .unwrap();
     assert!(
         matches!(
@@ -191,7 +195,7 @@ fn a_hook_that_panics_stops_ingest_and_not_reading() {
     .unwrap();
     append(&wal, "first");
     assert!(matches!(
-        block_on(wal.append(record("second"))),
+        try_append(&wal, "second"),
         Err(WriteError::Log { .. })
     ));
     let refused = (0..).find_map(|_| wal.submit(record("third"), ()).err());
