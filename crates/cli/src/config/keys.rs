@@ -353,7 +353,7 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "retention.disk",
         unit: Unit::DiskShare,
-        doc: "What blocks may use: a size, or a share of the volume.",
+        doc: "What blocks may use: a size, or a share of the volume. With a bucket nothing goes by bytes: `limits.disk_reserve_bytes` bounds what waits for it.",
         apply: |config, node| store(&mut config.retention.disk, values::disk_share(node)),
         show: |config| config.retention.disk.to_string(),
     },
