@@ -55,7 +55,11 @@ pub enum Refusal {
         retry_after: Duration,
     },
     #[error("nothing was stored: {reason}")]
-    Log { reason: String },
+    Log {
+        reason: String,
+        /// `None` where nothing helps but a restart.
+        retry_after: Option<Duration>,
+    },
     #[error("shutting down, nothing was stored")]
     Stopping,
     #[error("the request body did not arrive within {waited:?}")]
@@ -75,6 +79,8 @@ pub enum Refusal {
 
 /// How long a sender should wait while the server stops: the time of a restart.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(2);
+/// After a write of the log that failed: the next goes to another file.
+const RETRY_AFTER_LOG: Duration = Duration::from_secs(1);
 
 // === impl Refusal ===
 
@@ -147,6 +153,7 @@ impl Refusal {
             Self::Busy { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
                 Some(*retry_after)
             }
+            Self::Log { retry_after, .. } => *retry_after,
             Self::Stopping => Some(RETRY_AFTER_STOP),
             _ => None,
         }
@@ -159,9 +166,14 @@ impl From<WriteError> for Refusal {
             WriteError::Busy { limit, retry_after } => Self::Busy { limit, retry_after },
             WriteError::TooLarge { limit, seen, max } => Self::TooLarge { limit, seen, max },
             WriteError::Stopping => Self::Stopping,
-            // The model may grow variants: what is not known is an outage, which may be retried.
+            log @ WriteError::Log { .. } => Self::Log {
+                reason: log.to_string(),
+                retry_after: Some(RETRY_AFTER_LOG),
+            },
+            // The model may grow variants: what is not known is an outage.
             other => Self::Log {
                 reason: other.to_string(),
+                retry_after: None,
             },
         }
     }
@@ -215,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_retry_hint_stands_only_where_a_retry_helps() {
-        let table: [(WriteError, u16, Code, bool); 4] = [
+        let table: [(WriteError, u16, Code, bool); 5] = [
             (
                 WriteError::Busy {
                     limit: HEAD_BYTES,
@@ -237,7 +249,15 @@ mod tests {
             ),
             (
                 WriteError::Log {
-                    reason: String::from("no space"),
+                    reason: String::from("a sync failed"),
+                },
+                503,
+                Code::Unavailable,
+                true,
+            ),
+            (
+                WriteError::Halted {
+                    reason: String::from("two syncs failed"),
                 },
                 503,
                 Code::Unavailable,

@@ -294,7 +294,13 @@ async fn wrong_ways_to_ask_get_a_sentence() {
 
     // The other protocol's port.
     let answer = get(running.grpc, "/").await;
+    assert_eq!(answer.status, 200);
     assert!(answer.text().contains("OTLP/gRPC receiver"));
+    for path in ["/v1/traces", client::TRACES, "/metrics"] {
+        let answer = get(running.grpc, path).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(answer.text().contains("OTLP/gRPC receiver"), "{path}");
+    }
     let headers = [("content-type", PROTOBUF)];
     let answer = post(running.grpc, "/v1/traces", &headers, "").await;
     assert_eq!(answer.status, 415);
@@ -499,7 +505,15 @@ async fn errors_of_the_sink_reach_the_sender_with_or_without_a_hint() {
         ),
         (
             WriteError::Log {
-                reason: String::from("no space left"),
+                reason: String::from("a sync failed"),
+            },
+            503,
+            "1",
+            Code::Unavailable,
+        ),
+        (
+            WriteError::Halted {
+                reason: String::from("two syncs failed"),
             },
             503,
             "",

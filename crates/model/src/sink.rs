@@ -49,9 +49,12 @@ pub enum WriteError {
         seen: u64,
         max: u64,
     },
-    /// The log could not be written or synced.
+    /// The log could not be written or synced; what comes next is written elsewhere.
     #[error("write-ahead log: {reason}")]
     Log { reason: String },
+    /// Something broke for good.
+    #[error("until a restart nothing is taken: {reason}")]
+    Halted { reason: String },
     #[error("shutting down")]
     Stopping,
 }

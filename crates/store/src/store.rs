@@ -320,7 +320,7 @@ impl Store {
     fn has_room(&self, bytes: u64) -> Result<(), WriteError> {
         let core = &self.core;
         if let Some(reason) = core.poisoned.lock().clone() {
-            return Err(WriteError::Log { reason });
+            return Err(WriteError::Halted { reason });
         }
         if core.stopping.load(Ordering::Relaxed) {
             return Err(WriteError::Stopping);

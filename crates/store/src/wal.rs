@@ -296,7 +296,7 @@ impl<P: Send + 'static> Wal<P> {
         let (ack, commit) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
         if let Some(reason) = &queue.stopped_for {
-            return Err(WriteError::Log {
+            return Err(WriteError::Halted {
                 reason: reason.clone(),
             });
         }
@@ -446,7 +446,7 @@ impl Future for Commit {
         Pin::new(&mut self.0).poll(cx).map(|answer| {
             // The other end is dropped unanswered only when the writer died with the record.
             answer.unwrap_or_else(|_| {
-                Err(WriteError::Log {
+                Err(WriteError::Halted {
                     reason: "the log stopped before the outcome was known".to_owned(),
                 })
             })
@@ -489,7 +489,7 @@ impl<P> Shared<P> {
         };
         for request in waiting {
             let reason = reason.clone();
-            drop(request.ack.send(Err(WriteError::Log { reason })));
+            drop(request.ack.send(Err(WriteError::Halted { reason })));
         }
     }
 

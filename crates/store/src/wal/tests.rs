@@ -196,10 +196,10 @@ fn a_hook_that_panics_stops_ingest_and_not_reading() {
     append(&wal, "first");
     assert!(matches!(
         try_append(&wal, "second"),
-        Err(WriteError::Log { .. })
+        Err(WriteError::Halted { .. })
     ));
     let refused = (0..).find_map(|_| wal.submit(record("third"), ()).err());
-    assert!(matches!(refused, Some(WriteError::Log { .. })));
+    assert!(matches!(refused, Some(WriteError::Halted { .. })));
     assert!(matches!(wal.state(), WalState::Stopped { .. }));
     assert_eq!(payloads(&wal, 0).len(), 2);
 }

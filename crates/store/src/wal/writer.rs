@@ -145,7 +145,7 @@ impl<P: Send + 'static> Writer<P> {
 
     fn commit(&mut self, group: &mut VecDeque<Request<P>>) {
         if let WalState::Stopped { reason } = self.shared.state() {
-            return fail(group, &WriteError::Log { reason });
+            return fail(group, &WriteError::Halted { reason });
         }
         let first = self.next;
         if let Err(failure) = self.write(group) {
@@ -342,7 +342,7 @@ impl<P: Send + 'static> Writer<P> {
             if self.n_failed > 1 {
                 let reason = format!("ingest has stopped, two writes in a row failed; {reason}");
                 self.shared.stop_for(reason.clone());
-                return WriteError::Log { reason };
+                return WriteError::Halted { reason };
             }
         }
         WriteError::Log { reason }

@@ -91,7 +91,8 @@ fn two_failures_in_a_row_stop_ingest_and_not_reading() {
         second.to_string().contains("ingest has stopped"),
         "{second}"
     );
-    assert!(matches!(append(&wal, 3, 100), Err(WriteError::Log { .. })));
+    let third = append(&wal, 3, 100);
+    assert!(matches!(third, Err(WriteError::Halted { .. })), "{third:?}");
     assert!(matches!(wal.state(), WalState::Stopped { .. }));
     assert_eq!(ids(&wal), [0]);
     drop(wal);
