@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod table;
+mod threads;
 pub mod upkeep;
 pub mod wal;
 pub mod workers;

@@ -36,6 +36,7 @@ use tracewell_model::limits::{LOG_BYTES, LOG_QUEUE_BYTES, LOG_RECORD_BYTES};
 use tracewell_model::sink::{LogDamage, LogPosition, LogRecord, WriteError};
 
 use crate::disk::{Disk, create_dir_durably};
+use crate::threads;
 
 mod format;
 mod reader;
@@ -416,10 +417,8 @@ impl<P: Send + 'static> Wal<P> {
                 shared.stop_for("a thread of the log panicked, ingest has stopped".to_owned());
             }
         };
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(guarded)
-            .map_err(|source| WalError::Thread { source })?;
+        let started = threads::start(name, guarded);
+        let thread = started.map_err(|source| WalError::Thread { source })?;
         self.threads.lock().push(thread);
         Ok(())
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{StoreError, StoreResult};
 use crate::metrics::StoreMetrics;
 use crate::store::Store;
+use crate::threads;
 
 /// How long a worker rests when nothing wakes it.
 const REST: Duration = Duration::from_secs(1);
@@ -71,10 +72,8 @@ impl Workers {
         {
             let (store, runtime) = (Arc::clone(&self.store), runtime.clone());
             let cancel = cancel.clone();
-            let thread = std::thread::Builder::new()
-                .name(work.name().to_owned())
-                .spawn(move || runtime.block_on(run(&store, work, &cancel)))?;
-            running.threads.push(thread);
+            let work_on = move || runtime.block_on(run(&store, work, &cancel));
+            running.threads.push(threads::start(work.name(), work_on)?);
         }
         Ok(running)
     }

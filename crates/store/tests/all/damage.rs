@@ -2,7 +2,6 @@
 //! files cut short: what is lost is named with its place, the rest is served once, nothing panics.
 
 mod chain;
-mod logged;
 mod places;
 
 use std::collections::BTreeMap;
@@ -29,8 +28,8 @@ use tracewell_store::{StoreConfig, StoreResult};
 use tracewell_testkit::random::{TraceOptions, random_traces, scatter};
 use tracewell_testkit::{FakeClock, Random, RecordingDisk};
 
-use self::logged::logged;
 use self::places::{Place, places_of};
+use crate::logged::logged;
 use crate::world::*;
 
 /// Frequent keys are columns of their own, the last is too rare for one.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use rand::Rng;
+use tracewell_model::limits::DISK_FULL;
 use tracewell_model::sink::WriteError;
 use tracewell_model::{Clock, Span, SpanId, TenantId, TraceId};
 use tracewell_store::block::ParquetFormat;
@@ -17,6 +18,7 @@ use tracewell_store::manifest::BlockEntry;
 use tracewell_store::{StoreConfig, StoreError, StoreResult};
 use tracewell_testkit::{FakeClock, RecordingDisk};
 
+use crate::logged::{Listener, listen};
 use crate::world::*;
 
 struct Bench {
@@ -323,8 +325,20 @@ async fn work(bench: &mut Bench, world: &World, mut look: impl AsyncFnMut(&Bench
 
 async fn nothing(_: &Bench) {}
 
+/// The log tells of each write that was refused because of the disk. A step of a worker is told by the worker.
+fn check_told(log: &Listener, failed: &[String], what: &str) {
+    let of_log = |error: &String| {
+        let marks = ["write-ahead log", "until a restart", DISK_FULL];
+        marks.iter().any(|mark| error.contains(mark))
+    };
+    let told = log.n_with(&["ERROR", "write-ahead log could not be written"]);
+    let is_told = told > 0 || !failed.iter().any(of_log);
+    assert!(is_told, "{what}: {failed:?}, {:?}", log.lines());
+}
+
 /// Works while a fault waits, then without it, and after a power cut: whatever was acknowledged is
-/// there once. The power is also cut after the step in which the fault `shows`. Returns how much failed; `goes_on` says that a restart is not needed.
+/// there once, and the log tells of the fault. The power is also cut after the step in which the fault
+/// `shows`. Returns how much failed; `goes_on` says that a restart is not needed.
 async fn work_through(
     what: &str,
     goes_on: bool,
@@ -332,6 +346,7 @@ async fn work_through(
     shows: impl Fn(&RecordingDisk) -> bool,
     heal: impl FnOnce(&RecordingDisk),
 ) -> usize {
+    let log = listen();
     let mut bench = Bench::new(7);
     let world = bench.open().await;
     fault(&bench.disk);
@@ -343,6 +358,7 @@ async fn work_through(
         }
     })
     .await;
+    check_told(&log, &failed, what);
     bench.check(&world, what).await;
     heal(&bench.disk);
     let again = work(&mut bench, &world, nothing).await;
@@ -443,8 +459,10 @@ fn keeps_three_days(random: u128) -> StoreConfig {
 fn a_clock_that_jumps_loses_nothing() {
     const YEAR: u64 = 365 * 24 * HOUR;
     let hours = |n: u64| Duration::from_secs(n * 3_600);
+    let n_told = AtomicU64::new(0);
     for_seeds(0..24 / stride(), |seed| {
         runtime().block_on(async {
+            let log = listen();
             let mut bench = Bench::new(seed);
             bench.config = keeps_three_days;
             let mut world = bench.open().await;
@@ -491,22 +509,33 @@ fn a_clock_that_jumps_loses_nothing() {
                 let what = format!("seed {seed}, step {step}");
                 bench.check(&world, &what).await;
             }
-            world.store.flush().await.unwrap();
-            for _ in 0..2 * KEPT_HOURS + 3 * 24 {
-                bench.clock.advance(hours(1));
-                world.store.upkeep().await.unwrap();
-            }
-            bench.maybe.append(&mut bench.expected);
-            let ids = bench.maybe.keys();
-            let ids: Vec<_> = ids.map(|(tenant, id, _)| (tenant.clone(), *id)).collect();
-            let left = world.read(&ids).await;
+            let left = left_in_the_end(bench, &world).await;
             assert!(
                 left.is_empty(),
                 "seed {seed}: {} spans are left",
                 left.len()
             );
+            assert!(log.n_with(&["the clock jumped", "seconds="]) > 0);
+            let n = log.n_with(&["WARN", "the clock went back"]) as u64;
+            n_told.fetch_add(n, Ordering::Relaxed);
         });
     });
+    let n_told = n_told.into_inner();
+    println!("the log told {n_told} times that the clock went back");
+    assert!(n_told > 0);
+}
+
+/// What of everything is there after the clock was quiet for long enough.
+async fn left_in_the_end(mut bench: Bench, world: &World) -> Vec<(TenantId, Span)> {
+    world.store.flush().await.unwrap();
+    for _ in 0..2 * KEPT_HOURS + 3 * 24 {
+        bench.clock.advance(Duration::from_secs(3_600));
+        world.store.upkeep().await.unwrap();
+    }
+    bench.maybe.append(&mut bench.expected);
+    let ids = bench.maybe.keys();
+    let ids: Vec<_> = ids.map(|(tenant, id, _)| (tenant.clone(), *id)).collect();
+    world.read(&ids).await
 }
 
 /// A clock that went back is not believed for a day, so that it makes no block wait longer, or shorter.
@@ -665,4 +694,38 @@ async fn workers_cut_and_merge_and_a_panic_stops_ingest_alone() {
     bench.check(&world, "stopped").await;
     let world = bench.reopen(world).await;
     bench.check(&world, "reopened").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_says_that_the_disk_is_full_and_goes_on_when_it_is_not() {
+    let log = listen();
+    let mut bench = Bench::new(1);
+    let (disk, config) = (bench.disk.clone(), small_config(1));
+    let format = Arc::new(ParquetFormat::default());
+    let opened = World::open_with_workers(Arc::new(disk), &bench.clock, config, format);
+    let (world, workers) = opened.await.unwrap();
+    for _ in 0..10 {
+        bench.write(&world).await.unwrap();
+    }
+    // Old enough to be cut.
+    bench.clock.advance(minutes(60));
+    bench.disk.set_capacity(0);
+    let running = workers.start(&tokio::runtime::Handle::current()).unwrap();
+    let metrics = Arc::clone(world.store.metrics());
+    let until = async |is_so: &dyn Fn() -> bool| {
+        for _ in 0..10_000 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("{:?}", log.lines());
+    };
+    let told = ["ERROR", "work of the store failed", "store-cut"];
+    until(&|| log.n_with(&told) > 0).await;
+    assert!(log.n_with(&["no storage space"]) > 0, "{:?}", log.lines());
+    bench.disk.set_capacity(u64::MAX);
+    until(&|| metrics.blocks_cut.load(Ordering::Relaxed) > 0).await;
+    bench.check(&world, "cut at last").await;
+    assert!(running.stop(Duration::from_secs(60)).await);
 }

@@ -6,6 +6,7 @@ mod bucket;
 mod copy;
 mod damage;
 mod faults;
+mod logged;
 mod manifest;
 mod objects;
 mod power;

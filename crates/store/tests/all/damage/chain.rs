@@ -11,7 +11,8 @@ use tracewell_model::{Clock, Span};
 use tracewell_store::disk::Disk;
 use tracewell_testkit::{FakeClock, Random};
 
-use super::{Plant, config, logged::logged};
+use super::{Plant, config};
+use crate::logged::logged;
 use crate::world::*;
 
 #[test]

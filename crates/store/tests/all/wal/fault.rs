@@ -8,6 +8,9 @@ use tracewell_store::wal::{Durability, Wal, WalOptions, WalState};
 use tracewell_testkit::{FakeClock, RecordingDisk};
 
 use super::{append, block_on, open, options, read, record};
+use crate::logged::listen;
+
+const NOT_WRITTEN: &str = "write-ahead log could not be written";
 
 /// Ids that the log holds, and no damage.
 fn ids(wal: &Wal) -> Vec<u64> {
@@ -20,6 +23,7 @@ fn ids(wal: &Wal) -> Vec<u64> {
 fn a_sync_that_fails_costs_its_requests_alone() {
     // A group is one sync in a segment that is in use, two in a new one; `at` counts from the third group.
     for (at, is_write) in [(0, false), (1, false), (0, true), (2, true)] {
+        let log = listen();
         let disk = RecordingDisk::new();
         let wal = open(&disk, options());
         append(&wal, 0, 100).unwrap();
@@ -42,6 +46,8 @@ fn a_sync_that_fails_costs_its_requests_alone() {
             }
         }
         assert_eq!(n_failed, 1);
+        let told = [NOT_WRITTEN, "ERROR", ".wal", "as planned"];
+        assert_eq!(log.n_with(&told), 1, "{:?}", log.lines());
         assert_eq!(wal.state(), WalState::Running);
         assert_eq!(wal.stats().failed_groups, 1);
         assert_eq!(ids(&wal), expected);
@@ -81,6 +87,7 @@ fn a_power_cut_after_a_failed_sync_keeps_what_was_acknowledged() {
 
 #[test]
 fn two_failures_in_a_row_stop_ingest_and_not_reading() {
+    let log = listen();
     let disk = RecordingDisk::new();
     let wal = open(&disk, options());
     append(&wal, 0, 100).unwrap();
@@ -94,6 +101,9 @@ fn two_failures_in_a_row_stop_ingest_and_not_reading() {
     let third = append(&wal, 3, 100);
     assert!(matches!(third, Err(WriteError::Halted { .. })), "{third:?}");
     assert!(matches!(wal.state(), WalState::Stopped { .. }));
+    assert_eq!(log.n_with(&[NOT_WRITTEN, "as planned"]), 2);
+    let stopped = ["the write-ahead log takes nothing more", "as planned"];
+    assert_eq!(log.n_with(&stopped), 1, "{:?}", log.lines());
     assert_eq!(ids(&wal), [0]);
     drop(wal);
     let wal = open(&disk.after_kill(), options());
@@ -120,6 +130,7 @@ fn one_failure_now_and_then_does_not_stop_ingest() {
 #[test]
 fn a_full_disk_is_named_and_left_behind() {
     for n_spares in [0, 2] {
+        let log = listen();
         let disk = RecordingDisk::new();
         disk.set_capacity(150_000);
         let options = WalOptions {
@@ -140,6 +151,8 @@ fn a_full_disk_is_named_and_left_behind() {
             }
         }
         assert!(n_refused > 20, "{n_refused}");
+        let told = log.n_with(&[NOT_WRITTEN, "no storage space"]);
+        assert!(told > 0, "{:?}", log.lines());
         assert!(expected.len() > 8, "{expected:?}");
         assert_eq!(ids(&wal), expected);
         // Room comes back, by the log's own doing or from elsewhere.
