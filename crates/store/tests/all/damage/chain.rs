@@ -7,9 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracewell_model::sink::LogDamage;
 use tracewell_model::source::Snapshots;
-use tracewell_model::{Clock, Span};
+use tracewell_model::{Clock, Span, TenantId};
 use tracewell_store::disk::Disk;
-use tracewell_testkit::{FakeClock, Random};
+use tracewell_store::manifest::BlockEntry;
+use tracewell_testkit::{FakeClock, Random, RecordingDisk};
 
 use super::{Plant, config};
 use crate::logged::logged;
@@ -18,51 +19,118 @@ use crate::world::*;
 #[test]
 fn a_flipped_bit_anywhere_in_a_manifest_is_named_and_everything_is_served() {
     let plant = runtime().block_on(Plant::new(5));
-    let files = plant.disk.files();
-    let is_manifest = |path: &&PathBuf| path.extension().is_some_and(|name| name == "manifest");
-    let mut manifests: Vec<PathBuf> = files.iter().filter(is_manifest).cloned().collect();
-    let newest = manifests.pop().unwrap();
-    let before = manifests.pop().unwrap();
+    let [newest, _] = newest_manifests(&plant.disk);
     let bytes = plant.disk.metadata(&newest).unwrap().len;
-    let n_damaged = Mutex::new((0, 0));
-    for_seeds(0..80, |number| {
+    for_seeds(0..60, |number| {
         let mut random = Random::new(number);
         let disk = plant.disk.after_kill();
-        let bit = number * bytes / 80 * 8 + random.number(8);
-        let both = number % 4 == 3;
+        let bit = number * bytes / 60 * 8 + random.number(8);
         disk.flip_bit(&newest, bit).unwrap();
-        if both {
-            disk.flip_bit(&before, random.number(8 * 8)).unwrap();
-        }
         runtime().block_on(async {
-            let what = format!("bit {bit} of the newest manifest, both {both}");
-            let (world, lines) = logged(plant.open(&disk, number)).await;
-            let world = world.unwrap();
-            let recovery = world.store.recovery();
-            let name = newest.file_name().unwrap().to_str().unwrap();
-            let named = &recovery.manifests_damaged;
-            assert!(
-                named.iter().any(|manifest| manifest.name.contains(name)),
-                "{what}: {named:?}"
-            );
-            let told = |line: &String| line.contains(name) && line.contains("cannot be read");
-            assert!(lines.iter().any(told), "{what}: {lines:?}");
-            // An older one than the two newest may list what is gone: that is named.
+            let what = format!("bit {bit} of the newest manifest");
+            let world = open_damaged(&plant, &disk, &[&newest], &what).await;
             let missing = world.store.pin().missing;
-            let (spans, errors) = world.read_partial(&plant.ids).await;
-            assert!(errors.is_empty(), "{what}: {errors:?}");
-            let nothing = Expected::new();
-            if both {
-                compare(spans, &nothing, &plant.expected, &what).unwrap();
-                n_damaged.lock().1 += missing.len();
-            } else {
-                assert!(missing.is_empty(), "{what}: {missing:?}");
-                compare(spans, &plant.expected, &nothing, &what).unwrap();
-            }
-            n_damaged.lock().0 += 1;
+            assert!(missing.is_empty(), "{what}: {missing:?}");
+            let spans = world.read(&plant.ids).await;
+            compare(spans, &plant.expected, &Expected::new(), &what).unwrap();
         });
     });
-    println!("damaged newest manifests, and blocks named as missing: {n_damaged:?}");
+}
+
+/// The third newest lists blocks that were merged since, and are gone.
+#[test]
+fn two_damaged_manifests_cost_what_is_named() {
+    let plant = runtime().block_on(Plant::new(5));
+    let merged = plant.disk.after_kill();
+    runtime().block_on(async {
+        let world = plant.open(&merged, 1_000).await.unwrap();
+        assert!(world.store.merge_next(true).await.unwrap());
+        world.store.settle(true).await.unwrap();
+        world.store.delete_retired().await.unwrap();
+    });
+    let [newest, before] = newest_manifests(&merged);
+    let bits = [&newest, &before].map(|path| 8 * merged.metadata(path).unwrap().len);
+    let n = Mutex::new((0, 0));
+    for_seeds(0..20, |number| {
+        let mut random = Random::new(number);
+        let disk = merged.after_kill();
+        disk.flip_bit(&newest, random.number(bits[0])).unwrap();
+        disk.flip_bit(&before, random.number(bits[1])).unwrap();
+        runtime().block_on(async {
+            let what = format!("two manifests of seed {number}");
+            let world = open_damaged(&plant, &disk, &[&newest, &before], &what).await;
+            let spans = world.read(&plant.ids).await;
+            let n_lost = check_named(&world, &plant, &spans, &what);
+            compare(spans, &Expected::new(), &plant.expected, &what).unwrap();
+            let n_missing = world.store.pin().missing.len();
+            assert!(n_missing > 0 && n_lost > 0, "{what}");
+            let mut n = n.lock();
+            *n = (n.0 + n_missing, n.1 + n_lost);
+        });
+    });
+    println!("20 times two manifests: blocks named as missing, and spans in them: {n:?}");
+}
+
+fn newest_manifests(disk: &RecordingDisk) -> [PathBuf; 2] {
+    let files = disk.files();
+    let is_manifest = |path: &&PathBuf| path.extension().is_some_and(|name| name == "manifest");
+    let mut newest = files.iter().rev().filter(is_manifest).cloned();
+    [newest.next().unwrap(), newest.next().unwrap()]
+}
+
+/// Opens the store, which names every damaged manifest, also in the log.
+async fn open_damaged(
+    plant: &Plant,
+    disk: &RecordingDisk,
+    damaged: &[&PathBuf],
+    what: &str,
+) -> World {
+    let (world, lines) = logged(plant.open(disk, 2_000)).await;
+    let world = world.unwrap();
+    let named = world.store.recovery().manifests_damaged;
+    for path in damaged {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_named = named.iter().any(|manifest| manifest.name.contains(name));
+        assert!(is_named, "{what}: {named:?}");
+        let told = |line: &String| line.contains(name) && line.contains("cannot be read");
+        assert!(lines.iter().any(told), "{what}: {lines:?}");
+    }
+    world
+}
+
+/// Every span that is not there lies in a block that is named: it fits its tenant and times, and there are no
+/// more of them than those blocks held. Returns how many there are.
+fn check_named(world: &World, plant: &Plant, there: &[(TenantId, Span)], what: &str) -> usize {
+    let missing = world.store.pin().missing;
+    let recovery = world.store.recovery();
+    let blocks: Vec<&BlockEntry> = recovery.blocks_missing.iter().map(|it| &it.entry).collect();
+    for block in &blocks {
+        let id = block.id.to_string();
+        let named = missing.iter().any(|line| line.contains(&id));
+        assert!(named, "{what}: {id} of {missing:?}");
+    }
+    let key = |(tenant, span): &(TenantId, Span)| (tenant.clone(), span.trace_id, span.span_id);
+    let there: BTreeSet<_> = there.iter().map(key).collect();
+    let lost = plant
+        .expected
+        .iter()
+        .filter(|(key, _)| !there.contains(*key));
+    let n_lost = lost
+        .inspect(|((tenant, ..), span)| {
+            let may_hold = |block: &&BlockEntry| {
+                let start = block.span_start.0..=block.span_start.1;
+                let is_of = block.tenant.as_ref().is_none_or(|of| of == tenant);
+                is_of && start.contains(&span.start_unix_nano)
+            };
+            assert!(
+                blocks.iter().any(may_hold),
+                "{what}: {span:?} of {blocks:?}"
+            );
+        })
+        .count();
+    let n_held: u64 = blocks.iter().map(|block| block.spans).sum();
+    assert!(n_lost as u64 <= n_held, "{what}: {n_lost} of {n_held}");
+    n_lost
 }
 
 #[test]
