@@ -22,10 +22,11 @@ use tracewell_store::manifest::BlockId;
 
 use crate::doomed::{Acknowledged, Raise, expect_nothing_twice, load_and_kill, sample, setting};
 use crate::harness::binary;
+use crate::harness::metrics::{of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::volume::Volume;
 use crate::load::{N_SPANS, n_spans};
-use chain::Chain;
+use chain::{Chain, Counts};
 
 /// Enough for CI; each takes about a second.
 const KILLS: u64 = 220;
@@ -90,13 +91,18 @@ fn what_was_acknowledged_survives_kills() {
         lives.live_and_die(round, before);
         before = from..lives.acknowledged.len();
     }
-    lives.look_back();
+    let stored = lives.look_back();
     let Lives { chain, tally, .. } = &lives;
     let counts = chain.lock().unwrap().counts;
+    let n = lives.acknowledged.len() as u64;
+    let (there, retired) = (tally.asked.there, tally.asked.retired);
     println!(
-        "{} acknowledged requests, none lost, none twice\n{tally:?}\n{counts:?}",
-        lives.acknowledged.len()
+        "{n} acknowledged requests of {N_SPANS} spans; asked for by id {} times: {there} there, {retired} dropped, \
+         none lost\n{stored} spans are stored, {} were dropped\n{tally:?}\n{counts:?}",
+        there + retired,
+        counts.dropped_spans
     );
+    lives.check_sum(stored, counts);
     // Far below what happens on a quiet machine.
     for (what, n, wanted) in [
         ("cuts", counts.cuts, kills * 2),
@@ -165,8 +171,8 @@ impl Lives {
         self.examine();
     }
 
-    /// After the last kill: the newest, and some of all.
-    fn look_back(&mut self) {
+    /// After the last kill: the newest, and some of all. Returns how many spans are stored.
+    fn look_back(&mut self) -> u64 {
         let all = self.acknowledged.len();
         let mut sample = self.sample(all.saturating_sub(3_000)..all, 1_000);
         sample.extend(self.sample(0..all, 500));
@@ -178,10 +184,28 @@ impl Lives {
         assert_eq!(server.get("/flush").status / 100, 2);
         std::thread::sleep(Duration::from_secs(2));
         expect_nothing_twice(&server);
+        let seen = scrape(&server);
+        let of_blocks: f64 = of(&seen, "tracewell_block_spans").sum();
+        let of_head: f64 = of(&seen, "tracewell_head_spans").sum();
         assert!(server.stop().success());
         let mut chain = self.chain.lock().unwrap();
         chain.look();
         println!("at the end: {}", chain.folders());
+        (of_blocks + of_head) as u64
+    }
+
+    /// Every request that was acknowledged is stored or was dropped, and besides them at most those that were
+    /// on their way at a kill.
+    fn check_sum(&self, stored: u64, counts: Counts) {
+        // Of commits that nobody saw it is not known what they dropped.
+        if counts.unseen > 0 {
+            return;
+        }
+        let n = self.acknowledged.len() as u64;
+        let on_their_way = SENDERS * self.tally.kills;
+        let sum = stored + counts.dropped_spans;
+        let range = n * N_SPANS as u64..=(n + on_their_way) * N_SPANS as u64;
+        assert!(range.contains(&sum), "{sum} spans of {range:?}");
     }
 
     fn launch(&self, bytes_max: Option<u64>) -> Server {

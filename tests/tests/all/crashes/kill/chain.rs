@@ -21,10 +21,10 @@ pub(super) struct Chain {
     bytes_max: Option<u64>,
     /// The largest size of the log in this life, which counts as kept.
     log_bytes: u64,
-    /// Every block that a manifest listed.
-    listed: BTreeSet<BlockId>,
-    /// Blocks that retention dropped: when their requests arrived.
-    dropped: BTreeMap<BlockId, Bounds>,
+    /// Every block that a manifest listed: when requests arrived, for each first block that is in it.
+    listed: BTreeMap<BlockId, Vec<Bounds>>,
+    /// Blocks that retention dropped.
+    dropped: BTreeSet<BlockId>,
     /// Those of this life.
     dropped_now: BTreeSet<BlockId>,
     pub(super) counts: Counts,
@@ -42,6 +42,7 @@ pub(super) struct Counts {
     /// Commits in which retention dropped blocks, and those blocks.
     pub(super) retentions: u64,
     pub(super) dropped: u64,
+    pub(super) dropped_spans: u64,
 }
 
 // === impl Chain ===
@@ -53,8 +54,8 @@ impl Chain {
             last: Manifest::default(),
             bytes_max: None,
             log_bytes: 0,
-            listed: BTreeSet::new(),
-            dropped: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            dropped: BTreeSet::new(),
             dropped_now: BTreeSet::new(),
             counts: Counts::default(),
         }
@@ -84,14 +85,24 @@ impl Chain {
         }
     }
 
-    /// True if retention dropped a block with requests that arrived then, smallest and largest.
+    /// True if retention dropped what came of a first block with requests that arrived then.
     pub(super) fn has_dropped(&self, arrival: Bounds) -> bool {
         let overlaps = |block: &Bounds| block.0 <= arrival.1 && arrival.0 <= block.1;
-        self.dropped.values().any(overlaps)
+        let dropped = self.dropped.iter().filter_map(|id| self.listed.get(id));
+        dropped.flatten().any(overlaps)
     }
 
     pub(super) fn is_listed(&self, id: BlockId) -> bool {
-        self.listed.contains(&id)
+        self.listed.contains_key(&id)
+    }
+
+    /// Of a merged block those of the blocks that it was made from, as far as they were seen.
+    fn arrivals_of(&self, block: &BlockEntry) -> Vec<Bounds> {
+        let made_from = block.made_from.iter().map(|id| self.listed.get(id));
+        match made_from.collect::<Option<Vec<_>>>() {
+            Some(seen) if !seen.is_empty() => seen.into_iter().flatten().copied().collect(),
+            _ => vec![block.arrival],
+        }
     }
 
     /// True while files are there of a block that retention dropped in this life.
@@ -138,16 +149,19 @@ impl Chain {
         if !dropped.is_empty() {
             counts.retentions += 1;
             counts.dropped += dropped.len() as u64;
+            counts.dropped_spans += dropped.iter().map(|block| block.spans).sum::<u64>();
             if unseen == 0 {
                 assert!(added.is_empty(), "retention adds nothing: {added:?}");
                 self.judge(&dropped, &next);
             }
         }
-        let arrivals = dropped.iter().map(|block| (block.id, block.arrival));
-        self.dropped.extend(arrivals);
-        self.dropped_now
-            .extend(dropped.iter().map(|block| block.id));
-        self.listed.extend(next.blocks.iter().map(|block| block.id));
+        let ids = dropped.iter().map(|block| block.id);
+        self.dropped.extend(ids.clone());
+        self.dropped_now.extend(ids);
+        for block in added {
+            let arrivals = self.arrivals_of(block);
+            self.listed.insert(block.id, arrivals);
+        }
         self.last = next;
     }
 
