@@ -5,6 +5,7 @@ mod blocks;
 mod commands;
 mod hostile;
 mod limits;
+mod logs;
 pub(crate) mod memory;
 mod metrics;
 mod operations;
