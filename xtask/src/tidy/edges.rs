@@ -2,6 +2,7 @@
 //! that it names are the crates that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,8 @@ const TABLE_TO: &str = "<!-- /edges -->";
 /// May be a dev-dependency of any crate, and a plain dependency of none but the tests.
 const TESTKIT: &str = "testkit";
 const PREFIX: &str = "tracewell-";
+/// A workspace each.
+const WORKSPACES: [&str; 2] = [".", "fuzz"];
 
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
@@ -104,17 +107,35 @@ fn headings(map: &str) -> impl Iterator<Item = &str> {
         .map(|word| word.trim_end_matches('/'))
 }
 
-/// Every `crates/...` in backticks, wherever it stands.
+/// Every `crates/...` and `docs/...` in backticks, wherever it stands, and what a line of a list is about.
 fn named_folders(map: &str) -> impl Iterator<Item = &str> {
+    let about = |line| code_words(line).into_iter().next();
+    let of_lists = map.lines().filter(|line| line.starts_with("- `"));
     map.lines()
         .flat_map(code_words)
-        .filter(|word| word.starts_with("crates/") && !word.contains(['*', '<', ' ']))
+        .filter(|word| word.starts_with("crates/") || word.starts_with("docs/"))
+        .filter(|word| !word.contains(['*', '<', ' ']))
+        .chain(of_lists.filter_map(about))
         .map(|word| word.trim_end_matches('/'))
         .filter(|word| !word.ends_with(".rs"))
 }
 
-/// The edges between packages of this workspace, without the prefix of their names.
+/// The edges between our packages, without the prefix of their names.
 fn edges_of_manifests(tree: &Tree) -> Result<Edges> {
+    let mut packages = Vec::new();
+    for workspace in WORKSPACES {
+        packages.extend(packages_of(&tree.root.join(workspace))?);
+    }
+    let names: BTreeSet<&str> = packages.iter().filter_map(|it| text(it, "name")).collect();
+    let mut edges = Edges::new();
+    for package in &packages {
+        let name = text(package, "name").context("a package has no name")?;
+        edges.insert(short(name), uses(package, name, &names));
+    }
+    Ok(edges)
+}
+
+fn packages_of(workspace: &Path) -> Result<Vec<Value>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -124,7 +145,7 @@ fn edges_of_manifests(tree: &Tree) -> Result<Edges> {
             "--no-deps",
             "--offline",
         ])
-        .current_dir(&tree.root)
+        .current_dir(workspace)
         .output()
         .context("starting cargo metadata")?;
     if !output.status.success() {
@@ -134,26 +155,22 @@ fn edges_of_manifests(tree: &Tree) -> Result<Edges> {
         );
     }
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let packages = array(&metadata, "packages");
-    let names: BTreeSet<&str> = packages.iter().filter_map(|it| text(it, "name")).collect();
-    let mut edges = Edges::new();
-    for package in packages {
-        let name = text(package, "name").context("a package has no name")?;
-        let uses = array(package, "dependencies")
-            .iter()
-            .filter(|dependency| {
-                let dev = text(dependency, "kind") == Some("dev");
-                let testkit = text(dependency, "name") == Some(&format!("{PREFIX}{TESTKIT}"));
-                // The tests package has nothing but dev-dependencies, and they are its edges.
-                !dev || !testkit || name == "tracewell-tests"
-            })
-            .filter_map(|dependency| text(dependency, "name"))
-            .filter(|dependency| names.contains(dependency) && *dependency != name)
-            .map(short)
-            .collect();
-        edges.insert(short(name), uses);
-    }
-    Ok(edges)
+    Ok(array(&metadata, "packages").to_vec())
+}
+
+fn uses(package: &Value, name: &str, names: &BTreeSet<&str>) -> BTreeSet<String> {
+    let is_edge = |dependency: &&Value| {
+        let dev = text(dependency, "kind") == Some("dev");
+        let testkit = text(dependency, "name") == Some(&format!("{PREFIX}{TESTKIT}"));
+        // The tests package has nothing but dev-dependencies, and they are its edges.
+        !dev || !testkit || name == "tracewell-tests"
+    };
+    let dependencies = array(package, "dependencies").iter().filter(is_edge);
+    dependencies
+        .filter_map(|dependency| text(dependency, "name"))
+        .filter(|dependency| names.contains(dependency) && *dependency != name)
+        .map(short)
+        .collect()
 }
 
 fn short(name: &str) -> String {
@@ -216,5 +233,22 @@ mod tests {
         );
         let found = found(&ghost, &[("model", &[]), ("wire", &[]), ("store", &[])]);
         assert_eq!(found.len(), 5, "{found:?}");
+    }
+
+    #[test]
+    fn folders_beside_the_crates_exist() {
+        let map = format!("{MAP}- `deploy`: files.\n- `crates/model`, and `docs/none`\n");
+        let found = found(&map, &[("model", &[]), ("wire", &["model"])]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("docs/none") && found[1].contains("deploy"));
+    }
+
+    #[test]
+    fn the_edges_of_every_workspace_are_seen() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let edges = edges_of_manifests(&Tree::read(&root).unwrap()).unwrap();
+        let of = |name: &str| edges[name].iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(of("wire"), ["model"]);
+        assert!(of("fuzz").contains(&"store"));
     }
 }
