@@ -205,6 +205,7 @@ impl Manifest {
         check_sum("body", number_in(field(12, 4)), body)?;
         let manifest: Self =
             serde_json::from_slice(body).map_err(|e| ManifestError::Body(e.to_string()))?;
+        manifest.check_sums()?;
         match [says, manifest.number].iter().find(|&&n| n != number) {
             Some(&seen) => Err(ManifestError::Number {
                 expected: number,
@@ -212,6 +213,23 @@ impl Manifest {
             }),
             None => Ok(manifest),
         }
+    }
+
+    /// So that whoever adds up entries, also those of a disk and of a bucket, need not care: what others wrote into
+    /// a bucket is under a checksum of theirs.
+    fn check_sums(&self) -> Result<(), ManifestError> {
+        for of in [
+            |entry: &BlockEntry| entry.bytes,
+            |entry: &BlockEntry| entry.spans,
+            |entry: &BlockEntry| entry.traces,
+        ] {
+            let sum = self.blocks.iter().map(of).try_fold(0, u64::checked_add);
+            if sum.is_none_or(|sum| i64::try_from(sum).is_err()) {
+                let reason = "bytes, spans or traces of its blocks add up to more than 63 bits";
+                return Err(ManifestError::Body(reason.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// The manifest after a change, with the same number: the chain gives it the next one.

@@ -85,6 +85,22 @@ fn a_manifest_comes_back_as_it_was_and_any_flipped_bit_is_noticed() {
 }
 
 #[test]
+fn sizes_that_add_up_to_more_than_63_bits_are_refused() {
+    let of = |bytes: u64| {
+        let mut manifest = Manifest::default().with(&add(1, 0, 10)).unwrap();
+        manifest = manifest.with(&add(2, 10, 20)).unwrap();
+        manifest.blocks[1].bytes = bytes;
+        Manifest::decode(0, &manifest.encode().unwrap())
+    };
+    let max = i64::MAX as u64 - 100;
+    assert_eq!(of(max).unwrap().bytes(), max + 100);
+    for bytes in [max + 1, u64::MAX] {
+        let refused = of(bytes).unwrap_err();
+        assert!(refused.to_string().contains("63 bits"), "{refused}");
+    }
+}
+
+#[test]
 fn a_record_is_covered_once() {
     let manifest = Manifest::default().with(&add(1, 0, 10)).unwrap();
     assert_eq!(manifest.covered_to("wal"), 10);
