@@ -62,7 +62,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
     let ingest_runtime = runtime("ingest")?;
     let query_runtime = runtime("query")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let opened = ingest_runtime.block_on(storage::open(config, Arc::clone(&clock)));
+    let opened = ingest_runtime.block_on(storage::open(loaded, Arc::clone(&clock)));
     let storage::Opened {
         store,
         workers,
@@ -81,11 +81,9 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         stop.clone(),
     );
     watch_status(&ingest_runtime, &process, &stop);
-    let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
-    if loaded.config.tenants.tokens_path.is_some() {
-        tenants.set_tokens(loaded.tokens.clone());
-    }
-    reload::watch(&ingest_runtime, loaded, &tenants, process.reloads(), &stop);
+    let tenants = tenants(loaded);
+    let takers = (&tenants, &store);
+    reload::watch(&ingest_runtime, loaded, takers, process.reloads(), &stop);
     // Whoever finds the server ready may ask it to stop.
     let signals = ingest_runtime.block_on(async { Signals::listen() })?;
     let serving = start_serving(
@@ -122,6 +120,14 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         Some(error) => Err(error),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+fn tenants(loaded: &Loaded) -> Arc<Tenants> {
+    let tenants = Tenants::new(loaded.tenant_limits.clone(), Arc::default());
+    if loaded.config.tenants.tokens_path.is_some() {
+        tenants.set_tokens(loaded.tokens.clone());
+    }
+    tenants
 }
 
 fn runtime(name: &'static str) -> Result<Runtime> {

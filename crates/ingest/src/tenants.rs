@@ -16,7 +16,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracewell_model::{Limits, TenantId};
+use tracewell_model::{Limits, RetentionAges, TenantId};
 
 use crate::live::{AllLive, LiveTraces, Taken};
 use crate::metrics::{IngestMetrics, TenantMetrics, other_tenants};
@@ -30,6 +30,8 @@ use crate::tokens::{Bearer, Tokens};
 pub struct TenantLimits {
     pub others: Limits,
     pub named: BTreeMap<TenantId, Limits>,
+    /// How long what they sent is kept: no business of the receivers, but of the same file.
+    pub retention: RetentionAges,
 }
 
 /// All tenants that have been met or named.
@@ -94,6 +96,7 @@ impl From<Limits> for TenantLimits {
         Self {
             others,
             named: BTreeMap::new(),
+            retention: RetentionAges::default(),
         }
     }
 }
@@ -394,6 +397,7 @@ mod tests {
         TenantLimits {
             others: limits(10),
             named: BTreeMap::from([(id("named"), limits(rate))]),
+            retention: RetentionAges::default(),
         }
     }
 

@@ -57,8 +57,6 @@ pub struct BucketConfig {
     pub upload_after: Duration,
     /// How long the files of blocks that are replaced stay: others may read them.
     pub replaced_kept: Duration,
-    /// Blocks in the bucket older than this are dropped.
-    pub retention_age: Duration,
 }
 
 /// The bucket of a store.

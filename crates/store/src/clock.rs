@@ -63,12 +63,12 @@ pub struct JumpRecord {
 }
 
 /// How old arrivals are at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ages {
     /// Unix time, as believed.
     now: u64,
-    /// How much of it is left out.
-    left_out: u64,
+    /// What is left out of it.
+    jumps: Vec<JumpRecord>,
     since_back: Option<u64>,
 }
 
@@ -137,14 +137,14 @@ impl BelievedClock {
             .map_or(unix_nano, |line| line.unix_at(monotonic_nano))
     }
 
-    /// What is older than the retention age needs no protection from jumps.
+    /// What is older than the longest retention age needs no protection from jumps.
     pub fn ages(&mut self, unix_nano: u64, monotonic_nano: u64, retention_nano: u64) -> Ages {
         let now = self.now(unix_nano, monotonic_nano);
         self.jumps
             .retain(|jump| since(jump.at, monotonic_nano) < retention_nano);
         Ages {
             now,
-            left_out: self.left_out(),
+            jumps: self.records(monotonic_nano),
             since_back: self.went_back_at.map(|at| since(at, monotonic_nano)),
         }
     }
@@ -153,17 +153,21 @@ impl BelievedClock {
     /// what was seen before. `None` while nothing was.
     pub fn record(&self, monotonic_nano: u64) -> Option<ClockRecord> {
         let line = self.line?;
-        let jumps = self.jumps.iter();
         Some(ClockRecord {
             seen_unix_nano: line.unix_at(monotonic_nano),
-            jumps: jumps
-                .map(|jump| JumpRecord {
-                    ago_nano: since(jump.at, monotonic_nano),
-                    nanos: jump.nanos,
-                })
-                .collect(),
+            jumps: self.records(monotonic_nano),
             went_back_ago_nano: self.went_back_at.map(|at| since(at, monotonic_nano)),
         })
+    }
+
+    fn records(&self, monotonic_nano: u64) -> Vec<JumpRecord> {
+        let jumps = self.jumps.iter();
+        jumps
+            .map(|jump| JumpRecord {
+                ago_nano: since(jump.at, monotonic_nano),
+                nanos: jump.nanos,
+            })
+            .collect()
     }
 
     fn left_out(&self) -> u64 {
@@ -264,23 +268,39 @@ impl Ages {
     pub fn at(now_unix_nano: u64) -> Self {
         Self {
             now: now_unix_nano,
-            left_out: 0,
+            jumps: Vec::new(),
             since_back: None,
         }
     }
 
     /// How old an arrival is for certain, within an hour.
     pub fn of(&self, arrival_unix_nano: u64) -> u64 {
-        if arrival_unix_nano > self.now.saturating_add(CLOCK_JUMP_NANO) {
-            // Stamped before the clock went back.
-            return self.since_back.unwrap_or(0);
-        }
-        self.counted_now().saturating_sub(arrival_unix_nano)
+        self.leaving_out(arrival_unix_nano, u64::MAX)
+    }
+
+    /// True of what has been kept for longer than an age: jumps that are older than that leave nothing out.
+    pub fn exceeds(&self, arrival_unix_nano: u64, age_nano: u64) -> bool {
+        self.leaving_out(arrival_unix_nano, age_nano) > age_nano
     }
 
     /// Unix time without the jumps that are left out.
     pub fn counted_now(&self) -> u64 {
-        self.now.saturating_sub(self.left_out)
+        self.counted(u64::MAX)
+    }
+
+    fn leaving_out(&self, arrival_unix_nano: u64, age_nano: u64) -> u64 {
+        if arrival_unix_nano > self.now.saturating_add(CLOCK_JUMP_NANO) {
+            // Stamped before the clock went back.
+            return self.since_back.unwrap_or(0);
+        }
+        self.counted(age_nano).saturating_sub(arrival_unix_nano)
+    }
+
+    /// Unix time without the jumps that are younger than an age.
+    fn counted(&self, age_nano: u64) -> u64 {
+        let young = self.jumps.iter().filter(|jump| jump.ago_nano < age_nano);
+        let left_out = young.map(|jump| jump.nanos).fold(0, u64::saturating_add);
+        self.now.saturating_sub(left_out)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -25,7 +26,6 @@ use crate::manifest::chain::{DamagedManifest, ManifestChain};
 use crate::manifest::ledger::Ledger;
 use crate::manifest::{BlockEntry, BlockId, Manifest};
 use crate::metrics::StoreMetrics;
-use crate::retention::Retention;
 use crate::snapshot::{BlockViews, Blocks, Home, LiveBlock, MissingBlock, TRACE_HORIZON_NANO};
 use crate::store::{Core, Store, StoreConfig};
 use crate::wal::{Wal, WalOptions};
@@ -233,7 +233,8 @@ impl Parts {
         let log = format!("wal-{:032x}", wal.log_id());
         let monotonic = self.clock.monotonic_nano();
         let believed_clock = Mutex::new(clock_of(&manifest, monotonic));
-        let retention = self.retention()?;
+        let retention_bytes_max = self.retention_bytes_max()?;
+        let retention_ages = ArcSwap::from_pointee(self.config.retention_ages.clone());
         let metrics = Arc::new(StoreMetrics::default());
         let from = LogPosition(manifest.covered_to(&log));
         let options = HeadOptions::new(&self.config.limits, self.config.max_block_duration);
@@ -276,7 +277,8 @@ impl Parts {
             wal,
             ledger: tokio::sync::Mutex::new(Ledger::new(chain, manifest, log, monotonic)),
             believed_clock,
-            retention,
+            retention_ages,
+            retention_bytes_max,
             recovery: Mutex::default(),
             n_ids: AtomicU64::new(0),
             cutting: tokio::sync::Mutex::default(),
@@ -351,8 +353,8 @@ impl Parts {
         Ok(block)
     }
 
-    fn retention(&self) -> StoreResult<Retention> {
-        let bytes_max = match self.config.retention_bytes {
+    fn retention_bytes_max(&self) -> StoreResult<u64> {
+        Ok(match self.config.retention_bytes {
             Some(bytes) => bytes,
             None => {
                 let space = self.disk.space(&self.config.data_dir);
@@ -361,10 +363,6 @@ impl Parts {
                 })?;
                 space.total / 5 * 4
             }
-        };
-        Ok(Retention {
-            age_nano: u64::try_from(self.config.retention_age.as_nanos()).unwrap_or(u64::MAX),
-            bytes_max,
         })
     }
 }

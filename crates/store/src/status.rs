@@ -172,7 +172,7 @@ impl Store {
                 .iter()
                 .map(|block| block.entry.span_start.0)
                 .min(),
-            retention_bytes_max: self.retention.bytes_max,
+            retention_bytes_max: self.retention_bytes_max,
             space: core
                 .disk
                 .space(&core.config.data_dir)

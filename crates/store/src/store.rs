@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -25,7 +26,7 @@ use tracewell_model::sink::{
     Ack, LogPosition, LogRecord, RecordKind, Seen, SpanSink, SpanTap, WriteError,
 };
 use tracewell_model::source::{Snapshot, Snapshots, SpanSource};
-use tracewell_model::{Clock, Limits, SpanBatch, TenantId};
+use tracewell_model::{Clock, Limits, RetentionAges, SpanBatch, TenantId};
 
 use crate::bucket::{Bucket, BucketConfig};
 use crate::clock::{Ages, BelievedClock};
@@ -40,7 +41,7 @@ use crate::merge::plan::MergePolicy;
 use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, ClockBounds};
 use crate::recovery::Recovery;
-use crate::retention::Retention;
+use crate::retention::{Retention, nanos};
 use crate::snapshot::{BlockLookup, BlockViews, LiveBlock};
 use crate::wal::{Committed, Durability, Wal, WalOptions, WalState};
 use crate::workers::Workers;
@@ -58,7 +59,7 @@ pub struct StoreConfig {
     pub prefix: Path,
     pub limits: Limits,
     pub durability: Durability,
-    pub retention_age: Duration,
+    pub retention_ages: RetentionAges,
     /// `None`: 80 % of the volume of `data_dir`.
     pub retention_bytes: Option<u64>,
     /// `retention_bytes` is a share of the volume: what others keep there makes it smaller. True of the
@@ -88,7 +89,9 @@ pub struct Store {
     pub(crate) wal: Wal<Pending>,
     pub(crate) ledger: tokio::sync::Mutex<Ledger>,
     pub(crate) believed_clock: Mutex<BelievedClock>,
-    pub(crate) retention: Retention,
+    /// How long whose blocks are kept: may change while the store is open.
+    pub(crate) retention_ages: ArcSwap<RetentionAges>,
+    pub(crate) retention_bytes_max: u64,
     pub(crate) recovery: Mutex<Recovery>,
     pub(crate) n_ids: AtomicU64,
     /// One cut and one merge of the local disk at a time, whoever asks for them.
@@ -177,7 +180,7 @@ impl StoreConfig {
         Self {
             prefix: Path::from("tracewell"),
             durability: Durability::Fsync,
-            retention_age: Duration::from_secs(336 * 3_600),
+            retention_ages: RetentionAges::default(),
             retention_bytes: None,
             retention_is_share: false,
             max_block_duration: Duration::from_secs(120),
@@ -399,9 +402,26 @@ impl Store {
         believed.now(clock.now_unix_nano(), clock.monotonic_nano())
     }
 
+    /// From now on blocks are kept for so long.
+    pub fn set_retention_ages(&self, ages: RetentionAges) {
+        self.retention_ages.store(Arc::new(ages));
+        self.core.upkeep_wanted.notify_one();
+    }
+
+    /// What is kept, but for the bytes of whatever else lies on the volume.
+    pub(crate) fn retention(&self) -> Retention {
+        Retention {
+            ages: self.retention_ages.load_full(),
+            bytes_max: self.retention_bytes_max,
+        }
+    }
+
     /// How old arrivals are, whatever the clock did.
     pub(crate) fn ages(&self) -> Ages {
-        let (clock, age_max) = (&self.core.clock, self.retention.age_nano);
+        let (clock, age_max) = (
+            &self.core.clock,
+            nanos(self.retention_ages.load().longest()),
+        );
         let mut believed = self.believed_clock.lock();
         believed.ages(clock.now_unix_nano(), clock.monotonic_nano(), age_max)
     }

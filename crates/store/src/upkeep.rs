@@ -107,7 +107,7 @@ impl Store {
             .filter(|(entry, home)| *home == Home::Local && !busy.contains(&entry.id));
         let all = here.map(|(entry, _)| entry);
         // The policy is about all that is kept, and the log keeps spans too.
-        let mut retention = self.retention;
+        let mut retention = self.retention();
         let log_bytes = self.wal.stats().log_bytes;
         retention.bytes_max = retention.bytes_max.saturating_sub(log_bytes);
         if core.config.retention_is_share || core.config.retention_bytes.is_none() {
@@ -170,9 +170,9 @@ impl Store {
         let own_and_free = block_bytes
             .saturating_add(leaving)
             .saturating_add(space.free);
-        let rest = space.total.saturating_sub(self.retention.bytes_max);
+        let rest = space.total.saturating_sub(self.retention_bytes_max);
         let room = own_and_free.saturating_sub(rest);
-        room.max(self.retention.bytes_max / KEPT_OF_SHARE)
+        room.max(self.retention_bytes_max / KEPT_OF_SHARE)
     }
 
     /// Writes the newest manifest once more, so that what the last commit replaced may go. Waits for a

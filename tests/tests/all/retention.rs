@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
-use tracewell_model::{Clock, Limits, TenantId, TimeRange, TraceId};
+use tracewell_model::{Clock, Limits, RetentionAges, TenantId, TimeRange, TraceId};
 use tracewell_query::request::{Caller, TraceRequest};
 use tracewell_query::{Aliases, Around, Engine};
 use tracewell_store::block::ParquetFormat;
@@ -24,12 +24,14 @@ use crate::harness::eventually;
 use crate::load;
 
 const HOUR: Duration = Duration::from_secs(3_600);
+/// One tenant has an age of its own, half that of all others.
+const TENANTS: [(&str, u64); 2] = [("single-tenant", AGE_HOURS), ("short", AGE_HOURS / 2)];
 const AGE_HOURS: u64 = 48;
 /// A block covers a day of arrivals at most.
 const BLOCK_HOURS: u64 = 24;
 const LOADED_HOURS: u64 = 100;
-/// One span more than this was sent so many hours ago.
-type Sent = (u64, TraceId);
+/// By whom, in which hour, and which trace.
+type Sent = (usize, u64, TraceId);
 
 #[test]
 fn what_left_the_policy_is_gone_from_answers_blocks_and_log_a_block_length_later() {
@@ -46,7 +48,10 @@ fn what_left_the_policy_is_gone_from_answers_blocks_and_log_a_block_length_later
     // Afterwards nobody sends anything any more, and what is there must go all the same.
     for hour in 0..LOADED_HOURS + AGE_HOURS + BLOCK_HOURS + 1 {
         if hour < LOADED_HOURS {
-            sent.push((hour, runtime.block_on(kept.send(hour))));
+            for tenant in 0..TENANTS.len() {
+                let id = runtime.block_on(kept.send(tenant, hour));
+                sent.push((tenant, hour, id));
+            }
         }
         clock.advance(HOUR);
         runtime.block_on(kept.work());
@@ -64,25 +69,25 @@ fn what_left_the_policy_is_gone_from_answers_blocks_and_log_a_block_length_later
 
 /// Returns how many traces have left the policy a block length ago.
 fn check(runtime: &tokio::runtime::Runtime, kept: &Kept, sent: &[Sent], now: u64) -> usize {
-    let age = |hour: &u64| now - hour;
-    let (inside, rest): (Vec<&Sent>, _) = sent.iter().partition(|(at, _)| age(at) <= AGE_HOURS);
-    let gone: Vec<&Sent> = rest
-        .into_iter()
-        .filter(|(at, _)| age(at) > AGE_HOURS + BLOCK_HOURS)
-        .collect();
-    for (at, id) in inside {
-        let n = runtime.block_on(kept.n_spans(*id));
-        assert_eq!(
-            n,
-            load::N_SPANS,
-            "{id} of hour {at} at {now} is inside the policy"
-        );
+    // How long ago one left the policy of its tenant, less than nothing while it is inside.
+    let outside = |(tenant, at, _): &Sent| {
+        let age = TENANTS.map(|(_, age)| age)[*tenant];
+        i64::try_from(now - at).unwrap() - i64::try_from(age).unwrap()
+    };
+    for sent in sent.iter().filter(|sent| outside(sent) <= 0) {
+        let n = runtime.block_on(kept.n_spans(sent));
+        assert_eq!(n, load::N_SPANS, "{sent:?} at {now} is inside the policy");
     }
-    for (at, id) in &gone {
-        let n = runtime.block_on(kept.n_spans(*id));
-        assert_eq!(n, 0, "{id} of hour {at} at {now} has left the policy");
+    let is_gone = |sent: &&Sent| outside(sent) > BLOCK_HOURS as i64;
+    let gone: Vec<&Sent> = sent.iter().filter(is_gone).collect();
+    for sent in &gone {
+        let n = runtime.block_on(kept.n_spans(sent));
+        assert_eq!(n, 0, "{sent:?} at {now} has left the policy");
     }
-    let markers: BTreeSet<String> = gone.iter().map(|(_, id)| load::marker(*id)).collect();
+    // The log lets go of what left the policy of all.
+    let of_all = |sent: &&&Sent| now - sent.1 > AGE_HOURS + BLOCK_HOURS;
+    let markers = gone.iter().filter(of_all);
+    let markers: BTreeSet<String> = markers.map(|(.., id)| load::marker(*id)).collect();
     // Files of the log are let go by a thread of its own.
     eventually("the files hold nothing that left the policy", || {
         runtime.block_on(kept.work());
@@ -114,7 +119,11 @@ struct Kept {
 impl Kept {
     async fn open(folder: &Path, clock: &Arc<FakeClock>) -> Self {
         let mut config = StoreConfig::new(folder, 7);
-        config.retention_age = HOUR * AGE_HOURS as u32;
+        let ages = TENANTS.map(|(name, age)| (id_of(name), HOUR * age as u32));
+        config.retention_ages = RetentionAges {
+            others: HOUR * AGE_HOURS as u32,
+            named: ages.into(),
+        };
         config.retention_bytes = Some(u64::MAX);
         config.limits.disk_reserve_bytes = 0;
         config.limits.waiting_blocks_max = 1_000;
@@ -143,13 +152,15 @@ impl Kept {
         }
     }
 
-    async fn send(&self, hour: u64) -> TraceId {
-        let (id, body) = load::request_at(3, 0, hour, self.clock.now_unix_nano());
+    async fn send(&self, tenant: usize, hour: u64) -> TraceId {
+        let sender = tenant as u64;
+        let (id, body) = load::request_at(3, sender, hour, self.clock.now_unix_nano());
         let limits = Limits::default();
         let decoded =
-            tracewell_wire::otlp::decode(TenantId::single(), Bytes::from(body), &limits).unwrap();
+            tracewell_wire::otlp::decode(id_of(TENANTS[tenant].0), Bytes::from(body), &limits)
+                .unwrap();
         self.store
-            .write(decoded.batch, u128::from(hour))
+            .write(decoded.batch, u128::from(hour * 2 + sender))
             .await
             .unwrap();
         id
@@ -166,15 +177,15 @@ impl Kept {
         self.store.upkeep().await.unwrap();
     }
 
-    async fn n_spans(&self, id: TraceId) -> usize {
+    async fn n_spans(&self, (tenant, _, id): &Sent) -> usize {
         let request = TraceRequest {
             caller: Caller {
                 query_ms_max: None,
-                tenant: TenantId::single(),
+                tenant: id_of(TENANTS[*tenant].0),
                 cancel: CancellationToken::new(),
                 aliases: Aliases::Off,
             },
-            trace_id: id,
+            trace_id: *id,
             window: TimeRange::ALL,
             filter: None,
             around: Around::default(),
@@ -197,6 +208,10 @@ impl Kept {
             .map(|name| name.to_string_lossy().into_owned())
             .collect()
     }
+}
+
+fn id_of(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
 }
 
 /// Which of the texts stand in which file. Bodies lie in the log as they were sent; blocks are

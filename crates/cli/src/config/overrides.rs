@@ -2,7 +2,7 @@
 //! server runs.
 //!
 //! Below `overrides`, each tenant has an entry, and `"*"` has what holds for all of them. An entry holds
-//! keys of [`TENANT_KEYS`], written without `limits.`, or limits in the forms of Tempo's own file. What it
+//! keys of [`TENANT_KEYS`], written without `limits.`, and [`AGE`]; or limits in the forms of Tempo's own file. What it
 //! does not say it inherits, key by key: from `"*"`, then from the configuration. What a key means and how
 //! it is written the table of keys says, as everywhere.
 
@@ -10,23 +10,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tracewell_ingest::tenants::TenantLimits;
-use tracewell_model::TenantId;
 use tracewell_model::limits::TENANT_KEYS;
+use tracewell_model::{RetentionAges, TenantId};
 
 use super::beside::{self, Beside};
 use super::raw::{Findings, Place, Raw, Setting};
 use super::yaml::{self, Node, Value};
-use super::{Config, EVERYBODY, keys, tempo};
+use super::{Config, EVERYBODY, RETENTION_AGE_MIN, keys, tempo};
 
 pub(super) const FILE: Beside = Beside {
     key: "tenants.overrides_path",
     path: |config| config.tenants.overrides_path.as_deref(),
 };
 
+/// How long the traces of a tenant are kept.
+const AGE: &str = "retention.age";
+
 /// The limits of everybody, by what that file says, if there is one.
 pub(super) fn load(config: &Config, text: Option<&str>, findings: &mut Findings) -> TenantLimits {
     let Some((path, text)) = (FILE.path)(config).zip(text) else {
-        return TenantLimits::from(config.limits.clone());
+        return TenantLimits {
+            retention: config.retention.age.into(),
+            ..TenantLimits::from(config.limits.clone())
+        };
     };
     let (limits, more) = parse(config, path, text);
     findings.extend(more);
@@ -48,12 +54,16 @@ pub(crate) fn parse(config: &Config, path: &Path, text: &str) -> (TenantLimits, 
         file.apply(&mut others, name, entry);
     }
     let mut named = BTreeMap::new();
+    let mut ages = RetentionAges::from(others.retention.age);
     for (line, name, entry) in &single {
         let place = Place::file(path, *line);
         match TenantId::new(name) {
             Ok(id) => {
                 let mut own = others.clone();
                 file.apply(&mut own, name, entry);
+                if own.retention.age != others.retention.age {
+                    ages.named.insert(id.clone(), own.retention.age);
+                }
                 named.insert(id, own.limits);
             }
             Err(error) => file.findings.error(&place, format!("overrides: {error}")),
@@ -63,6 +73,7 @@ pub(crate) fn parse(config: &Config, path: &Path, text: &str) -> (TenantLimits, 
     let limits = TenantLimits {
         others: others.limits,
         named,
+        retention: ages,
     };
     (limits, file.findings)
 }
@@ -120,11 +131,10 @@ impl File<'_> {
     fn apply(&mut self, config: &mut Config, tenant: &str, entry: &Node) {
         let (own, foreign) = match &entry.value {
             Value::Map(entries) => {
-                let is_own = |name: &str| TENANT_KEYS.contains(&limit(name).as_str());
-                entries
-                    .iter()
-                    .cloned()
-                    .partition(|(key, _)| is_own(&key.name))
+                let is_own = |name: &str| {
+                    TENANT_KEYS.contains(&limit(name).as_str()) || name.starts_with("retention.")
+                };
+                flat(entries).partition(|(key, _)| is_own(&key.name))
             }
             Value::Null => (Vec::new(), Vec::new()),
             other => {
@@ -137,7 +147,10 @@ impl File<'_> {
         let mut settings = self.foreign(tenant, foreign);
         settings.extend(own.into_iter().map(|(key, node)| Setting {
             origin: Some(format!("overrides.{tenant}.{}", key.name)),
-            key: limit(&key.name),
+            key: match key.name.starts_with("retention.") {
+                true => key.name,
+                false => limit(&key.name),
+            },
             place: Place::file(self.path, key.line),
             node,
         }));
@@ -153,9 +166,10 @@ impl File<'_> {
             .filter(|(key, node)| {
                 let is_known = tempo::is_limit(&key.name);
                 if !is_known {
-                    let names = TENANT_KEYS
-                        .iter()
-                        .filter_map(|key| key.strip_prefix("limits."));
+                    let limits = TENANT_KEYS.iter();
+                    let names = limits
+                        .filter_map(|key| key.strip_prefix("limits."))
+                        .chain([AGE]);
                     let remedy = match keys::nearest(&key.name, names) {
                         Some(near) => format!("did you mean {near}?"),
                         None => "the guide lists what a tenant may have (docs/guide/tenants.md)"
@@ -180,7 +194,12 @@ impl File<'_> {
         self.findings
             .warnings
             .extend(warnings.into_iter().map(renamed));
-        raw.settings
+        let mut settings = raw.settings;
+        let own = format!("overrides.{tenant}");
+        for origin in settings.iter_mut().filter_map(|it| it.origin.as_mut()) {
+            *origin = origin.replace("overrides.defaults", &own);
+        }
+        settings
     }
 
     fn set(&mut self, config: &mut Config, setting: &Setting) {
@@ -188,7 +207,12 @@ impl File<'_> {
         if setting.node.value == Value::Null {
             return; // A key without a value is a key that is not set.
         }
-        if !TENANT_KEYS.contains(&setting.key.as_str()) {
+        let Some(key) = keys::find(&setting.key) else {
+            let message = format!("{written}: unknown key; did you mean {AGE}?");
+            self.findings.error(&setting.place, message);
+            return;
+        };
+        if key.name != AGE && !TENANT_KEYS.contains(&key.name) {
             let message = format!(
                 "{written} has no effect: {} holds for all tenants",
                 setting.key
@@ -196,12 +220,31 @@ impl File<'_> {
             self.findings.warning(&setting.place, message);
             return;
         }
-        let applied = keys::find(&setting.key).map(|key| (key.apply)(config, &setting.node));
-        if let Some(Err(message)) = applied {
+        let applied = (key.apply)(config, &setting.node);
+        let checked = applied.and_then(|()| match config.retention.age < RETENTION_AGE_MIN {
+            true => Err("at least 1m".to_owned()),
+            false => Ok(()),
+        });
+        if let Err(message) = checked {
             self.findings
                 .error(&setting.place, format!("{written}: {message}"));
         }
     }
+}
+
+/// The entries, with those below `retention` as `retention.age`: it may be written as in the configuration.
+fn flat(entries: &[(yaml::Key, Node)]) -> impl Iterator<Item = (yaml::Key, Node)> {
+    entries.iter().flat_map(|(key, node)| match &node.value {
+        Value::Map(below) if key.name == "retention" => {
+            let named = |(child, node): &(yaml::Key, Node)| {
+                let name = format!("{}.{}", key.name, child.name);
+                let line = child.line;
+                (yaml::Key { line, name }, node.clone())
+            };
+            below.iter().map(named).collect()
+        }
+        _ => vec![(key.clone(), node.clone())],
+    })
 }
 
 fn limit(name: &str) -> String {
@@ -266,6 +309,41 @@ overrides:
     }
 
     #[test]
+    fn a_tenant_may_have_its_traces_kept_for_an_age_of_its_own() {
+        let text = "\
+overrides:
+  ours: { retention.age: 90d }
+  as-in-the-configuration:
+    retention:
+      age: 48h
+  nested: { compaction: { block_retention: 72h } }
+  flat: { block_retention: 1h }
+  zero: { block_retention: 0 }
+  nothing:
+  '*':
+    block_retention: 24h
+";
+        let (limits, findings) = parsed(text);
+        let all = findings.to_string();
+        assert!(all.is_empty(), "{all}");
+        for (tenant, hours) in [
+            ("ours", 90 * 24),
+            ("as-in-the-configuration", 48),
+            ("nested", 72),
+            ("flat", 1),
+            ("zero", 24),
+            ("nothing", 24),
+            ("not-named", 24),
+        ] {
+            let age = limits.retention.of(&TenantId::new(tenant).unwrap());
+            assert_eq!(age.as_secs(), hours * 3_600, "{tenant}");
+        }
+        assert_eq!(limits.retention.longest().as_secs(), 90 * 86_400);
+        let (limits, _) = parsed("overrides:\n  a: { request_spans_max: 5 }\n");
+        assert_eq!(limits.retention, Config::default().retention.age.into());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, line, words) in [
             (
@@ -289,6 +367,21 @@ overrides:
                 "not allowed",
             ),
             ("overrides:\n  a: 5\n", 2, "expected limits"),
+            (
+                "overrides:\n  a:\n    retention:\n      age: 5s\n",
+                4,
+                "overrides.a.retention.age: at least 1m",
+            ),
+            (
+                "overrides:\n  a:\n    compaction:\n      block_retention: 5s\n",
+                4,
+                "overrides.a.compaction.block_retention: at least 1m",
+            ),
+            (
+                "overrides:\n  a:\n    retention.ages: 5h\n",
+                3,
+                "did you mean retention.age?",
+            ),
             ("overridez:\n  a:\n", 1, "did you mean overrides?"),
             ("overrides:\n  a:\n  a:\n", 3, "a"),
             ("overrides: [\n", 1, ""),
@@ -308,12 +401,12 @@ overrides:
 
     #[test]
     fn what_has_no_effect_for_one_tenant_is_warned_of() {
-        let text = "overrides:\n  a:\n    block_retention: 48h\n    metrics_generator_processors: [span-metrics]\n";
+        let text = "overrides:\n  a:\n    retention.disk: 5GB\n    metrics_generator_processors: [span-metrics]\n";
         let (_, findings) = parsed(text);
         assert!(findings.errors.is_empty(), "{findings}");
         let warnings = findings.to_string();
         for words in [
-            "retention.age holds for all tenants",
+            "retention.disk holds for all tenants",
             "metrics from spans are not built yet",
         ] {
             assert!(warnings.contains(words), "{warnings}");

@@ -48,7 +48,6 @@ pub(super) fn open(config: &Config, disk: &dyn Disk) -> Result<Option<BucketConf
         cache_bytes: share(bucket.cache, disk, &blocks)?,
         upload_after: bucket.upload_after,
         replaced_kept: bucket.replaced_kept,
-        retention_age: config.retention.age,
     }))
 }
 

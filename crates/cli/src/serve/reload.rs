@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::tenants::Tenants;
 use tracewell_server::metrics::{Metric, Samples};
+use tracewell_store::Store;
 
 use crate::config::load::Loaded;
 use crate::config::raw::Findings;
@@ -74,7 +75,7 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn watch(
     runtime: &Runtime,
     loaded: &Loaded,
-    tenants: &Arc<Tenants>,
+    (tenants, store): (&Arc<Tenants>, &Arc<Store>),
     reloads: &Arc<Reloads>,
     stop: &CancellationToken,
 ) {
@@ -88,10 +89,13 @@ pub(super) fn watch(
     };
     if let Some(path) = config.tenants.overrides_path.clone() {
         let file = Watched::new(path, loaded.overrides_text.clone());
-        let tenants = Arc::clone(tenants);
+        let (tenants, store) = (Arc::clone(tenants), Arc::clone(store));
         let look = move || {
             let parse = |text: &str| overrides::parse(&config, &file.path, text);
-            file.look(parse, |limits| tenants.replace(limits))
+            file.look(parse, |limits| {
+                store.set_retention_ages(limits.retention.clone());
+                tenants.replace(limits);
+            })
         };
         repeat(File::Overrides, every, Box::new(look));
     }

@@ -18,8 +18,9 @@ use tracewell_store::{Store, StoreConfig, Workers};
 
 use super::folder::LOCK;
 use super::{bucket, folder};
+use crate::config;
+use crate::config::load::Loaded;
 use crate::config::values::DiskShare;
-use crate::config::{self, Config};
 
 /// An open store, its workers, and what keeps other processes away for as long as it is held.
 pub(super) struct Opened {
@@ -30,7 +31,8 @@ pub(super) struct Opened {
     pub(super) locks: Vec<Box<dyn DiskLock>>,
 }
 
-pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened> {
+pub(super) async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<Opened> {
+    let config = &loaded.config;
     let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
     let mut locks = Vec::new();
     let blocks = config.blocks_path();
@@ -58,7 +60,8 @@ pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opene
         config::Durability::Sync => Durability::Fsync,
         config::Durability::Os => Durability::Os,
     };
-    store.retention_age = config.retention.age;
+    let retention = &loaded.tenant_limits.retention;
+    store.retention_ages.clone_from(retention);
     store.retention_bytes = Some(share(config.retention.disk, &*disk, &blocks)?);
     store.retention_is_share = matches!(config.retention.disk, DiskShare::Percent(_));
     store.max_block_duration = config.storage.max_block_duration;

@@ -1,6 +1,7 @@
 //! Which limits hold for whom, as YAML that a file of overrides could say, or as JSON.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tracewell_ingest::tenants::TenantLimits;
 use tracewell_model::limits::TENANT_KEYS;
@@ -63,17 +64,22 @@ impl Overrides {
             text.push_str("overrides:\n");
             let limits = self.limits.named.get(tenant);
             let limits = limits.unwrap_or(&self.limits.others);
-            entry(&mut text, tenant.as_str(), limits.tenant_values());
-            return text;
-        }
-        text.push_str("overrides:\n");
-        entry(&mut text, "*", self.limits.others.tenant_values());
-        for (tenant, own) in &self.limits.named {
+            let age = self.limits.retention.of(tenant);
             entry(
                 &mut text,
                 tenant.as_str(),
-                different(own, &self.limits.others),
+                limits.tenant_values(),
+                Some(age),
             );
+            return text;
+        }
+        text.push_str("overrides:\n");
+        let (others, retention) = (&self.limits.others, &self.limits.retention);
+        let age = Some(retention.others);
+        entry(&mut text, "*", others.tenant_values(), age);
+        for (tenant, own) in &self.limits.named {
+            let age = retention.named.get(tenant).copied();
+            entry(&mut text, tenant.as_str(), different(own, others), age);
         }
         text
     }
@@ -87,21 +93,23 @@ impl Overrides {
                     json.key("refused").string(reason);
                 }
             }
-            let others = &self.limits.others;
+            let (others, retention) = (&self.limits.others, &self.limits.retention);
             if let Some(tenant) = &self.of {
                 let own = self.limits.named.get(tenant);
                 json.key("tenant").string(tenant.as_str());
                 json.key("hasOwnEntry").bool(own.is_some());
                 json.key("limits");
-                write_limits(json, own.unwrap_or(others).tenant_values());
+                let age = retention.of(tenant);
+                write_limits(json, own.unwrap_or(others).tenant_values(), Some(age));
                 return;
             }
             json.key("*");
-            write_limits(json, others.tenant_values());
+            write_limits(json, others.tenant_values(), Some(retention.others));
             json.key("tenants").object(|json| {
                 for (tenant, own) in &self.limits.named {
                     json.text_key(tenant.as_str());
-                    write_limits(json, different(own, others));
+                    let age = retention.named.get(tenant).copied();
+                    write_limits(json, different(own, others), age);
                 }
             });
         });
@@ -117,7 +125,12 @@ pub(crate) fn different(
     both.filter_map(|(own, other)| (own != other).then_some(own))
 }
 
-fn entry(text: &mut String, tenant: &str, limits: impl Iterator<Item = (&'static str, u64)>) {
+fn entry(
+    text: &mut String,
+    tenant: &str,
+    limits: impl Iterator<Item = (&'static str, u64)>,
+    age: Option<Duration>,
+) {
     // Tenant ids hold nothing that ends a quoted text but the quote itself.
     _ = writeln!(text, "  '{}':", tenant.replace('\'', "''"));
     for (key, value) in limits {
@@ -131,9 +144,16 @@ fn entry(text: &mut String, tenant: &str, limits: impl Iterator<Item = (&'static
         };
         _ = writeln!(text, "    {}: {value}{unit}", short(key));
     }
+    if let Some(age) = age {
+        _ = writeln!(text, "    retention.age: {}s", age.as_secs());
+    }
 }
 
-fn write_limits<P: Pieces>(json: &mut Json<P>, limits: impl Iterator<Item = (&'static str, u64)>) {
+fn write_limits<P: Pieces>(
+    json: &mut Json<P>,
+    limits: impl Iterator<Item = (&'static str, u64)>,
+    age: Option<Duration>,
+) {
     json.object(|json| {
         for (key, value) in limits {
             json.key(short(key));
@@ -141,6 +161,9 @@ fn write_limits<P: Pieces>(json: &mut Json<P>, limits: impl Iterator<Item = (&'s
                 Limits::NONE => json.plain("null"),
                 value => json.plain(value),
             }
+        }
+        if let Some(age) = age {
+            json.key("retention_age_seconds").plain(age.as_secs());
         }
     });
 }

@@ -19,8 +19,8 @@ impl Store {
             return Ok(());
         };
         let retention = Retention {
-            age_nano: u64::try_from(bucket.config.retention_age.as_nanos()).unwrap_or(u64::MAX),
             bytes_max: u64::MAX,
+            ..self.retention()
         };
         // A merge that runs must not bring back what expires.
         let busy = self.core.busy.lock().clone();

@@ -83,6 +83,24 @@ fn a_jump_ahead_is_followed_and_makes_nothing_older() {
     }
 }
 
+/// One tenant has an age of a day: the jump that others are protected from keeps it no longer.
+#[test]
+fn a_jump_is_left_out_of_a_shorter_age_until_that_has_passed() {
+    let mut machine = Machine::new(T);
+    let old = machine.stamp();
+    machine.unix += 10 * YEAR;
+    let new = machine.stamp();
+    machine.pass(DAY);
+    let mut is_over = |arrival| machine.ages().exceeds(arrival, DAY);
+    assert!(!is_over(old) && !is_over(new));
+    machine.pass(1);
+    assert!(machine.ages().exceeds(old, DAY) && machine.ages().exceeds(new, DAY));
+    assert!(
+        machine.is_kept(old) && machine.is_kept(new),
+        "for an age of two weeks"
+    );
+}
+
 #[test]
 fn a_jump_ahead_that_is_taken_back_leaves_no_trace_but_on_what_it_stamped() {
     let mut machine = Machine::new(T);

@@ -17,7 +17,7 @@ use object_store::{
 use parking_lot::Mutex;
 use rand::Rng;
 use tracewell_model::source::{QueryContext, Snapshots};
-use tracewell_model::{Clock, TenantId, TraceId};
+use tracewell_model::{Clock, RetentionAges, TenantId, TraceId};
 use tracewell_store::StoreConfig;
 use tracewell_store::bucket::BucketConfig;
 use tracewell_testkit::{FakeClock, RecordingDisk, UnreliableObjects};
@@ -39,7 +39,6 @@ fn config(random: u128, bucket: &Arc<dyn ObjectStore>) -> StoreConfig {
         cache_bytes: 8 << 20,
         upload_after: minutes(5),
         replaced_kept: minutes(60),
-        retention_age: minutes(60 * 336),
     });
     config
 }
@@ -253,6 +252,51 @@ fn several_processes_see_one_bucket() {
         );
         let manifests = names(&bucket, "traces/tracewell/manifest").await;
         assert!(manifests.len() <= 2 + 8, "{manifests:?}");
+    });
+}
+
+/// The keeper of a bucket drops what one tenant has there by the age of that tenant, which may change
+/// meanwhile.
+#[test]
+fn a_tenant_has_an_age_of_its_own_in_a_bucket() {
+    run_here(async {
+        let (clock, bucket) = (Arc::new(FakeClock::default()), memory());
+        let process = Process::new(&clock, &bucket, 1).await;
+        let store = &process.world.store;
+        let (mut sender, mut sent) = (Sender::new(6), Expected::new());
+        for _ in 0..4 {
+            send(&process, &mut sender, clock.now_unix_nano(), 25, &mut sent).await;
+            store.flush().await.unwrap();
+            while store.merge_next(true).await.unwrap() {}
+            clock.advance(minutes(11));
+            process.tend().await;
+        }
+        let other = TenantId::new("other").unwrap();
+        let (of_other, of_rest): (Expected, Expected) = sent
+            .into_iter()
+            .partition(|((tenant, ..), _)| *tenant == other);
+        assert!(!of_other.is_empty() && !of_rest.is_empty());
+        let set_age = |hours: u64| {
+            let mut ages = RetentionAges::default();
+            ages.named.insert(other.clone(), minutes(60 * hours));
+            store.set_retention_ages(ages);
+        };
+        let all = || of_other.iter().chain(&of_rest);
+        let all: Expected = all()
+            .map(|(key, span)| (key.clone(), span.clone()))
+            .collect();
+        for (hours, age, is_there) in [(30, 48, true), (0, 24, false)] {
+            set_age(age);
+            clock.advance(minutes(60 * hours));
+            store.upkeep().await.unwrap();
+            process.tend().await;
+            let expected = if is_there { &all } else { &of_rest };
+            let what = format!("with an age of {age} h");
+            process.world.check(expected, &Expected::new(), &what).await;
+            let ids: Vec<_> = of_other.keys().map(|key| (key.0.clone(), key.1)).collect();
+            let n = process.world.read(&ids).await.len();
+            assert_eq!(n > 0, is_there, "{what}: {n} spans");
+        }
     });
 }
 

@@ -449,7 +449,7 @@ const KEPT_HOURS: u64 = 72;
 
 fn keeps_three_days(random: u128) -> StoreConfig {
     let mut config = small_config(random);
-    config.retention_age = Duration::from_secs(KEPT_HOURS * 3_600);
+    config.retention_ages = Duration::from_secs(KEPT_HOURS * 3_600).into();
     config
 }
 

@@ -116,7 +116,7 @@ struct Counts {
 fn config(seed: u64) -> StoreConfig {
     let mut config = small_config(u128::from(seed) + 1);
     config.limits.memory_bytes = 128 << 10;
-    config.retention_age = minutes(10);
+    config.retention_ages = minutes(10).into();
     // In every third life a group has few traces, so that some are not split over blocks and are
     // copied. Opening many groups costs twice the time.
     if seed.is_multiple_of(3) {
@@ -259,7 +259,7 @@ impl Life {
 
     /// Retention drops nothing that arrived then or later.
     fn oldest_kept(&self, now: u64) -> u64 {
-        now - self.config.retention_age.as_nanos() as u64
+        now - self.config.retention_ages.others.as_nanos() as u64
     }
 
     /// The step of the last operation before a cut.

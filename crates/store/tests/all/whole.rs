@@ -130,7 +130,7 @@ fn retention_keeps_what_is_inside_the_policy_and_drops_the_rest_within_a_block()
 async fn retention(seed: u64) {
     const AGE: u64 = 48 * HOUR;
     let mut config = small_config(1);
-    config.retention_age = std::time::Duration::from_nanos(AGE);
+    config.retention_ages = std::time::Duration::from_nanos(AGE).into();
     let (world, clock) = World::new(config).await;
     let mut sender = Sender::new(seed);
     let mut sent: Vec<(u64, Request)> = Vec::new();

@@ -212,7 +212,7 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
     // As Tempo writes it, in both of its forms.
     overrides(
         &site,
-        "overrides:\n  slow:\n    ingestion:\n      rate_limit_bytes: 50000000\n  '*':\n    ingestion_rate_limit_bytes: 0\n",
+        "overrides:\n  slow:\n    ingestion:\n      rate_limit_bytes: 50000000\n    block_retention: 1m\n  '*':\n    ingestion_rate_limit_bytes: 0\n",
     );
     let seen = wait_for(&server, RELOADS, 1.0);
     assert_eq!(seen[FAILING], 0.0);
@@ -228,6 +228,9 @@ fn a_new_version_holds_without_a_restart_and_a_broken_one_does_not() {
     assert_eq!(seen[name], 50_000_000.0);
     // What is shown is a file of overrides itself.
     let page = server.get("/status/overrides").text();
+    for words in ["    retention.age: 1209600s", "    retention.age: 60s"] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
     overrides(&site, &page);
     let seen = wait_for(&server, RELOADS, 2.0);
     assert_eq!(seen[FAILING], 0.0);
