@@ -45,6 +45,10 @@ const CACHES: &str =
     "Tracewell caches in memory and, of a bucket, on its own disk, see bucket.cache";
 const QUERIES: &str =
     "Tracewell plans its queries by itself, within limits.query_ms_max and limits.queries_max";
+const QUERY_WAIT: &str = "sixteen queries wait for each that may run, see limits.queries_max and limits.tenant_queries_max";
+const QUERY_TIME: &str = "how long a query may take is limits.query_ms_max, in a file of Tempo's query_frontend.api_timeout";
+const WINDOW: &str =
+    "a query may ask for any stretch of time; limits.query_ms_max bounds how long it takes";
 const SLO: &str = "tracewell_queries_within_slo_total counts queries within five seconds; another bound cannot be \
                    set";
 const METRICS: &str = "metrics from spans are not built yet";
@@ -188,15 +192,15 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     // Merging and retention.
     (
         "compactor.compaction.block_retention",
-        Action::Convert("retention.age", block_retention),
+        Action::Convert("retention.age", zero_is_default),
     ),
     (
         "backend_worker.compaction.block_retention",
-        Action::Convert("retention.age", block_retention),
+        Action::Convert("retention.age", zero_is_default),
     ),
     (
         "overrides.defaults.compaction.block_retention",
-        Action::Convert("retention.age", block_retention),
+        Action::Convert("retention.age", zero_is_default),
     ),
     (
         "compactor.compaction.compacted_block_retention",
@@ -259,6 +263,41 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ("storage.trace.*", Action::NoEffect(POLLING)),
     ("cache.*", Action::NoEffect(CACHES)),
     // Queries.
+    (
+        "query_frontend.api_timeout",
+        Action::Convert("limits.query_ms_max", zero_is_default),
+    ),
+    (
+        "query_frontend.max_outstanding_per_tenant",
+        Action::NoEffect(QUERY_WAIT),
+    ),
+    (
+        "query_frontend.search.default_result_limit",
+        Action::Unless(
+            &["20"],
+            "a search answers with 20 traces unless its request says how many",
+        ),
+    ),
+    (
+        "query_frontend.search.max_result_limit",
+        Action::Unless(
+            &["262144"],
+            "a search may ask for 262144 traces; limits.query_memory_bytes_max bounds what it holds",
+        ),
+    ),
+    (
+        "query_frontend.search.max_duration",
+        Action::Unless(&["0", "0s"], WINDOW),
+    ),
+    (
+        "query_frontend.metrics.max_duration",
+        Action::Unless(&["0", "0s"], WINDOW),
+    ),
+    ("querier.search.query_timeout", Action::NoEffect(QUERY_TIME)),
+    (
+        "querier.trace_by_id.query_timeout",
+        Action::NoEffect(QUERY_TIME),
+    ),
     ("query_frontend.search.duration_slo", Action::NoEffect(SLO)),
     (
         "query_frontend.search.throughput_bytes_slo",
@@ -346,6 +385,14 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     (
         "overrides.defaults.ingestion.max_attribute_bytes",
         Action::NoEffect("values are kept whole, up to limits.attribute_value_bytes_max"),
+    ),
+    (
+        "overrides.defaults.read.max_search_duration",
+        Action::Unless(&["0", "0s"], WINDOW),
+    ),
+    (
+        "overrides.defaults.read.max_metrics_duration",
+        Action::Unless(&["0", "0s"], WINDOW),
     ),
     (
         "overrides.defaults.compaction.compaction_disabled",
@@ -464,7 +511,7 @@ fn block_duration(node: &Node) -> Result<Node, String> {
 }
 
 /// Zero is how Tempo writes "what holds otherwise".
-fn block_retention(node: &Node) -> Result<Node, String> {
+fn zero_is_default(node: &Node) -> Result<Node, String> {
     let is_zero = values::duration(node)?.is_zero();
     Ok(Node {
         line: node.line,

@@ -269,6 +269,53 @@ fn a_retention_of_zero_is_what_holds_otherwise() {
     assert!(errors.starts_with("tempo.yaml:3: compactor.compaction.block_retention: expected"));
 }
 
+/// What a Tempo limits of queries is honoured where the same is limited here, and else told apart from it.
+#[test]
+fn limits_of_queries_are_taken_or_it_is_said_what_holds() {
+    let (config, findings) = load("query_frontend:\n  api_timeout: 5m\n", &[]);
+    assert!(findings.errors.is_empty(), "{findings}");
+    assert_eq!(config.limits.query_ms_max, 300_000);
+    let (config, _) = load("query_frontend:\n  api_timeout: 0s\n", &[]);
+    let default = Config::default().limits.query_ms_max;
+    assert_eq!(config.limits.query_ms_max, default);
+    for (text, words) in [
+        (
+            "query_frontend: { search: { max_duration: 168h } }",
+            "any stretch of time",
+        ),
+        (
+            "overrides: { defaults: { read: { max_search_duration: 24h } } }",
+            "any stretch of time",
+        ),
+        (
+            "query_frontend: { search: { default_result_limit: 50 } }",
+            "20 traces",
+        ),
+        (
+            "query_frontend: { max_outstanding_per_tenant: 100 }",
+            "limits.tenant_queries_max",
+        ),
+        (
+            "querier: { search: { query_timeout: 10s } }",
+            "query_frontend.api_timeout",
+        ),
+    ] {
+        let (_, findings) = load(&format!("{text}\n"), &[]);
+        assert!(findings.errors.is_empty(), "{findings}");
+        let warnings = texts(&findings.warnings).join("\n");
+        assert!(warnings.contains(words), "{text}: {warnings}");
+    }
+    for silent in [
+        "query_frontend: { search: { default_result_limit: 20, max_duration: 0s } }",
+        "overrides: { defaults: { read: { max_search_duration: 0s } } }",
+    ] {
+        let (_, findings) = load(&format!("{silent}\n"), &[]);
+        let all = findings.to_string();
+        let section = silent.split(':').next().unwrap();
+        assert!(!all.contains(section), "{silent}: {all}");
+    }
+}
+
 /// Each of the two switches it on, and the other one cannot undo it.
 #[test]
 fn tenants_are_switched_on_by_either_key() {
@@ -395,7 +442,7 @@ fn flags_that_are_unknown_are_refused_and_those_without_effect_are_warned_of() {
         "-mem-ballast-size-mbs: no effect: memory is bounded by",
         "-memberlist.bind-port: memberlist has no effect",
         "bind_port 7946",
-        "-querier.max-bytes-per-tag-values-query: overrides.defaults.read has no effect",
+        "-querier.max-bytes-per-tag-values-query: overrides.defaults.read.max_bytes_per_tag_values_query has no effect",
     ] {
         assert!(warnings.contains(part), "{part} is not in\n{warnings}");
     }
