@@ -267,6 +267,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
         "query_frontend.api_timeout",
         Action::Convert("limits.query_ms_max", zero_is_default),
     ),
+    ("query_frontend.url_deny_list", Action::Refuse(SIGN_ON)),
     (
         "query_frontend.max_outstanding_per_tenant",
         Action::NoEffect(QUERY_WAIT),
@@ -435,6 +436,14 @@ pub(super) fn action(path: &str) -> Option<Action> {
     covering
         .max_by_key(|(pattern, _)| pattern.len())
         .map(|(_, action)| *action)
+}
+
+/// False for a key that changes nothing wherever it stands.
+pub(super) fn has_effect(path: &str) -> bool {
+    !matches!(
+        action(path),
+        None | Some(Action::Silent | Action::NoEffect(_) | Action::Unless(..))
+    )
 }
 
 fn covers(pattern: &str, path: &str) -> bool {

@@ -224,6 +224,13 @@ pub(super) fn nearest(path: &str) -> Option<String> {
     typed.or_else(moved).map(|(_, known)| known.to_owned())
 }
 
+/// True for two keys of different sections at the root, where the first one's is known: that section may
+/// have got a key that others have had before.
+pub(super) fn may_be_newer(path: &str, near: &str) -> bool {
+    let root = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
+    is_known(&root(path)) && root(path) != root(near)
+}
+
 /// What a flag such as `server.http-listen-port` stands for.
 pub(crate) fn flag(name: &str) -> Option<Flag> {
     if let Some((name, is_switch)) = KEYLESS.iter().find(|(known, _)| *known == name) {

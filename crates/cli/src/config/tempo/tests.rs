@@ -269,6 +269,35 @@ fn a_retention_of_zero_is_what_holds_otherwise() {
     assert!(errors.starts_with("tempo.yaml:3: compactor.compaction.block_retention: expected"));
 }
 
+/// A key that Tempo got since the list was written refuses no start, though others have its name.
+#[test]
+fn a_newer_key_of_a_known_section_is_no_error() {
+    for (text, words) in [
+        (
+            "query_frontend: { trace_by_id: { span_pruning_enabled: true } }",
+            "query_frontend.trace_by_id.span_pruning_enabled has no effect",
+        ),
+        (
+            "querier: { span_pruning_enabled: true }",
+            "querier.span_pruning_enabled is not known here and has no effect",
+        ),
+    ] {
+        let (_, findings) = load(&format!("{text}\n"), &[]);
+        assert!(findings.errors.is_empty(), "{findings}");
+        let warnings = texts(&findings.warnings).join("\n");
+        assert!(warnings.contains(words), "{text}: {warnings}");
+    }
+    let denied = "query_frontend: { url_deny_list: ['/api/search.*'] }\n";
+    let (_, findings) = load(denied, &[]);
+    let errors = texts(&findings.errors).join("\n");
+    assert!(
+        errors.contains("query_frontend.url_deny_list cannot be honoured: it protects"),
+        "{errors}"
+    );
+    let (_, findings) = load("query_frontend: { url_deny_list: [] }\n", &[]);
+    assert!(findings.errors.is_empty(), "{findings}");
+}
+
 /// What a Tempo limits of queries is honoured where the same is limited here, and else told apart from it.
 #[test]
 fn limits_of_queries_are_taken_or_it_is_said_what_holds() {

@@ -150,17 +150,19 @@ impl Translation<'_> {
         }
     }
 
-    /// Tempo refuses unknown keys. Here one that is nearly a known one is a typing error; any other
-    /// may be newer than the list.
+    /// Tempo refuses unknown keys. Here one that is nearly a known one is a typing error, and so is one that
+    /// would have an effect elsewhere; any other may be newer than the list.
     fn unknown(&mut self, path: &str, node: &Node, line: u64) {
         let place = self.place(path, line);
+        let is_meant =
+            |near: &String| !known::may_be_newer(path, near) || actions::has_effect(near);
         if keys::is_group(path) {
             let message = format!(
                 "{path} is a section of Tracewell's own file, and this is one of Tempo's; \
                  use --set {path}.KEY=VALUE"
             );
             self.findings.error(&place, message);
-        } else if let Some(near) = known::nearest(path) {
+        } else if let Some(near) = known::nearest(path).filter(is_meant) {
             let message = format!("unknown key {path}; did you mean {near}?");
             self.findings.error(&place, message);
         } else if protects(path, false) && !is_off(&node.value) {
