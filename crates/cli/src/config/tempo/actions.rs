@@ -52,6 +52,9 @@ const WINDOW: &str =
 const SLO: &str = "tracewell_queries_within_slo_total counts queries within five seconds; another bound cannot be \
                    set";
 const METRICS: &str = "metrics from spans are not built yet";
+const FORWARDING: &str = "forwarding is not built yet, and spans stop going where they go today; send them there \
+                          from a collector";
+const BY_API: &str = "overrides by API are not built yet; those that were set do not hold, /api/overrides answers 404";
 const LIMITS: &str = "Tracewell has no such limit of a tenant; limits.* hold";
 const RETRY_INFO: &str = "a refusal always says when to try again";
 const STREAMING: &str = "streaming is not built yet; searches are answered as one";
@@ -130,13 +133,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
         Action::NoEffect(ONE_PROCESS),
     ),
     ("distributor.extend_writes", Action::NoEffect(ONE_PROCESS)),
-    (
-        "distributor.forwarders",
-        Action::Refuse(
-            "forwarding is not built yet, and spans would stop going where they go today; send them there from a \
-             collector, and take the key out",
-        ),
-    ),
+    ("distributor.forwarders", Action::NoEffect(FORWARDING)),
     (
         "distributor.usage.*",
         Action::NoEffect("cost attribution is not built yet"),
@@ -408,17 +405,18 @@ pub(super) const KEYS: &[(&str, Action)] = &[
         "overrides.defaults.cost_attribution.*",
         Action::NoEffect("cost attribution is not built yet"),
     ),
+    (
+        "overrides.defaults.forwarders",
+        Action::NoEffect(FORWARDING),
+    ),
     ("overrides.enable_legacy_overrides", Action::Silent),
     (
         "overrides.user_configurable_overrides.*",
-        Action::NoEffect("overrides by API are not built yet"),
+        Action::NoEffect(BY_API),
     ),
     (
         "overrides.user_configurable_overrides.enabled",
-        Action::Only(
-            &["false"],
-            "overrides by API are not built yet, and those that were set would not hold; take the key out",
-        ),
+        Action::Unless(&["false"], BY_API),
     ),
     (
         "overrides.per_tenant_override_config",

@@ -298,6 +298,34 @@ fn a_newer_key_of_a_known_section_is_no_error() {
     assert!(findings.errors.is_empty(), "{findings}");
 }
 
+/// A part that is not built is warned of wherever it is asked for; nothing that protects is lost with it.
+#[test]
+fn parts_that_are_not_built_yet_are_warned_of() {
+    let text = "\
+distributor:
+  forwarders:
+    - name: backup
+      backend: otlpgrpc
+      otlpgrpc: { endpoints: ['backup:4317'] }
+overrides:
+  defaults:
+    forwarders: [backup]
+  user_configurable_overrides:
+    enabled: true
+";
+    let (_, findings) = load(text, &[]);
+    assert!(findings.errors.is_empty(), "{findings}");
+    let warnings = texts(&findings.warnings).join("\n");
+    for words in [
+        "tempo.yaml:2: distributor.forwarders has no effect: forwarding is not built yet",
+        "backup:4317",
+        "tempo.yaml:8: overrides.defaults.forwarders has no effect: forwarding is not built yet",
+        "tempo.yaml:10: overrides.user_configurable_overrides.enabled has no effect: overrides by API are not built",
+    ] {
+        assert!(warnings.contains(words), "{words} is not in\n{warnings}");
+    }
+}
+
 /// What a Tempo limits of queries is honoured where the same is limited here, and else told apart from it.
 #[test]
 fn limits_of_queries_are_taken_or_it_is_said_what_holds() {
