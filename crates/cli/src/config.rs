@@ -105,6 +105,8 @@ pub(crate) struct Bucket {
     pub(crate) access_key: String,
     pub(crate) secret_key: Secret,
     pub(crate) session_token: Secret,
+    /// Client id of Azure's managed identity; empty: the only one there is.
+    pub(crate) identity: String,
     pub(crate) ca_path: Option<PathBuf>,
     pub(crate) upload_after: Duration,
     pub(crate) replaced_kept: Duration,
@@ -227,6 +229,7 @@ impl Default for Config {
                 access_key: String::new(),
                 secret_key: Secret::default(),
                 session_token: Secret::default(),
+                identity: String::new(),
                 ca_path: None,
                 upload_after: Duration::from_secs(300),
                 replaced_kept: Duration::from_secs(3_600),

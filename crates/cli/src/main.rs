@@ -16,6 +16,7 @@ mod demo;
 mod export;
 mod import;
 mod legacy_flags;
+mod objects;
 mod output;
 mod ready;
 mod runtime;

@@ -10,8 +10,8 @@ use tracewell_model::TraceId;
 use tracewell_testkit::GcsStub;
 
 use crate::harness::azurite::Azurite;
-use crate::harness::object_server::ObjectServer;
-use crate::harness::s3::{Kind, S3, SECRET_KEY};
+use crate::harness::object_server::{BUCKET, ObjectServer};
+use crate::harness::s3::{ACCESS_KEY, Kind, S3, SECRET_KEY};
 use crate::harness::server::{Server, Site};
 use crate::harness::{binary, eventually, eventually_within, http, metrics};
 use crate::load;
@@ -218,6 +218,75 @@ fn does_without_it(objects: &mut dyn ObjectServer) {
     assert!(server.stop().success());
     let last = Site::new();
     check(&start(&last, objects, &[]), &sent, "another disk, later");
+}
+
+/// A file of Tempo's that names the bucket, and nothing else.
+fn tempo_file(site: &Site, objects: &S3, keys: &str) -> Command {
+    let (http, grpc, otlp) = (site.http, site.otlp_grpc, site.otlp_http);
+    let (endpoint, wal) = (objects.endpoint(), site.folder().join("wal"));
+    let wal = wal.display();
+    let text = format!(
+        "\
+server:
+  http_listen_address: 127.0.0.1
+  http_listen_port: {http}
+distributor:
+  receivers:
+    otlp:
+      protocols:
+        grpc: {{ endpoint: '127.0.0.1:{grpc}' }}
+        http: {{ endpoint: '127.0.0.1:{otlp}' }}
+storage:
+  trace:
+    backend: s3
+    wal: {{ path: {wal} }}
+    s3:
+      bucket: {BUCKET}
+      prefix: team/tempo
+      endpoint: {endpoint}
+      region: eu-central-1
+      insecure: true
+      forcepathstyle: true
+{keys}"
+    );
+    let file = site.folder().join("tempo.yaml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(binary());
+    command
+        .arg(format!("-config.file={}", file.display()))
+        .arg("-config.expand-env=true");
+    command
+}
+
+/// Where a Tempo ran over S3 the same file will do, with the keys in it or in the environment. A session token of the
+/// environment belongs to the keys there.
+#[test]
+fn a_file_of_tempos_keeps_its_blocks() {
+    let objects = S3::start(Kind::SeaweedFs);
+    let site = Site::new();
+    let keys = "      access_key: ${TEMPO_KEY}\n      secret_key: ${TEMPO_SECRET}\n";
+    let mut command = tempo_file(&site, &objects, keys);
+    command
+        .envs([("TEMPO_KEY", ACCESS_KEY), ("TEMPO_SECRET", SECRET_KEY)])
+        .env("AWS_ACCESS_KEY_ID", "of-somebody-else")
+        .env("AWS_SECRET_ACCESS_KEY", "of-somebody-else")
+        .env("AWS_SESSION_TOKEN", "of-somebody-else");
+    let server = site.start_command(command);
+    let mut sent = Sent::new();
+    send(&site, 0, 20, &mut sent);
+    flush(&server);
+    check(&server, &sent, "with keys in the file");
+    let ours = |key: &String| key.starts_with("team/tempo/tracewell/blocks/");
+    assert!(objects.keys().iter().any(ours));
+    assert!(server.stop().success());
+
+    let other = Site::new();
+    let mut command = tempo_file(&other, &objects, "");
+    command
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    let server = other.start_command(command);
+    check(&server, &sent, "with keys in the environment");
 }
 
 #[test]

@@ -255,7 +255,7 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "bucket.endpoint",
         unit: Unit::Text,
-        doc: "Host and port, or URL, of an object store that is not the provider's own. Without a scheme it is `https`, unless `bucket.insecure`.",
+        doc: "Host and port, or URL, of an object store that is not the provider's own. Without a scheme it is `https`, unless `bucket.insecure`. Of Azure's other clouds the suffix will do, such as `blob.core.usgovcloudapi.net`.",
         apply: |config, node| store(&mut config.bucket.endpoint, values::text_or_none(node)),
         show: |config| config.bucket.endpoint.clone(),
     },
@@ -314,6 +314,13 @@ const KEYS: &[KeySpec] = &[
         doc: "Session token that belongs to temporary keys of S3.",
         apply: |config, node| store(&mut config.bucket.session_token, values::secret(node)),
         show: |config| config.bucket.session_token.to_string(),
+    },
+    KeySpec {
+        name: "bucket.identity",
+        unit: Unit::Text,
+        doc: "Azure: client id of the managed identity to sign in as, where a machine has several.",
+        apply: |config, node| store(&mut config.bucket.identity, values::text_or_none(node)),
+        show: |config| config.bucket.identity.clone(),
     },
     KeySpec {
         name: "bucket.ca_path",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use tracewell_ingest::TenantLimits;
 use tracewell_ingest::tls::Tls;
 use tracewell_ingest::tokens::Tokens;
@@ -35,6 +36,8 @@ pub(crate) struct Loaded {
     /// The tokens that there are at the start.
     pub(crate) tokens: Option<Tokens>,
     pub(crate) tokens_text: Option<String>,
+    /// The client of the bucket, where there is one that can be made.
+    pub(crate) objects: Option<Arc<dyn ObjectStore>>,
     /// The certificates, where there are any that are of use.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) raw: Raw,
@@ -78,12 +81,18 @@ impl Source {
                 None
             }
         };
+        let objects = match findings.errors.is_empty() {
+            true => objects(&config, &raw, &mut findings),
+            // Of a broken configuration more would be said to be wrong than is.
+            false => None,
+        };
         Loaded {
             config,
             tenant_limits,
             overrides_text,
             tokens,
             tokens_text,
+            objects,
             tls,
             raw,
             findings,
@@ -151,4 +160,14 @@ impl Source {
         });
         by_flag || by_setting
     }
+}
+
+fn objects(config: &Config, raw: &Raw, findings: &mut Findings) -> Option<Arc<dyn ObjectStore>> {
+    let client = crate::objects::client_of(&config.bucket);
+    client.unwrap_or_else(|error| {
+        const KEY: &str = "bucket.kind";
+        let message = format!("{}: {error:#}", raw.name_of(KEY));
+        findings.error(&raw.place_of(KEY), message);
+        None
+    })
 }

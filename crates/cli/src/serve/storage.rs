@@ -73,7 +73,7 @@ pub(super) async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<Opene
         store.fit(volume);
     }
     store.beside = vec![LOCK.to_owned(), bucket::CACHE.to_owned()];
-    store.bucket = bucket::open(config, &*disk)?;
+    store.bucket = bucket::open(loaded, &*disk)?;
     let store_bucket = store
         .bucket
         .as_ref()

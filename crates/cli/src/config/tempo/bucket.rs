@@ -97,19 +97,10 @@ const AZURE: &[(&str, Action)] = &[
     ("prefix", Action::Same("bucket.prefix")),
     ("storage_account_name", Action::Same("bucket.access_key")),
     ("storage_account_key", Action::Same("bucket.secret_key")),
-    (
-        "endpoint_suffix",
-        Action::Only(
-            &["blob.core.windows.net"],
-            "write the whole URL as bucket.endpoint",
-        ),
-    ),
+    ("endpoint_suffix", Action::Elsewhere),
     ("use_managed_identity", Action::Silent),
     ("use_federated_token", Action::Silent),
-    (
-        "user_assigned_id",
-        Action::Refuse("set AZURE_CLIENT_ID in the environment"),
-    ),
+    ("user_assigned_id", Action::Same("bucket.identity")),
     ("max_buffers", Action::NoEffect(TUNING)),
     ("buffer_size", Action::NoEffect(TUNING)),
     ("hedge_requests_at", Action::NoEffect(TUNING)),
@@ -133,6 +124,9 @@ pub(super) fn translate(translation: &mut Translation<'_>, root: &Node) {
             continue;
         };
         if *section == backend {
+            if *section == "azure" {
+                azure_endpoint(translation, node);
+            }
             translate_section(translation, section, keys, node);
         } else if !is_off(&node.value) {
             let name = format!("storage.trace.{section}");
@@ -170,6 +164,33 @@ fn translate_section(
         }
         translation.apply(*action, &name, child, place);
     }
+}
+
+/// What follows the account in a host of Azure's. Of anything else, an emulator's, a Tempo makes
+/// `http://SUFFIX/ACCOUNT`.
+fn azure_endpoint(translation: &mut Translation<'_>, section: &Node) {
+    let written = |key: &str| {
+        let text = section.get(key).map(|node| node.value.plain());
+        text.filter(|text| !text.is_empty())
+    };
+    let (Some(suffix), Some(node)) = (written("endpoint_suffix"), section.get("endpoint_suffix"))
+    else {
+        return;
+    };
+    const KEY: &str = "storage.trace.azure.endpoint_suffix";
+    let place = translation.place(KEY, node.line);
+    let endpoint = match (suffix.starts_with("blob."), written("storage_account_name")) {
+        (true, _) => suffix,
+        (false, Some(account)) => format!("http://{suffix}/{account}"),
+        (false, None) => {
+            let message = format!(
+                "{KEY}: {suffix} is of an emulator, whose URL ends with the account: write storage_account_name"
+            );
+            translation.findings.error(&place, message);
+            return;
+        }
+    };
+    translation.set_text("bucket.endpoint", endpoint, KEY, place);
 }
 
 fn path_style(node: &Node) -> Result<Node, String> {

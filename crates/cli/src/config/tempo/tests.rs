@@ -326,6 +326,31 @@ overrides:
     }
 }
 
+#[test]
+fn the_other_clouds_and_identities_of_azure_are_honoured() {
+    let of = |more: &str| {
+        let text = format!(
+            "storage:\n  trace:\n    backend: azure\n    azure:\n      container_name: traces\n{more}"
+        );
+        load(&text, &[])
+    };
+    let account = "      storage_account_name: mine\n";
+    for (suffix, endpoint) in [
+        ("blob.core.usgovcloudapi.net", "blob.core.usgovcloudapi.net"),
+        ("azurite:10000", "http://azurite:10000/mine"),
+    ] {
+        let (config, findings) = of(&format!("{account}      endpoint_suffix: {suffix}\n"));
+        assert!(findings.errors.is_empty(), "{findings}");
+        assert_eq!(config.bucket.endpoint, endpoint);
+    }
+    let (config, findings) = of(&format!("{account}      user_assigned_id: an-id\n"));
+    assert!(findings.errors.is_empty(), "{findings}");
+    assert_eq!(config.bucket.identity, "an-id");
+    let (_, findings) = of("      endpoint_suffix: azurite:10000\n");
+    let errors = texts(&findings.errors).join("\n");
+    assert!(errors.contains("tempo.yaml:6: ") && errors.contains("write storage_account_name"));
+}
+
 /// What a Tempo limits of queries is honoured where the same is limited here, and else told apart from it.
 #[test]
 fn limits_of_queries_are_taken_or_it_is_said_what_holds() {
