@@ -280,6 +280,15 @@ impl Config {
             let half = (config.limits.queries_max / 2).max(1);
             config.limits.tenant_queries_max = half as u64;
         }
+        const DISK: &str = "retention.disk";
+        if config.bucket.kind != BucketKind::None && raw.is_written(DISK) {
+            let message = format!(
+                "{DISK} has no effect beside a bucket: blocks on the local disk wait to be uploaded and are never dropped \
+                 for their bytes; bucket.cache is what pieces of the bucket may use, and new spans are refused below \
+                 limits.disk_reserve_bytes"
+            );
+            findings.warning(&raw.place_of(DISK), message);
+        }
         config.check(raw, &mut findings);
         config.check_tls(raw, &mut findings);
         (config, findings)
@@ -469,6 +478,19 @@ mod tests {
         assert_eq!(errors.len(), expected.len(), "{errors:?}");
         for (error, expected) in errors.iter().zip(expected) {
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_disk_is_warned_of_beside_a_bucket() {
+        for (bucket, n) in [("", 0), ("bucket: {kind: s3, name: b}\n", 1)] {
+            let text = format!("{bucket}retention:\n  disk: 5GB\n");
+            let root = yaml::parse(&text).unwrap();
+            let (_, findings) = Config::from_raw(&Raw::from_file(Path::new("x"), &root));
+            let warnings: Vec<_> = findings.warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(warnings.len(), n, "{warnings:?}");
+            let says = "x:3: retention.disk has no effect beside a bucket";
+            assert!(warnings.iter().all(|warning| warning.starts_with(says)));
         }
     }
 

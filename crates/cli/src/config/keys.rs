@@ -360,7 +360,7 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "retention.disk",
         unit: Unit::DiskShare,
-        doc: "What blocks may use: a size, or a share of the volume. With a bucket nothing goes by bytes: `limits.disk_reserve_bytes` bounds what waits for it.",
+        doc: "What blocks may use: a size, or a share of the volume; beyond it the oldest go. Without effect beside a bucket: what waits to be uploaded is never dropped (`limits.disk_reserve_bytes` bounds it), and `bucket.cache` is what pieces of the bucket may use.",
         apply: |config, node| store(&mut config.retention.disk, values::disk_share(node)),
         show: |config| config.retention.disk.to_string(),
     },

@@ -124,13 +124,14 @@ fn of_sums(sums: &BlockSums) -> FactValue {
 }
 
 fn of_disk(status: &StoreStatus) -> Section {
-    let section = Section::new("disk")
-        .with("kept in blocks", FactValue::Bytes(status.block_bytes))
-        .with(
-            "may be kept in blocks",
-            FactValue::Bytes(status.retention_bytes_max),
-        )
-        .with("write-ahead log", FactValue::Bytes(status.wal.log_bytes));
+    let mut section =
+        Section::new("disk").with("kept in blocks", FactValue::Bytes(status.block_bytes));
+    // Beside a bucket it is what waits for it, and has no bound of its own.
+    if status.bucket.is_none() {
+        let bytes_max = FactValue::Bytes(status.retention_bytes_max);
+        section.push("may be kept in blocks", bytes_max);
+    }
+    let section = section.with("write-ahead log", FactValue::Bytes(status.wal.log_bytes));
     match &status.space {
         Ok(space) => section
             .with("free on the volume", FactValue::Bytes(space.free))
