@@ -10,7 +10,7 @@ use tracewell_model::TraceId;
 
 use super::memory::BESIDE_KIB;
 use crate::harness::server::{Server, Site};
-use crate::harness::{eventually, metrics, process, seconds};
+use crate::harness::{eventually, is_release, metrics, process, seconds};
 use crate::load;
 use crate::steady::{each_is_stored_once, is_whole};
 
@@ -20,8 +20,11 @@ const CONNECTIONS: u64 = 4;
 const TIMES: u64 = 4;
 /// What is allowed beside it counts the buffers of four connections: those of the others.
 const MORE_KIB: u64 = 12 * 512;
-/// In a debug build on a machine with other things to do; the figure that is printed is the claim.
+/// What is kept of the rate: in a debug build on a machine with other things to do, and as is claimed of a release
+/// binary, over a time in which no rate comes out of memory.
 const SHARE_MIN: f64 = 0.6;
+const SHARE_CLAIMED: f64 = 0.95;
+const SUSTAINED: Duration = Duration::from_secs(12);
 /// Of each load in each turn.
 const SECONDS: u64 = 3;
 const N_TURNS: usize = 3;
@@ -41,6 +44,7 @@ struct Outcome {
     acked: Vec<TraceId>,
     /// Requests, each of [`TRACES`].
     n_refused: u64,
+    took: Duration,
 }
 
 #[test]
@@ -51,7 +55,7 @@ fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
     let server = site.start(&[&memory, "limits.request_decoded_bytes_max=8MiB"]);
     process::forget_peak(server.pid());
     let numbers = AtomicU64::new(0);
-    let load = |connections, refused| {
+    let run = |connections, refused| {
         // Each begins with an empty head and nothing that waits for a merge.
         assert_eq!(server.get("/flush").status / 100, 2);
         eventually("first blocks are merged", || {
@@ -59,39 +63,53 @@ fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
             let told = || format!("{waiting} wait");
             (waiting < 8.0).then_some(()).ok_or_else(told)
         });
-        let start = Instant::now();
-        let outcome = load(&site, &numbers, connections, refused, lasts);
-        let spans = (outcome.acked.len() * load::N_SPANS) as f64;
-        (outcome, spans / start.elapsed().as_secs_f64())
+        load(&site, &numbers, connections, refused, lasts)
     };
     // Buffers grow to their size.
-    let (first, _) = load(CONNECTIONS, Refused::Waits);
-    let mut acked = first.acked;
-    let (mut rates, mut rates_over) = (Vec::new(), Vec::new());
+    let mut acked = run(CONNECTIONS, Refused::Waits).acked;
+    let (mut rates, mut rates_over, mut offered) = (Vec::new(), Vec::new(), Vec::new());
     let (mut n_refused, mut n_over) = (0, 0);
     // In turns, because others use the machine too.
     for _ in 0..N_TURNS {
-        let (sustained, rate) = load(CONNECTIONS, Refused::Waits);
-        rates.push(rate);
+        let sustained = run(CONNECTIONS, Refused::Waits);
+        let over = run(CONNECTIONS * TIMES, Refused::GoesOn);
+        rates.push(sustained.rate());
+        rates_over.push(over.rate());
+        offered.push(over.offered());
         n_refused += sustained.n_refused;
-        let (over, rate) = load(CONNECTIONS * TIMES, Refused::GoesOn);
-        rates_over.push(rate);
         n_over += over.n_refused;
         acked.extend([sustained.acked, over.acked].concat());
     }
-    let (rate, rate_over) = (median(rates), median(rates_over));
+    if n_over == 0 {
+        // What memory holds lasted for all of that: a turn that is longer.
+        let over = load(
+            &site,
+            &numbers,
+            CONNECTIONS * TIMES,
+            Refused::GoesOn,
+            SUSTAINED,
+        );
+        n_over += over.n_refused;
+        acked.extend(over.acked);
+    }
+    let (rate, rate_over, offered) = (median(rates), median(rates_over), median(offered));
     let peak = process::usage(server.pid()).peak_kib;
     let bound = (MEMORY_BYTES >> 10) + BESIDE_KIB + MORE_KIB;
     println!(
-        "{CONNECTIONS} connections: {rate:.0} spans/s, {n_refused} requests refused; {} connections: {rate_over:.0} \
-         spans/s ({:.0} %), {n_over} requests refused; {} MiB at the peak, {} MiB allowed",
+        "{CONNECTIONS} connections: {rate:.0} spans/s, {n_refused} requests refused; {} connections, which offer \
+         {offered:.0} spans/s ({:.1} times as many): {rate_over:.0} spans/s ({:.0} %), {n_over} requests refused; {} MiB at \
+         the peak, {} MiB allowed",
         CONNECTIONS * TIMES,
+        offered / rate,
         100.0 * rate_over / rate,
         peak >> 10,
         bound >> 10
     );
     assert!(peak <= bound, "{peak} KiB of {bound} KiB");
-    assert!(rate_over >= rate * SHARE_MIN, "{rate_over} of {rate}");
+    assert!(n_over > 0, "nobody was refused");
+    let is_claim = is_release() && lasts >= SUSTAINED;
+    let share_min = if is_claim { SHARE_CLAIMED } else { SHARE_MIN };
+    assert!(rate_over >= rate * share_min, "{rate_over} of {rate}");
     all_is_there(&site, &server, &acked);
 }
 
@@ -116,6 +134,7 @@ fn load(
     lasts: Duration,
 ) -> Outcome {
     let port = site.otlp_http;
+    let start = Instant::now();
     let outcomes = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
             .map(|_| scope.spawn(move || send(port, numbers, refused, lasts)))
@@ -128,7 +147,23 @@ fn load(
         all.acked.extend(outcome.acked);
         all.n_refused += outcome.n_refused;
     }
+    all.took = start.elapsed();
     all
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Spans that were taken each second.
+    fn rate(&self) -> f64 {
+        (self.acked.len() * load::N_SPANS) as f64 / self.took.as_secs_f64()
+    }
+
+    /// Spans that were sent each second.
+    fn offered(&self) -> f64 {
+        let refused = self.n_refused * TRACES * load::N_SPANS as u64;
+        self.rate() + refused as f64 / self.took.as_secs_f64()
+    }
 }
 
 /// Sends over one connection, a request after the other.
