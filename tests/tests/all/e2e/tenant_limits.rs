@@ -13,7 +13,7 @@ use super::tenants::named;
 use crate::harness::http::{self, Answer};
 use crate::harness::metrics::scrape;
 use crate::harness::server::{Server, Site};
-use crate::harness::{binary, eventually, grpc};
+use crate::harness::{binary, eventually, grpc, is_release};
 use crate::load::{N_SPANS, n_spans, request};
 
 const ON: &str = "tenants.enabled=true";
@@ -323,7 +323,18 @@ const REQUESTS: u64 = 2;
 const RATE: u64 = 5_000;
 const OVER: u64 = 100;
 
-/// One tenant sends a hundred times what it may while 999 others send what they have.
+/// Latencies of the others beside the loud one: so many times those without it, and a bit, since cores are shared.
+const SLOWER_MAX: u32 = 3;
+const SLACK: Duration = Duration::from_millis(60);
+
+/// How long requests of the 999 others took.
+#[derive(Debug, Default)]
+struct Took {
+    sent: Vec<Duration>,
+    asked: Vec<Duration>,
+}
+
+/// One tenant sends a hundred times what it may while 999 others send what they have and ask for it.
 #[test]
 fn a_thousand_tenants_do_not_notice_one_that_is_far_over_its_limit() {
     let site = Site::new();
@@ -353,58 +364,96 @@ fn a_thousand_tenants_do_not_notice_one_that_is_far_over_its_limit() {
     });
     let seconds = start.elapsed().as_secs_f64();
     let (offered, accepted) = (offered.into_inner() as f64, accepted.into_inner() as f64);
-    println!(
-        "{} requests of {TENANTS} tenants: p50 {:?}, p99 {:?} alone; p50 {:?}, p99 {:?} beside one that sends {:.0} \
-         times its limit",
-        quiet.len(),
-        percentile(&quiet, 50),
-        percentile(&quiet, 99),
-        percentile(&loud, 50),
-        percentile(&loud, 99),
-        offered / seconds / RATE as f64,
-    );
+    let over = offered / seconds / RATE as f64;
+    println!("{TENANTS} tenants, one of which sends {over:.0} times its limit:");
+    for (what, quiet, loud) in [
+        ("requests", &quiet.sent, &loud.sent),
+        ("queries", &quiet.asked, &loud.asked),
+    ] {
+        println!(
+            "{} and {} {what} of the others: p50 {:?}, p99 {:?} alone; p50 {:?}, p99 {:?} beside it",
+            quiet.len(),
+            loud.len(),
+            percentile(quiet, 50),
+            percentile(quiet, 99),
+            percentile(loud, 50),
+            percentile(loud, 99),
+        );
+        for percent in [50, 99] {
+            let (alone, beside) = (percentile(quiet, percent), percentile(loud, percent));
+            assert!(
+                beside <= alone * SLOWER_MAX + SLACK,
+                "p{percent} of {what}: {alone:?} alone, {beside:?} beside"
+            );
+        }
+    }
+    // On its way a request of the loud one needs the core that refuses it.
+    let over_min = if is_release() { 0.9 } else { 0.2 } * OVER as f64;
+    assert!(over >= over_min, "only {over:.0} times its limit");
     assert!(
         accepted <= 20_000.0 + RATE as f64 * (seconds + 1.0),
         "{accepted} in {seconds} s"
     );
-    assert!(
-        offered > accepted * 10.0,
-        "{offered} offered, {accepted} taken"
-    );
     everything_is_there(&site, &server);
 }
 
-/// Every other tenant sends its requests of a round. How long each took.
-fn others_send(site: &Site, round: u64, done: &AtomicBool) -> Vec<Duration> {
+/// Every other tenant sends its requests of a round, and some ask meanwhile for what they have sent before.
+fn others_send(site: &Site, round: u64, done: &AtomicBool) -> Took {
     let next = AtomicU64::new(0);
     let took = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(site, round, &next));
         let threads: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut took = Vec::new();
-                    loop {
-                        let tenant = next.fetch_add(1, Ordering::Relaxed);
-                        if tenant >= TENANTS - 1 {
-                            return took;
-                        }
-                        for number in 0..REQUESTS {
-                            let (_, body) = request(70, round, tenant * REQUESTS + number);
-                            let start = Instant::now();
-                            let answer = post(site, &format!("tenant-{tenant}"), &body);
-                            took.push(start.elapsed());
-                            assert_eq!(answer.status, 200, "{tenant}: {}", answer.text());
-                        }
-                    }
-                })
-            })
+            .map(|_| scope.spawn(|| send_in_turn(site, round, &next)))
             .collect();
-        threads
-            .into_iter()
-            .flat_map(|it| it.join().unwrap())
-            .collect()
+        let threads = threads.into_iter();
+        let sent = threads.flat_map(|it| it.join().unwrap()).collect();
+        let asked = asking.join().unwrap();
+        Took { sent, asked }
     });
     done.store(true, Ordering::Relaxed);
     took
+}
+
+fn send_in_turn(site: &Site, round: u64, next: &AtomicU64) -> Vec<Duration> {
+    let mut took = Vec::new();
+    loop {
+        let tenant = next.fetch_add(1, Ordering::Relaxed);
+        if tenant >= TENANTS - 1 {
+            return took;
+        }
+        for number in 0..REQUESTS {
+            let (_, body) = request(70, round, tenant * REQUESTS + number);
+            let start = Instant::now();
+            let answer = post(site, &format!("tenant-{tenant}"), &body);
+            took.push(start.elapsed());
+            assert_eq!(answer.status, 200, "{tenant}: {}", answer.text());
+        }
+    }
+}
+
+/// Asks until all have sent: who has just done so searches for a trace, and finds it.
+fn ask(site: &Site, round: u64, next: &AtomicU64) -> Vec<Duration> {
+    let mut took = Vec::new();
+    let path = format!("/api/search?q={}&limit=1", http::encode("{ true }"));
+    loop {
+        let tenant = next.load(Ordering::Relaxed);
+        if tenant >= TENANTS - 1 {
+            return took;
+        }
+        // Those that are next are being served by four threads.
+        let Some(tenant) = tenant.checked_sub(8) else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        let start = Instant::now();
+        let head = named(&format!("tenant-{tenant}"));
+        let found = http::get_with(site.http, &path, &head).unwrap();
+        took.push(start.elapsed());
+        assert_eq!(found.status, 200, "{tenant}: {}", found.text());
+        let traces = found.json()["traces"].as_array().unwrap().len();
+        // In the first round one that was overtaken may be about to send.
+        assert!(traces == 1 || round == 0, "{tenant}");
+    }
 }
 
 fn everything_is_there(site: &Site, server: &Server) {
