@@ -218,6 +218,11 @@ impl Head {
         generations.iter().take(n_frozen).map(Arc::clone).collect()
     }
 
+    /// All generations, oldest first: the last one fills.
+    pub fn generations(&self) -> Vec<Arc<Generation>> {
+        self.generations.lock().clone()
+    }
+
     /// Removes a generation and calls `publish` while no snapshot can be taken, so that its spans
     /// are seen either here or in the block, and never in both.
     pub fn remove_with<R>(&self, sequence: u64, publish: impl FnOnce() -> R) -> R {

@@ -8,7 +8,9 @@ use tracewell_model::{TenantId, limits};
 
 use crate::bucket::BucketStatus;
 use crate::disk::DiskSpace;
+use crate::head::Generation;
 use crate::manifest::BlockId;
+use crate::partition::Bounds;
 use crate::recovery::Recovery;
 use crate::snapshot::{Home, LiveBlock, MissingBlock};
 use crate::store::Store;
@@ -21,8 +23,8 @@ pub struct StoreStatus {
     pub head_spans: u64,
     /// By tenant. A trace counts in each generation that holds spans of it.
     pub head_traces: BTreeMap<TenantId, u64>,
-    /// Generations that wait for their block.
-    pub generations_frozen: usize,
+    /// Oldest first; the last one fills.
+    pub generations: Vec<GenerationStatus>,
     /// First blocks that wait for a merge.
     pub blocks_waiting: usize,
     pub by_level: BTreeMap<u8, BlockSums>,
@@ -46,7 +48,8 @@ pub struct StoreStatus {
     pub block_bytes: u64,
     /// Of live blocks in the bucket.
     pub bucket_block_bytes: u64,
-    /// When the earliest span in a block started, in Unix nanoseconds.
+    /// When the earliest span in the head or a block started, in Unix nanoseconds. Where the clock of a sender
+    /// is not believed, when it arrived.
     pub oldest_span_unix_nano: Option<u64>,
     pub retention_bytes_max: u64,
     /// The space of the volume, or why it is not known.
@@ -57,6 +60,27 @@ pub struct StoreStatus {
     /// Why ingest has stopped, if it has.
     pub poisoned: Option<String>,
     pub recovery: Recovery,
+}
+
+/// A generation of the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationStatus {
+    pub sequence: u64,
+    pub stage: Stage,
+    pub spans: u64,
+    pub bytes: u64,
+    /// How long ago its first record came.
+    pub age_nano: u64,
+}
+
+/// What becomes of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Filling,
+    /// It waits for its block.
+    Frozen,
+    /// Its block is written.
+    Cutting,
 }
 
 /// Sums over some blocks.
@@ -120,6 +144,50 @@ impl Store {
         met.map(|(_, limit)| limit).collect()
     }
 
+    fn generations(&self) -> Vec<GenerationStatus> {
+        // One at a time is cut, the oldest.
+        let is_cutting = self.cutting.try_lock().is_err();
+        let now = self.core.clock.monotonic_nano();
+        let generations = self.core.head.generations();
+        let last = generations.len().saturating_sub(1);
+        let of = |(at, generation): (usize, &Arc<Generation>)| GenerationStatus {
+            sequence: generation.sequence(),
+            stage: match at {
+                at if at == last => Stage::Filling,
+                0 if is_cutting => Stage::Cutting,
+                _ => Stage::Frozen,
+            },
+            spans: generation.n_spans(),
+            bytes: generation.n_bytes(),
+            age_nano: generation
+                .born_nano()
+                .map_or(0, |born| now.saturating_sub(born)),
+        };
+        generations.iter().enumerate().map(of).collect()
+    }
+
+    /// Of a block with a span of 1970 nobody would know what it holds.
+    fn oldest_span(&self, live: &[Arc<LiveBlock>]) -> Option<u64> {
+        let core = &self.core;
+        let believed = |start: u64, arrival: Bounds| match arrival {
+            Bounds::NONE => start,
+            _ if core.config.clock_bounds.believes(start, arrival) => start,
+            _ => arrival.0,
+        };
+        let blocks = live.iter().map(|block| &block.entry);
+        let blocks = blocks.map(|entry| believed(entry.span_start.0, entry.arrival));
+        let generations = core.head.generations();
+        let (arrivals, last) = (core.arrivals.lock(), generations.len().saturating_sub(1));
+        let head = generations.iter().enumerate().filter_map(|(at, it)| {
+            let arrival = match at == last {
+                true => arrivals.filling(),
+                false => arrivals.of(it.sequence()),
+            };
+            Some(believed(it.start_min()?, arrival))
+        });
+        blocks.chain(head).min()
+    }
+
     pub async fn status(&self) -> StoreStatus {
         let core = &self.core;
         let blocks = core.blocks.load();
@@ -149,7 +217,7 @@ impl Store {
             head_bytes: core.head.n_bytes(),
             head_spans: core.head.n_spans(),
             head_traces: core.head.traces_by_tenant(),
-            generations_frozen: core.head.frozen().len(),
+            generations: self.generations(),
             blocks_waiting: core.n_waiting(),
             by_level,
             blocks_by_tenant,
@@ -167,11 +235,7 @@ impl Store {
             manifest,
             block_bytes,
             bucket_block_bytes: bytes_in_bucket(&blocks.live),
-            oldest_span_unix_nano: blocks
-                .live
-                .iter()
-                .map(|block| block.entry.span_start.0)
-                .min(),
+            oldest_span_unix_nano: self.oldest_span(&blocks.live),
             retention_bytes_max: self.retention_bytes_max,
             space: core
                 .disk

@@ -654,6 +654,12 @@ impl Arrivals {
         all.map(|bounds| bounds.0).min()
     }
 
+    /// Of the generation that fills.
+    pub(crate) fn filling(&self) -> Bounds {
+        self.filling
+    }
+
+    /// Of a frozen one.
     pub(crate) fn of(&self, generation: u64) -> Bounds {
         self.frozen
             .iter()

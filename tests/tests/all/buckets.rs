@@ -162,6 +162,23 @@ fn the_numbers_are_right(server: &Server) {
     }
     let status = server.get("/status").text();
     assert!(status.contains("this process"), "{status}");
+    let json = status_of(server);
+    assert_eq!(json["bucket"]["keeper"], "this process", "{json}");
+    for fact in [
+        "blocks_not_uploaded",
+        "bytes_not_uploaded",
+        "age_of_the_oldest_span_not_uploaded",
+    ] {
+        assert_eq!(json["bucket"][fact].as_f64(), Some(0.0), "{fact}: {json}");
+    }
+    for fact in ["kept_in_blocks_there", "may_be_cached_on_this_disk"] {
+        assert!(json["bucket"][fact].as_u64() > Some(0), "{fact}: {json}");
+    }
+}
+
+fn status_of(server: &Server) -> serde_json::Value {
+    let page = http::get_with(server.http(), "/status", "accept: application/json\r\n");
+    page.unwrap().json()
 }
 
 /// While the bucket is away what is cached is served, what is sent is taken, and all of it arrives in the
@@ -182,6 +199,11 @@ fn does_without_it(objects: &mut dyn ObjectServer) {
         let text = server.get("/ready?verbose").text();
         let told = text.contains("bucket");
         told.then_some(()).ok_or(text)
+    });
+    eventually("what waits is on the status page", || {
+        let json = status_of(&server);
+        let age = json["bucket"]["age_of_the_oldest_span_not_uploaded"].as_f64();
+        (age > Some(0.0)).then_some(()).ok_or(json.to_string())
     });
     eventually("the bucket's failing is measured", || {
         let seen = metrics::scrape(&server);

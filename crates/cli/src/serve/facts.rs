@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracewell_server::{FactValue, Section};
 use tracewell_store::bucket::BucketStatus;
 use tracewell_store::metrics::StoreMetrics;
-use tracewell_store::status::{BlockSums, StoreStatus};
+use tracewell_store::status::{BlockSums, Stage, StoreStatus};
 
 use super::host::Process;
 use crate::clock;
@@ -62,7 +62,7 @@ fn of_process(process: &Process) -> Section {
 }
 
 fn of_head(status: &StoreStatus) -> Section {
-    Section::new("head")
+    let mut section = Section::new("head")
         .with("spans", FactValue::Count(status.head_spans))
         .with(
             "traces",
@@ -71,8 +71,25 @@ fn of_head(status: &StoreStatus) -> Section {
         .with("bytes", FactValue::Bytes(status.head_bytes))
         .with(
             "generations waiting for their block",
-            FactValue::Count(status.generations_frozen as u64),
-        )
+            FactValue::Count(status.generations.len().saturating_sub(1) as u64),
+        );
+    for generation in &status.generations {
+        let stage = match generation.stage {
+            Stage::Filling => "filling",
+            Stage::Frozen => "frozen",
+            Stage::Cutting => "cutting",
+        };
+        let age = Duration::from_nanos(generation.age_nano).as_secs_f64();
+        section.push(
+            format!("generation {}, {stage}", generation.sequence),
+            FactValue::Group(vec![
+                ("spans", FactValue::Count(generation.spans)),
+                ("bytes", FactValue::Bytes(generation.bytes)),
+                ("old", FactValue::Seconds(age)),
+            ]),
+        );
+    }
+    section
 }
 
 fn of_blocks(status: &StoreStatus) -> Section {

@@ -248,7 +248,14 @@ impl Generation {
             .store(state.n_bytes() as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn born_nano(&self) -> Option<u64> {
+    /// When its earliest span started, in Unix nanoseconds.
+    pub(crate) fn start_min(&self) -> Option<u64> {
+        let state = self.core.state.lock();
+        (state.n_spans > 0).then_some(state.start_min)
+    }
+
+    /// Monotonic time of its first record.
+    pub(crate) fn born_nano(&self) -> Option<u64> {
         self.core.state.lock().born_nano
     }
 

@@ -8,7 +8,10 @@ use super::metrics::{send, wait_for};
 use crate::harness::metrics::scrape;
 use crate::harness::server::{Server, Site};
 use crate::harness::{eventually, http};
-use crate::load::{N_SPANS, request};
+use crate::load::{N_SPANS, request, request_at};
+
+/// Of each but the first three a first block is made.
+const N_REQUESTS: u64 = 12;
 
 /// What is sent moves the figures, from the head into blocks.
 #[test]
@@ -20,9 +23,11 @@ fn the_status_page_counts_what_is_there() {
         json.unwrap().json()
     };
     assert!(status()["blocks"]["oldest_readable_span"].is_null());
-    for number in 0..3 {
+    for number in 0..2 {
         super::metrics::send(&site, &request(75, 0, number).1);
     }
+    // One sender lives in 1970.
+    super::metrics::send(&site, &request_at(75, 0, 2, 1_000).1);
     eventually("the head is counted", || {
         let json = status();
         let spans = json["head"]["spans"].as_u64();
@@ -32,11 +37,37 @@ fn the_status_page_counts_what_is_there() {
             false => Err(json.to_string()),
         }
     });
+    let json = status();
+    let filling = &json["head"]["generation_0_filling"];
+    assert_eq!(filling["spans"], 3 * N_SPANS, "{json}");
+    assert!(filling["bytes"].as_u64() > Some(0), "{json}");
+    assert!(filling["old"].as_f64() < Some(600.0), "{json}");
+    let is_recent = |json: &serde_json::Value| {
+        let age = json["blocks"]["its_age"].as_f64().unwrap();
+        assert!(age < 600.0, "{json}");
+    };
+    is_recent(&json);
     assert_eq!(server.get("/flush").status / 100, 2);
     let json = status();
     assert_eq!(json["head"]["spans"], 0, "{json}");
     assert_eq!(json["blocks"]["level_0"]["spans"], 3 * N_SPANS, "{json}");
-    assert!(json["blocks"]["its_age"].as_f64() < Some(600.0), "{json}");
+    is_recent(&json);
+    // So many first blocks are merged at once, and lie in the partition of their hour.
+    for number in 3..N_REQUESTS {
+        super::metrics::send(&site, &request(75, 0, number).1);
+        assert_eq!(server.get("/flush").status / 100, 2);
+    }
+    eventually("first blocks are merged", || {
+        let json = status();
+        let partitions = json["blocks_by_partition"].as_object().unwrap();
+        let spans = partitions.values().map(|sums| sums["spans"].as_u64());
+        let spans: u64 = spans.map(Option::unwrap).sum();
+        match spans > 0 && json["blocks"]["level_1"]["spans"] == spans {
+            true => Ok(()),
+            false => Err(json.to_string()),
+        }
+    });
+    is_recent(&status());
     assert_eq!(json["limits_that_bit"], serde_json::json!({}), "{json}");
     // Two requests in one are above the limit on spans.
     let large = [request(76, 0, 0).1, request(76, 0, 1).1].concat();

@@ -103,6 +103,10 @@ impl Server {
         self.child.id()
     }
 
+    pub(crate) fn http(&self) -> u16 {
+        self.http
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
