@@ -321,7 +321,9 @@ impl Api {
         measure::measure_connections(&mut samples, "http", &self.connections);
         self.measure_queries(&mut samples);
         measure::measure_limits(&mut samples, &self.limits);
-        measure::measure_overrides(&mut samples, &self.tenant_limits());
+        let tenants = self.tenant_limits();
+        measure::measure_overrides(&mut samples, &tenants);
+        measure::measure_retention(&mut samples, &tenants.retention);
         self.limit_hits().measure(&mut samples);
         let is_ready = self.host.readiness().not_ready.is_empty();
         samples.add(Metric::Ready, Vec::new(), u64::from(is_ready));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tracewell_ingest::IngestMetrics;
 use tracewell_ingest::accept::ConnectionMetrics;
 use tracewell_ingest::tenants::TenantLimits;
-use tracewell_model::Limits;
 use tracewell_model::limits::REFUSALS;
+use tracewell_model::{Limits, RetentionAges};
 use tracewell_query::QueryLimit;
 
 use crate::metrics::{Metric, Samples};
@@ -20,7 +21,15 @@ use crate::status::overrides::different;
 pub(crate) struct LimitHits(BTreeMap<(&'static str, &'static str), u64>);
 
 /// Names under which Tempo's dashboards look for limits, and our keys: there is one process.
-const TEMPO_LIMITS: [(&str, &str); 3] = [
+const TEMPO_LIMITS: [(&str, &str); 5] = [
+    (
+        "ingestion_rate_limit_bytes",
+        "limits.tenant_bytes_per_second_max",
+    ),
+    (
+        "ingestion_burst_size_bytes",
+        "limits.tenant_burst_bytes_max",
+    ),
     ("max_bytes_per_trace", "limits.trace_bytes_max"),
     ("max_global_traces_per_user", "limits.tenant_traces_max"),
     ("max_local_traces_per_user", "limits.tenant_traces_max"),
@@ -70,6 +79,17 @@ pub(crate) fn measure_limits(samples: &mut Samples, limits: &[(&'static str, u64
             let labels = vec![("limit_name", name.to_owned())];
             samples.add(Metric::LimitDefaults, labels, or_none(*value));
         }
+    }
+}
+
+/// Adds how long traces are kept, in nanoseconds as Tempo's dashboards know it.
+pub(crate) fn measure_retention(samples: &mut Samples, ages: &RetentionAges) {
+    let nanos = |age: Duration| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    let name = || ("limit_name", "block_retention".to_owned());
+    samples.add(Metric::LimitDefaults, vec![name()], nanos(ages.others));
+    for (tenant, age) in &ages.named {
+        let labels = vec![name(), ("tenant", tenant.to_string())];
+        samples.add(Metric::LimitOverrides, labels, nanos(*age));
     }
 }
 

@@ -130,6 +130,11 @@ metrics! {
     CacheBytes = "block_cache_bytes", Gauge, "Bytes of blocks in memory", [];
     CacheBytesMax = "block_cache_bytes_max", Gauge, "Bytes of blocks that may be in memory", [];
     // The bucket.
+    BucketFailures = "bucket_failures", Counter, "Rounds with the bucket that failed and are tried again",
+        ["tempodb_blocklist_poll_errors_total"];
+    BucketViewAge = "bucket_view_age_seconds", Gauge,
+        "How old what is known of the bucket is while it fails, 0 while it answers",
+        ["tempodb_blocklist_tenant_index_age_seconds"];
     BucketFailing = "bucket_failing", Gauge, "1 while the bucket fails, 0 while it answers", [];
     BucketKeeper = "bucket_keeper", Gauge, "1 if this process merges and retires in the bucket", [];
     BucketManifest = "bucket_manifest", Gauge, "Number of the newest manifest seen in the bucket", [];
@@ -360,6 +365,8 @@ fn encode_sample(
     }
 }
 
+#[cfg(test)]
+mod tempo_names;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

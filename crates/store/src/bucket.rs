@@ -112,6 +112,8 @@ pub struct BucketStatus {
     pub waiting: (u64, u64),
     /// How long ago the oldest span arrived that lies on this machine alone.
     pub oldest_waiting_nano: Option<u64>,
+    /// How long it has failed, if it does.
+    pub failing_nano: Option<u64>,
 }
 
 // === impl Bucket ===
@@ -304,10 +306,14 @@ impl Store {
         let of_blocks = here.map(|block| block.entry.arrival.0).min();
         let of_head = self.core.arrivals.lock().oldest();
         let oldest = [of_blocks, of_head].into_iter().flatten().min();
-        let now = self.believed_now();
+        let (now, contact) = (self.believed_now(), bucket.contact());
         Some(BucketStatus {
             name: bucket.config.objects.to_string(),
-            contact: bucket.contact(),
+            failing_nano: contact
+                .failing
+                .as_ref()
+                .map(|(_, since)| self.core.clock.monotonic_nano().saturating_sub(*since)),
+            contact,
             cache: bucket.cached.stats(),
             waiting,
             oldest_waiting_nano: oldest.map(|arrival| now.saturating_sub(arrival)),

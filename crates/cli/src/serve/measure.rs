@@ -22,6 +22,7 @@ pub(super) fn counters(samples: &mut Samples, metrics: &StoreMetrics, has_tenant
     for (metric, counter) in [
         (Metric::BlocksCut, &metrics.blocks_cut),
         (Metric::CutFailures, &metrics.cuts_failed),
+        (Metric::BucketFailures, &metrics.bucket_rounds_failed),
         (Metric::MergeFailures, &metrics.merges_failed),
         (Metric::DuplicateSpans, &metrics.spans_deduplicated),
         (Metric::TwinSpans, &metrics.spans_twin),
@@ -116,8 +117,13 @@ fn of_bucket(samples: &mut Samples, bucket: &BucketStatus) {
     ] {
         samples.add(metric, Vec::new(), value);
     }
-    let age = Duration::from_nanos(bucket.oldest_waiting_nano.unwrap_or(0)).as_secs();
-    samples.add(Metric::BucketOldestWaiting, Vec::new(), age);
+    for (metric, nanos) in [
+        (Metric::BucketOldestWaiting, bucket.oldest_waiting_nano),
+        (Metric::BucketViewAge, bucket.failing_nano),
+    ] {
+        let seconds = Duration::from_nanos(nanos.unwrap_or(0)).as_secs();
+        samples.add(metric, Vec::new(), seconds);
+    }
 }
 
 /// The process, as Linux sees it; nothing elsewhere.
