@@ -8,6 +8,8 @@
 
 mod beside;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod guide;
 pub(crate) mod keys;
 pub(crate) mod load;

@@ -92,7 +92,7 @@ fn check_beside(first: &str, page: &Path, text: &str) -> String {
 }
 
 /// The command lines of the services of a compose file.
-fn commands(compose: &Node) -> Vec<Vec<String>> {
+pub(super) fn commands(compose: &Node) -> Vec<Vec<String>> {
     let Some(Value::Map(services)) = compose.get("services").map(|node| &node.value) else {
         panic!("no services");
     };
