@@ -1,16 +1,19 @@
 //! `-config.expand-env`: `${NAME}` and its kin in a Tempo file, before it is parsed as YAML.
 
+mod glob;
+
 use crate::config::yaml::Error;
+use glob::Cut;
 
 /// Defaults within defaults, `${A:-${B:-${C}}}`, go no deeper.
 const DEPTH_MAX: usize = 8;
 
 /// Replaces what Tempo replaces: `${NAME}`; `${NAME:-default}` and `${NAME:=default}`, without the
 /// colon only where it is not set; `${#NAME}`, its length; `${NAME/a/b}` once, `//` each, `/#` at the
-/// start, `/%` at the end; `${NAME#a}` and `${NAME%a}` without a start or an end; `${NAME^}`, `^^`, `,`
-/// and `,,` in another case; `${NAME:from:length}`; `$$`, a dollar. A variable that is not set is
-/// empty, as Tempo has it. Other forms, and patterns with `*`, `?` or `[`, are errors: guessing what
-/// they mean would change a configuration in silence.
+/// start, `/%` at the end; `${NAME#a}` and `${NAME%a}` without the shortest start or end that a pattern matches,
+/// `##` and `%%` without the longest; `${NAME^}`, `^^`, `,` and `,,` in another case; `${NAME:from:length}`;
+/// `$$`, a dollar. A variable that is not set is empty, as Tempo has it. Other forms, and `/` with `*`, `?` or
+/// `[`, are errors: guessing what they mean would change a configuration in silence.
 pub(crate) fn expand(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -125,22 +128,18 @@ fn changed(value: &str, operation: &str) -> Option<String> {
         ",," => return Some(value.to_lowercase()),
         _ => {}
     }
-    // Patterns would be globs.
-    if operation.contains(['*', '?', '[']) {
-        return None;
-    }
     let (kind, operand) = operation.split_at_checked(1)?;
     match kind {
         ":" => substring(value, operand),
         "/" => replaced(value, operand),
-        "#" => {
-            let start = operand.strip_prefix('#').unwrap_or(operand);
-            Some(value.strip_prefix(start).unwrap_or(value).to_owned())
-        }
-        "%" => {
-            let end = operand.strip_prefix('%').unwrap_or(operand);
-            Some(value.strip_suffix(end).unwrap_or(value).to_owned())
-        }
+        "#" => Some(match operand.strip_prefix('#') {
+            Some(pattern) => glob::cut(value, pattern, Cut::LongestStart),
+            None => glob::cut(value, operand, Cut::ShortestStart),
+        }),
+        "%" => Some(match operand.strip_prefix('%') {
+            Some(pattern) => glob::cut(value, pattern, Cut::LongestEnd),
+            None => glob::cut(value, operand, Cut::ShortestEnd),
+        }),
         _ => None,
     }
 }
@@ -160,7 +159,8 @@ fn replaced(value: &str, operand: &str) -> Option<String> {
     let where_at = |mark: char| operand.strip_prefix(mark);
     let marked = where_at('/').or(where_at('#')).or(where_at('%'));
     let (what, by) = marked.unwrap_or(operand).split_once('/')?;
-    if what.is_empty() {
+    // A pattern would be one of a shell.
+    if what.is_empty() || what.contains(['*', '?', '[']) {
         return None;
     }
     Some(match operand.chars().next() {
@@ -230,6 +230,10 @@ mod tests {
             ),
             ("${HOST:6:2}|${HOST:6}|${HOST:99}", "EU|EU-1|"),
             ("${NONE^}", ""),
+            (
+                "${HOST#*-}|${HOST##*-}|${HOST%-*}|${HOST%%-*}|${HOST%[0-9]}",
+                "EU-1|1|tempo-EU|tempo|tempo-EU-",
+            ),
         ] {
             assert_eq!(expand(text, &variable).unwrap(), expected, "{text}");
         }
@@ -239,7 +243,7 @@ mod tests {
             "${}",
             "${PORT@Q}",
             "${PORT/3}",
-            "${PORT#*0}",
+            "${PORT/*/3}",
             "${PORT:x}",
             "${PORT:?not set}",
             &deep,
