@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracewell_model::TraceId;
 use tracewell_testkit::GcsStub;
 
+use crate::e2e::tenants;
 use crate::harness::azurite::Azurite;
 use crate::harness::object_server::{BUCKET, ObjectServer};
 use crate::harness::s3::{ACCESS_KEY, Kind, S3, SECRET_KEY};
@@ -309,6 +310,24 @@ fn a_file_of_tempos_keeps_its_blocks() {
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
     let server = other.start_command(command);
     check(&server, &sent, "with keys in the environment");
+}
+
+/// What several tenants have in a bucket lies there for each alone, whichever process reads it.
+#[test]
+fn nobody_sees_another_tenant_in_a_bucket() {
+    let objects = S3::start(Kind::Versity);
+    let (site, other) = (Site::new(), Site::new());
+    let server = start(&site, &objects, &[tenants::ON]);
+    for round in 0..2 {
+        tenants::each_sends(&site, round);
+        flush(&server);
+    }
+    let reader = start(&other, &objects, &[tenants::ON]);
+    for (site, place) in [(&site, "uploaded"), (&other, "by a reader")] {
+        tenants::each_sees(site, 2);
+        tenants::nobody_sees_another(site, place);
+    }
+    drop(reader);
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod stop;
 mod tempo_file;
 mod tempo_files;
 mod tenant_limits;
-mod tenants;
+pub(crate) mod tenants;
 mod transfer;
 
 use std::process::Command;

@@ -69,6 +69,13 @@ fn every_port_speaks_tls_and_new_certificates_need_no_restart() {
     certificates::place(&site, "server", &good);
     eventually("the new certificate holds", || is_ready(&second));
     assert!(is_ready(&first).is_err());
+    for endpoint in &endpoints {
+        for (authority, is_trusted) in [(&second, true), (&first, false)] {
+            let output = authority.run(&["demo", "--spans", "1", "--endpoint", endpoint]);
+            let is_sent = output.status.success();
+            assert_eq!(is_sent, is_trusted, "{endpoint}: {}", errors(&output));
+        }
+    }
     assert!(server.stop().success());
 }
 

@@ -15,7 +15,7 @@ use crate::harness::http::{self, Answer};
 use crate::harness::server::{Server, Site};
 use crate::harness::{eventually, grpc};
 
-const ON: &str = "tenants.enabled=true";
+pub(crate) const ON: &str = "tenants.enabled=true";
 /// So many first blocks are merged without waiting.
 const BLOCKS: u64 = 8;
 /// In the traces of every tenant.
@@ -117,8 +117,22 @@ fn questions() -> Vec<String> {
     questions
 }
 
+/// Every tenant sends one more span of the trace that all of them have.
+pub(crate) fn each_sends(site: &Site, round: u64) {
+    for tenant in TENANTS {
+        send(site, tenant, &body(tenant, round));
+    }
+}
+
+/// Waits until every tenant sees so many.
+pub(crate) fn each_sees(site: &Site, n_spans: usize) {
+    for tenant in TENANTS {
+        whole(site, tenant, n_spans);
+    }
+}
+
 /// Asks everything as every tenant.
-fn nobody_sees_another(site: &Site, place: &str) {
+pub(crate) fn nobody_sees_another(site: &Site, place: &str) {
     for (own, other) in [(TENANTS[0], TENANTS[1]), (TENANTS[1], TENANTS[0])] {
         let mut n_own = 0;
         for question in questions() {
@@ -170,37 +184,43 @@ fn whole(site: &Site, tenant: &str, n_spans: usize) {
 fn nobody_sees_another_tenant_in_the_head_in_blocks_and_after_a_merge() {
     let site = Site::new();
     let server = site.start(&[ON, "storage.max_block_duration=1h"]);
-    for tenant in TENANTS {
-        send(&site, tenant, &body(tenant, 0));
-    }
-    for tenant in TENANTS {
-        whole(&site, tenant, 1);
-    }
+    each_sends(&site, 0);
+    each_sees(&site, 1);
     nobody_sees_another(&site, "head");
     assert_eq!(server.get("/flush").status / 100, 2);
     nobody_sees_another(&site, "block");
     for round in 1..BLOCKS {
-        for tenant in TENANTS {
-            send(&site, tenant, &body(tenant, round));
-        }
+        each_sends(&site, round);
         assert_eq!(server.get("/flush").status / 100, 2);
     }
     let merged = r#"tracewell_merged_blocks_total{level="0"}"#;
     wait_for(&server, merged, BLOCKS as f64);
-    for tenant in TENANTS {
-        whole(&site, tenant, BLOCKS as usize);
-    }
+    each_sees(&site, BLOCKS as usize);
     nobody_sees_another(&site, "merged");
+    nobody_exports_another(&site);
     // From the log again, beside merged blocks.
-    for tenant in TENANTS {
-        send(&site, tenant, &body(tenant, BLOCKS));
-    }
+    each_sends(&site, BLOCKS);
     server.kill();
     let _server = site.start(&[ON]);
-    for tenant in TENANTS {
-        whole(&site, tenant, BLOCKS as usize + 1);
-    }
+    each_sees(&site, BLOCKS as usize + 1);
     nobody_sees_another(&site, "replayed");
+}
+
+/// An export holds what its tenant sent, whatever it asks for.
+fn nobody_exports_another(site: &Site) {
+    let url = format!("http://127.0.0.1:{}", site.http);
+    for (own, other) in [(TENANTS[0], TENANTS[1]), (TENANTS[1], TENANTS[0])] {
+        let theirs = format!("{{ span.secret = \"secret-of-{other}\" }}");
+        for (query, is_found) in [("{ }", true), (theirs.as_str(), false)] {
+            let arguments = ["export", query, "--server", &url, "--tenant", own];
+            let lines = super::tracewell(&arguments);
+            assert!(!lines.contains(&format!("of-{other}")), "{own}:\n{lines}");
+            let n_own = lines.matches(&format!("secret-of-{own}")).count();
+            assert_eq!(n_own > 0, is_found, "{own} exports {query}:\n{lines}");
+        }
+    }
+    let of_nobody = ["export", "--server", &url, "--tenant", "team-c"];
+    assert!(!super::tracewell(&of_nobody).contains("of-team-"));
 }
 
 /// The same bytes of two tenants are two requests.
