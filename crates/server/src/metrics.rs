@@ -138,6 +138,8 @@ metrics! {
     BucketFailing = "bucket_failing", Gauge, "1 while the bucket fails, 0 while it answers", [];
     BucketKeeper = "bucket_keeper", Gauge, "1 if this process merges and retires in the bucket", [];
     BucketManifest = "bucket_manifest", Gauge, "Number of the newest manifest seen in the bucket", [];
+    BucketForeign = "bucket_foreign_objects", Gauge,
+        "Objects and folders beside Tracewell's own that the start found in the bucket and left alone", [];
     BucketWaitingBlocks = "bucket_waiting_blocks", Gauge, "Blocks that wait to be uploaded", [];
     BucketWaitingBytes = "bucket_waiting_bytes", Gauge, "Bytes of blocks that wait to be uploaded", [];
     BucketOldestWaiting = "bucket_oldest_waiting_seconds", Gauge,

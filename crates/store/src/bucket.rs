@@ -39,6 +39,8 @@ pub(crate) use remote::in_time;
 
 /// How often others' commits are looked for: what another process uploads is seen within this time.
 pub const REFRESH_NANO: u64 = 10 * NANOS_PER_SECOND;
+/// A start waits no longer to learn what others keep in the bucket.
+const FOREIGN_MAX: Duration = Duration::from_secs(2);
 /// A keeper that commits nothing for so long is one no more.
 pub const KEEPER_NANO: u64 = 600 * NANOS_PER_SECOND;
 
@@ -78,6 +80,8 @@ pub(crate) struct Bucket {
     /// One round at a time, whoever asks for it.
     rounds: tokio::sync::Mutex<Rounds>,
     contact: Mutex<Contact>,
+    /// What a start found beside Tracewell's own folder: objects and folders, not what lies in those.
+    n_foreign: Mutex<Option<u64>>,
 }
 
 /// When what is done now and then was done, on the monotonic clock.
@@ -114,6 +118,8 @@ pub struct BucketStatus {
     pub oldest_waiting_nano: Option<u64>,
     /// How long it has failed, if it does.
     pub failing_nano: Option<u64>,
+    /// Objects and folders beside Tracewell's own, as the start found them; `None` if it did not get to know.
+    pub n_foreign: Option<u64>,
 }
 
 // === impl Bucket ===
@@ -146,6 +152,7 @@ impl Bucket {
             swapping: tokio::sync::Mutex::default(),
             rounds: tokio::sync::Mutex::default(),
             contact: Mutex::default(),
+            n_foreign: Mutex::default(),
         })
     }
 
@@ -174,6 +181,37 @@ impl Bucket {
         };
         self.met(chain.newest());
         Ok(())
+    }
+
+    /// Counts what lies beside Tracewell's own folder and in it, a level deep each: a Tempo's folder of a
+    /// tenant may hold millions of objects.
+    async fn count_foreign(&self) {
+        let own = &self.config.prefix;
+        let mut beside: Vec<_> = own.parts().collect();
+        let folder = beside.pop();
+        let beside: Path = beside.into_iter().collect();
+        let mine = ["blocks", "manifest"].map(|name| own.clone().join(name));
+        let is_own = |path: &Path| *path == *own || mine.contains(path);
+        let mut n_foreign = 0;
+        for place in [folder.map(|_| beside), Some(own.clone())]
+            .into_iter()
+            .flatten()
+        {
+            let listing = self.config.objects.list_with_delimiter(Some(&place));
+            let Some(Ok(listed)) = in_time(FOREIGN_MAX, listing).await else {
+                return;
+            };
+            let folders = listed.common_prefixes.iter();
+            n_foreign += folders.filter(|path| !is_own(path)).count();
+            n_foreign += listed.objects.len();
+        }
+        if n_foreign > 0 {
+            tracing::warn!(
+                objects_and_folders = n_foreign,
+                "what lies in the bucket beside Tracewell's own is left alone"
+            );
+        }
+        *self.n_foreign.lock() = u64::try_from(n_foreign).ok();
     }
 
     fn met(&self, manifest: &Manifest) {
@@ -242,6 +280,9 @@ impl Store {
         };
         let result = remote::patiently(first).await;
         bucket.went(&result, now);
+        if result.is_ok() {
+            bucket.count_foreign().await;
+        }
         let blocks = self.core.blocks.load();
         share_again(&blocks, self.core.clock.now_unix_nano()).await;
         match result {
@@ -314,6 +355,7 @@ impl Store {
                 .as_ref()
                 .map(|(_, since)| self.core.clock.monotonic_nano().saturating_sub(*since)),
             contact,
+            n_foreign: *bucket.n_foreign.lock(),
             cache: bucket.cached.stats(),
             waiting,
             oldest_waiting_nano: oldest.map(|arrival| now.saturating_sub(arrival)),

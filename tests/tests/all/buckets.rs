@@ -99,6 +99,14 @@ fn keeps_its_blocks(objects: &dyn ObjectServer) {
     }
     let n_objects = ours.len();
 
+    // Those of the first are its own; only what lies beside is counted, by its folder.
+    let foreign = |server: &Server| {
+        let seen = metrics::scrape(server);
+        let found: Vec<f64> = metrics::of(&seen, "tracewell_bucket_foreign_objects").collect();
+        assert_eq!(found, [1.0], "{}", server.log());
+    };
+    foreign(&server);
+
     // Others read the same bucket.
     let readers = [Site::new(), Site::new()];
     let reading = [
@@ -107,6 +115,7 @@ fn keeps_its_blocks(objects: &dyn ObjectServer) {
     ];
     for reader in &reading {
         check(reader, &sent, "a reader");
+        foreign(reader);
     }
     send(&site, 3, 20, &mut sent);
     flush(&server);

@@ -206,6 +206,10 @@ fn of_bucket(bucket: &BucketStatus, block_bytes: u64) -> Section {
             "age of the oldest span not uploaded",
             FactValue::Seconds(age.as_secs_f64()),
         )
+        .with(
+            "foreign objects and folders, left alone",
+            FactValue::Count(bucket.n_foreign.unwrap_or(0)),
+        )
         .with("cached on this disk", FactValue::Bytes(bucket.cache.bytes))
         .with(
             "may be cached on this disk",

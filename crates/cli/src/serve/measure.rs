@@ -110,6 +110,7 @@ fn of_bucket(samples: &mut Samples, bucket: &BucketStatus) {
         (Metric::BucketFailing, u64::from(contact.failing.is_some())),
         (Metric::BucketKeeper, u64::from(contact.is_keeper)),
         (Metric::BucketManifest, contact.manifest.unwrap_or(0)),
+        (Metric::BucketForeign, bucket.n_foreign.unwrap_or(0)),
         (Metric::BucketWaitingBlocks, bucket.waiting.0),
         (Metric::BucketWaitingBytes, bucket.waiting.1),
         (Metric::BucketCacheBytes, bucket.cache.bytes),
