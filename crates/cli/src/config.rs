@@ -368,12 +368,12 @@ impl Config {
         require(
             BLOCK_DURATION.contains(&self.storage.max_block_duration),
             &["storage.max_block_duration"],
-            "from 1s to 1h".to_owned(),
+            "write 1s to 1h".to_owned(),
         );
         require(
             self.retention.age >= RETENTION_AGE_MIN,
             &["retention.age"],
-            "at least 1m".to_owned(),
+            "write 1m or more".to_owned(),
         );
         require(
             self.bucket.kind == BucketKind::None || !self.bucket.name.is_empty(),
@@ -391,22 +391,22 @@ impl Config {
         require(
             UPLOAD_AFTER.contains(&self.bucket.upload_after),
             &["bucket.upload_after"],
-            "from 1s to 1h".to_owned(),
+            "write 1s to 1h".to_owned(),
         );
         require(
             self.bucket.replaced_kept >= REPLACED_KEPT_MIN,
             &["bucket.replaced_kept"],
-            "at least 1h: other processes may read what is replaced".to_owned(),
+            "write 1h or more: other processes may read what is replaced".to_owned(),
         );
         require(
             OVERRIDES_PERIOD.contains(&self.tenants.overrides_period),
             &["tenants.overrides_period"],
-            "from 1s to 1h".to_owned(),
+            "write 1s to 1h".to_owned(),
         );
         require(
             self.http.prefix.is_empty() || self.http.prefix.starts_with('/'),
             &["http.prefix"],
-            "starts with a slash, such as /tempo".to_owned(),
+            "write it with a slash at the start, such as /tempo".to_owned(),
         );
         drop(require);
         self.check_ports(raw, findings);

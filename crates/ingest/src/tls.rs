@@ -44,7 +44,7 @@ pub enum ClientAuth {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; name a file that this process can read", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: expected {expected} in PEM form{why}", path.display())]
     Content {

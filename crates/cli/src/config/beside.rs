@@ -23,7 +23,7 @@ pub(super) fn read(
     let path = (file.path)(config)?;
     let read = std::fs::read_to_string(path).map_err(|error| {
         let name = raw.name_of(file.key);
-        let message = format!("{name}: {} cannot be read: {error}", path.display());
+        let message = format!("{name}: {} cannot be read: {error}; name a file that this process can read, or take the key out", path.display());
         findings.error(&raw.place_of(file.key), message);
     });
     read.ok()

@@ -222,7 +222,7 @@ impl File<'_> {
         }
         let applied = (key.apply)(config, &setting.node);
         let checked = applied.and_then(|()| match config.retention.age < RETENTION_AGE_MIN {
-            true => Err("at least 1m".to_owned()),
+            true => Err("write 1m or more".to_owned()),
             false => Ok(()),
         });
         if let Err(message) = checked {
@@ -370,12 +370,12 @@ overrides:
             (
                 "overrides:\n  a:\n    retention:\n      age: 5s\n",
                 4,
-                "overrides.a.retention.age: at least 1m",
+                "overrides.a.retention.age: write 1m or more",
             ),
             (
                 "overrides:\n  a:\n    compaction:\n      block_retention: 5s\n",
                 4,
-                "overrides.a.compaction.block_retention: at least 1m",
+                "overrides.a.compaction.block_retention: write 1m or more",
             ),
             (
                 "overrides:\n  a:\n    retention.ages: 5h\n",

@@ -3,14 +3,37 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{known, protection};
 use crate::config::load::{Loaded, Source};
 use crate::config::reference;
 use crate::config::verdict::Verdict;
+use crate::config::yaml::{self, Node, Value};
 
 /// Where the files lie, relative to the repository.
 const FIXTURES: &str = "tests/fixtures";
 /// What a broken file is expected to give stands at its end, behind this.
 const EXPECTED: &str = "#> ";
+/// Words of which one is in each error: it says what to do.
+const REMEDIES: [&str; 14] = [
+    "did you mean",
+    "expected",
+    "go together",
+    "look at this line",
+    "name a file",
+    "needs its own",
+    "put ",
+    "such as",
+    "take the key out",
+    "there are",
+    "use --set",
+    "write ",
+    "is missing",
+    "is a dollar",
+];
+/// A key that ends so says where something listens, lies or goes.
+const PLACES: [&str; 8] = [
+    "address", "addr", "endpoint", "host", "path", "port", "url", "members",
+];
 /// In a broken file, the line that is wrong.
 const HERE: &str = "# here";
 
@@ -86,6 +109,7 @@ fn files_as_people_have_them_start_and_say_what_becomes_of_them() {
             "{name}: {outcome}"
         );
         assert!(!outcome.contains("hunter2"), "{name} tells a password");
+        every_place_is_used_or_named(name, &file, &outcome);
     }
     // A file that is there and not named here would be checked by nobody.
     let lies = std::fs::read_dir(fixtures().join("tempo")).unwrap();
@@ -94,6 +118,47 @@ fn files_as_people_have_them_start_and_say_what_becomes_of_them() {
         if path.extension().is_some_and(|it| it == "yaml") {
             let name = format!("tempo/{}", path.file_stem().unwrap().to_str().unwrap());
             assert!(FILES.contains(&name.as_str()), "{name} is not in FILES");
+        }
+    }
+}
+
+/// Each port, folder and URL of a file is among what is used of it, or in a warning.
+fn every_place_is_used_or_named(name: &str, file: &Path, outcome: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let text = crate::config::tempo::expand(&text, &|_| None).unwrap();
+    let mut places = Vec::new();
+    collect_places("", &yaml::parse(&text).unwrap(), &mut places);
+    assert!(!places.is_empty(), "{name} names no place");
+    for (key, value) in places {
+        // Credentials of a URL are not repeated.
+        let shown = match value.split_once('@') {
+            Some((_, host)) => host,
+            None => value.as_str(),
+        };
+        assert!(
+            outcome.contains(shown),
+            "{name}: {key}: {value} is neither used nor named in\n{outcome}"
+        );
+    }
+}
+
+fn collect_places(path: &str, node: &Node, places: &mut Vec<(String, String)>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, child) in entries {
+                collect_places(&known::joined(path, &key.name), child, places);
+            }
+        }
+        Value::List(items) => {
+            for item in items {
+                collect_places(path, item, places);
+            }
+        }
+        value => {
+            let word = path.rsplit(['.', '_']).next().unwrap_or_default();
+            if PLACES.contains(&word) && !protection::is_off(value) {
+                places.push((path.to_owned(), value.plain()));
+            }
         }
     }
 }
@@ -123,6 +188,10 @@ fn broken_files_are_refused_with_line_key_and_remedy() {
             std::fs::write(&file, format!("{input}{found}")).unwrap();
         } else {
             assert_eq!(expected, found, "{name}");
+        }
+        for error in loaded.findings.errors.iter().map(ToString::to_string) {
+            let has_remedy = REMEDIES.iter().any(|words| error.contains(words));
+            assert!(has_remedy, "{name}: what is to be done? {error}");
         }
         let here = 1 + input.lines().position(|line| line.ends_with(HERE)).unwrap();
         let place = format!("error: {name}:{here}: ");
