@@ -296,9 +296,9 @@ impl Ages {
         self.counted(age_nano).saturating_sub(arrival_unix_nano)
     }
 
-    /// Unix time without the jumps that are younger than an age.
+    /// Unix time without the jumps that are no older than an age.
     fn counted(&self, age_nano: u64) -> u64 {
-        let young = self.jumps.iter().filter(|jump| jump.ago_nano < age_nano);
+        let young = self.jumps.iter().filter(|jump| jump.ago_nano <= age_nano);
         let left_out = young.map(|jump| jump.nanos).fold(0, u64::saturating_add);
         self.now.saturating_sub(left_out)
     }
