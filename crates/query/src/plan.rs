@@ -52,6 +52,8 @@ pub struct Plan {
     pub combine: Combine,
     /// True if that is enough.
     pub combine_is_exact: bool,
+    /// So many spans of a trace have to match some filter.
+    pub matched_min: u64,
     /// What is done with a whole trace.
     pub stages: Vec<StagePlan>,
     /// What an answer shows of matching spans.
@@ -122,6 +124,7 @@ impl Plan {
 
     fn of(parts: Parts, stages: Stages) -> Self {
         Self {
+            matched_min: pipeline::count_min(&stages.stages, parts.filters.len()),
             filters: parts.filters,
             combine: stages.requires,
             combine_is_exact: stages.is_exact,
@@ -143,6 +146,13 @@ impl Plan {
         !self
             .combine
             .holds(&|index| !matches!(self.scan(index), Some(Filter::Constant(false))))
+    }
+
+    /// Whether a trace may match of which these filters (bits) have a match, and so many spans have matched any.
+    /// Spans that are stored twice count twice.
+    pub fn may_match(&self, filters: u64, n_matched: u64) -> bool {
+        let has = |index| index < 64 && filters >> index & 1 == 1;
+        n_matched >= self.matched_min && self.combine.holds(&has)
     }
 
     /// What a source is asked of traces that it holds whole, one filter for each pair of braces.

@@ -143,10 +143,8 @@ impl Question {
         }
     }
 
-    fn holds(&self, filters: u64) -> bool {
-        self.plan()
-            .combine
-            .holds(&|index| index < 64 && filters >> index & 1 == 1)
+    fn holds(&self, trace: &OpenTrace) -> bool {
+        self.plan().may_match(trace.filters, trace.n_matched)
     }
 }
 
@@ -198,7 +196,7 @@ impl Search<'_> {
         for (id, trace) in trace_bits(batch) {
             self.run.inspected_traces += 1;
             if !shared.contains(&id) && !self.shared.contains_key(&id) {
-                if self.question.holds(trace.filters) {
+                if self.question.holds(&trace) {
                     self.candidates.insert(trace.start_unix_nano, id, standing);
                 }
                 continue;
@@ -212,11 +210,12 @@ impl Search<'_> {
             }
             let known = self.shared.entry(id).or_insert(OpenTrace {
                 filters: 0,
+                n_matched: 0,
                 ..trace
             });
-            let held = self.question.holds(known.filters);
+            let held = self.question.holds(known);
             known.add(trace);
-            if !held && self.question.holds(known.filters) {
+            if !held && self.question.holds(known) {
                 self.pending.push(id);
             }
         }
@@ -396,7 +395,7 @@ impl Search<'_> {
         let ids = [id];
         let open = self.run.filter_bits(&ids, &filters, TimeRange::ALL).await?;
         let known = open.get(&id).copied();
-        let Some(known) = known.filter(|known| self.question.holds(known.filters)) else {
+        let Some(known) = known.filter(|known| self.question.holds(known)) else {
             return Ok(());
         };
         self.run.limits_hit.insert(QueryLimit::TraceSpans);

@@ -153,8 +153,8 @@ struct Counting<'s, 'p> {
     run: &'s mut Run,
     spans: &'p SpansPlan,
     counter: Counter<'p>,
-    /// Traces of several sources: which filters have matched.
-    shared: HashMap<TraceId, u64>,
+    /// Traces of several sources: which filters have matched, and how many spans.
+    shared: HashMap<TraceId, (u64, u64)>,
     shared_max: usize,
     bytes_max: u64,
 }
@@ -169,8 +169,9 @@ impl Counting<'_, '_> {
             }
             self.one(reading).await?;
         }
-        let holds = |bits: &u64| self.holds(*bits);
-        let shared = self.shared.iter().filter(|(_, bits)| holds(bits));
+        let plan = &self.spans.plan;
+        let shared = self.shared.iter();
+        let shared = shared.filter(|(_, (filters, n))| plan.may_match(*filters, *n));
         let mut ids: Vec<TraceId> = shared.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         for some in ids.chunks(TRACES_AT_ONCE) {
@@ -187,6 +188,7 @@ impl Counting<'_, '_> {
 
     /// Traces that lie in this source alone are counted, of others it is noted what they have.
     async fn one(&mut self, mut reading: Reading<'_>) -> Result<()> {
+        let plan = &self.spans.plan;
         let mut own = Vec::new();
         while self.may_go_on()? {
             let Some(answer) = reading.batches.next().await else {
@@ -198,8 +200,8 @@ impl Counting<'_, '_> {
             for (id, trace) in trace_bits(&batch) {
                 self.run.inspected_traces += 1;
                 if batch.shared.contains(&id) || self.shared.contains_key(&id) {
-                    self.note(id, trace.filters);
-                } else if self.holds(trace.filters) {
+                    self.note(id, trace.filters, trace.n_matched);
+                } else if plan.may_match(trace.filters, trace.n_matched) {
                     own.push(id);
                 }
             }
@@ -239,7 +241,7 @@ impl Counting<'_, '_> {
         }
     }
 
-    fn note(&mut self, id: TraceId, filters: u64) {
+    fn note(&mut self, id: TraceId, filters: u64, n_matched: u64) {
         if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
             self.run.limits_hit.insert(QueryLimit::MemoryBytes);
             self.run.miss(
@@ -247,12 +249,9 @@ impl Counting<'_, '_> {
             );
             return;
         }
-        *self.shared.entry(id).or_default() |= filters;
-    }
-
-    fn holds(&self, filters: u64) -> bool {
-        let combine = &self.spans.plan.combine;
-        combine.holds(&|index| index < 64 && filters >> index & 1 == 1)
+        let known = self.shared.entry(id).or_default();
+        known.0 |= filters;
+        known.1 += n_matched;
     }
 
     fn may_go_on(&mut self) -> Result<bool> {

@@ -458,7 +458,7 @@ fn is_nil(expr: &Expr) -> bool {
     matches!(expr.kind, ExprKind::Literal(Literal::Nil))
 }
 
-fn flipped(op: CompareOp) -> CompareOp {
+pub(super) fn flipped(op: CompareOp) -> CompareOp {
     match op {
         CompareOp::Less => CompareOp::Greater,
         CompareOp::LessOrEqual => CompareOp::GreaterOrEqual,

@@ -17,6 +17,38 @@ use crate::syntax::ast::{
     ScalarKind, SpansetExpr, SpansetKind, Stage, TextSpan,
 };
 
+/// How many spans of a trace have to match its only filter, as far as `count()` right behind it says so.
+pub(super) fn count_min(stages: &[StagePlan], n_filters: usize) -> u64 {
+    let [
+        StagePlan::Spanset(SpansetPlan::Filter(0)),
+        StagePlan::ScalarFilter { left, op, right },
+        ..,
+    ] = stages
+    else {
+        return 0;
+    };
+    let is_count = |plan: &ScalarPlan| {
+        let count = Aggregate::Count;
+        matches!(plan, ScalarPlan::Aggregate { aggregate, .. } if *aggregate == count)
+    };
+    let (op, bound) = match (left, right) {
+        (count, ScalarPlan::Constant(Scalar::Int(bound))) if is_count(count) => (*op, *bound),
+        (ScalarPlan::Constant(Scalar::Int(bound)), count) if is_count(count) => {
+            (super::condition::flipped(*op), *bound)
+        }
+        _ => return 0,
+    };
+    let least = match op {
+        CompareOp::Greater => bound.saturating_add(1),
+        CompareOp::GreaterOrEqual | CompareOp::Equal => bound,
+        _ => 0,
+    };
+    match n_filters {
+        1 => u64::try_from(least).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Spansets to spansets, all of one trace.
 #[derive(Debug, Clone)]
 pub enum StagePlan {

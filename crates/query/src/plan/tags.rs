@@ -83,6 +83,7 @@ impl TagPlan {
                 filters,
                 combine,
                 combine_is_exact: true,
+                matched_min: 0,
                 stages: vec![StagePlan::Spanset(SpansetPlan::Logic(LogicOp::And, all))],
                 shown: Vec::new(),
             },

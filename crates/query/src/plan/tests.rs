@@ -421,6 +421,26 @@ fn a_trace_needs_what_the_operators_require() {
 }
 
 #[test]
+fn a_count_right_behind_the_only_filter_says_how_many_must_match() {
+    for (text, least) in [
+        ("{ } | count() > 2", 3),
+        ("{ .a } | count() >= 2", 2),
+        ("{ .a } | 2 < count()", 3),
+        ("{ .a } | count() = 7 | by(name)", 7),
+        ("{ .a } | count() < 2", 0),
+        ("{ .a } | count() != 2", 0),
+        ("{ .a } | count() > -2", 0),
+        ("{ .a } | by(name) | count() > 2", 0),
+        ("{ .a } | { .b } | count() > 2", 0),
+        ("{ .a } | count() > 2 | { .b }", 0),
+        ("{ .a } || { .b } | count() > 2", 0),
+        ("{ .a } | max(duration) > 2", 0),
+    ] {
+        assert_eq!(plan(text).unwrap().matched_min, least, "{text}");
+    }
+}
+
+#[test]
 fn sources_are_not_asked_what_only_the_whole_trace_says() {
     for text in [
         "{ nestedSetParent < 0 && name = \"a\" }",
