@@ -183,7 +183,7 @@ async fn one_set(seed: u64) -> Tally {
     tally.saw(places);
     let what = format!("seed {seed}, {places:?}");
     tally.compare(&data, &cases, &what).await;
-    let series = series::cases(seed, &data, QUERIES_PER_SET / 5);
+    let series = series::cases(seed, &data, QUERIES_PER_SET / 10);
     tally.compare_series(&data, &series, &what).await;
     ask::check_traces_by_id(&data, &what).await;
     data.merge_all().await;
