@@ -113,7 +113,11 @@ fn what_was_acknowledged_survives_kills() {
         ("kills during a start", tally.during_start, kills / 20),
         ("kills during a cut", tally.during_cut, kills / 10),
         ("kills during a merge", tally.during_merge, kills / 20),
-        ("kills during retention", tally.during_retention, kills / 40),
+        (
+            "kills during retention",
+            tally.during_retention,
+            kills / 100,
+        ),
         ("traces that are there", tally.asked.there, kills * 10),
     ] {
         assert!(n >= wanted, "{n} {what}, at least {wanted} are wanted");
