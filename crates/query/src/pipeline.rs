@@ -259,12 +259,12 @@ impl Scene<'_> {
         for index in set.spans {
             let value = self.facts.row(index).and_then(|row| row.value_of(field));
             let place = *places.entry(value.clone()).or_insert_with(|| {
-                let mut attributes = set.attributes.clone();
-                attributes.push((format!("by({})", field.label), value));
-                groups.push(Spanset {
+                let mut group = Spanset {
                     spans: Vec::new(),
-                    attributes,
-                });
+                    attributes: set.attributes.clone(),
+                };
+                group.say(vec![(format!("by({})", field.label), value)]);
+                groups.push(group);
                 groups.len() - 1
             });
             if let Some(group) = groups.get_mut(place) {
