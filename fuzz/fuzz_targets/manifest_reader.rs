@@ -3,6 +3,8 @@
 //! rest, so that damage which no checksum sees is read as well.
 #![no_main]
 
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
 use tracewell_store::clock::BelievedClock;
 use tracewell_store::manifest::{Change, LogRange, Manifest};
@@ -54,7 +56,7 @@ fn start_from(manifest: &Manifest) {
     let ages = clock.ages(20_000 * DAY, DAY, 14 * DAY);
     let _ = clock.record(DAY);
     let retention = Retention {
-        age_nano: 14 * DAY,
+        ages: Arc::default(),
         bytes_max: manifest.bytes() / 2,
     };
     let _ = retention.expired(&manifest.blocks, &ages);
