@@ -6,7 +6,7 @@ use super::field::Field;
 use super::pipeline::Parts;
 use super::{Context, Plan, PlanLimits};
 use crate::error::Result;
-use crate::plan::term::arithmetic;
+use crate::plan::term::{arithmetic, negate};
 use crate::request::Aliases;
 use crate::scalar::Scalar;
 use crate::syntax::ast::{
@@ -142,7 +142,7 @@ impl Context<'_> {
                     MetricsStage::Compare(op, scalar) => SeriesPlan::Compared {
                         of,
                         op: *op,
-                        value: seconds_or_number(&self.folded(scalar)?),
+                        value: number(&self.folded(scalar, &seconds)?),
                     },
                 }
             }
@@ -150,11 +150,11 @@ impl Context<'_> {
                 let (left, right) = (self.series(left)?, self.series(right)?);
                 SeriesPlan::Arithmetic(*op, Box::new(left), Box::new(right))
             }
-            MetricsKind::Scalar(scalar) => match self.folded(scalar)? {
+            MetricsKind::Scalar(scalar) => match self.folded(scalar, &Scalar::Duration)? {
                 Scalar::Duration(_) => {
                     return Err(self.type_error(scalar.span, "series take numbers, no durations"));
                 }
-                number => SeriesPlan::Constant(seconds_or_number(&number)),
+                value => SeriesPlan::Constant(number(&value)),
             },
         })
     }
@@ -218,34 +218,36 @@ impl Context<'_> {
         })
     }
 
-    /// The value of a constant expression.
-    fn folded(&self, expr: &ScalarExpr) -> Result<Scalar> {
+    /// The value of a constant expression, in which so many nanoseconds are what `duration` makes of them.
+    fn folded(&self, expr: &ScalarExpr, duration: &dyn Fn(i64) -> Scalar) -> Result<Scalar> {
         let wrong = || self.type_error(expr.span, "this has no value");
         Ok(match &expr.kind {
             ScalarKind::Literal(Literal::Int(value)) => Scalar::Int(*value),
             ScalarKind::Literal(Literal::Float(value)) => Scalar::Float(*value),
-            ScalarKind::Literal(Literal::Duration(nanos)) => Scalar::Duration(*nanos),
+            ScalarKind::Literal(Literal::Duration(nanos)) => duration(*nanos),
             ScalarKind::Arithmetic(op, left, right) => {
-                let (left, right) = (self.folded(left)?, self.folded(right)?);
+                let (left, right) = (self.folded(left, duration)?, self.folded(right, duration)?);
                 let value = arithmetic(*op, left.as_value(), right.as_value());
                 Scalar::of(value).ok_or_else(wrong)?
             }
             ScalarKind::Negate(inner) => {
-                let zero = Scalar::Int(0);
-                let value = self.folded(inner)?;
-                let negated = arithmetic(ArithmeticOp::Subtract, zero.as_value(), value.as_value());
-                Scalar::of(negated).ok_or_else(wrong)?
+                let value = self.folded(inner, duration)?;
+                Scalar::of(negate(value.as_value())).ok_or_else(wrong)?
             }
             _ => return Err(wrong()),
         })
     }
 }
 
-fn seconds_or_number(scalar: &Scalar) -> f64 {
+/// Series of durations are in seconds.
+fn seconds(nanos: i64) -> Scalar {
+    Scalar::Float(nanos as f64 / 1e9)
+}
+
+fn number(scalar: &Scalar) -> f64 {
     match scalar {
         Scalar::Int(value) => *value as f64,
         Scalar::Float(value) => *value,
-        Scalar::Duration(nanos) => *nanos as f64 / 1e9,
         _ => f64::NAN,
     }
 }

@@ -163,12 +163,7 @@ impl Term {
             Self::Names(_) => self.read(values).value,
             // False for what is no boolean: `!` of it is no match.
             Self::Not(inner) => Value::Bool(inner.value(values) == Value::Bool(false)),
-            Self::Negate(inner) => match inner.value(values) {
-                Value::Int(value) => Value::Int(value.wrapping_neg()),
-                Value::Duration(value) => Value::Duration(value.wrapping_neg()),
-                Value::Float(value) => Value::Float(-value),
-                _ => Value::Nil,
-            },
+            Self::Negate(inner) => negate(inner.value(values)),
             Self::Exists(inner) => Value::Bool(!inner.value(values).is_nil()),
             Self::Arithmetic(op, left, right) => {
                 arithmetic(*op, left.value(values), right.value(values))
@@ -329,6 +324,15 @@ pub(crate) fn arithmetic(op: ArithmeticOp, left: Value<'_>, right: Value<'_>) ->
         ArithmeticOp::Modulo => a % b,
         ArithmeticOp::Power => a.powf(b),
     })
+}
+
+pub(crate) fn negate(value: Value<'_>) -> Value<'static> {
+    match value {
+        Value::Int(value) => Value::Int(value.wrapping_neg()),
+        Value::Duration(value) => Value::Duration(value.wrapping_neg()),
+        Value::Float(value) => Value::Float(-value),
+        _ => Value::Nil,
+    }
 }
 
 fn number(value: Value<'_>) -> Option<f64> {

@@ -7,6 +7,7 @@ use tracewell_model::{AttributeScope, Event, Intrinsic, KeyValue, Level, Link, S
 use super::*;
 use crate::fixtures;
 use crate::limit::QueryLimit;
+use crate::plan::series::SeriesPlan;
 use crate::syntax::ast::{
     ArithmeticOp, ExprKind, IntrinsicField, Literal, LogicOp, SpansetExpr, SpansetKind, Stage,
 };
@@ -386,6 +387,26 @@ fn what_can_never_mean_anything_is_refused() {
 fn a_metrics_query_is_no_search() {
     let error = plan("{ } | rate()").unwrap_err().to_string();
     assert!(error.contains("/api/metrics/query_range"), "{error}");
+}
+
+#[test]
+fn series_are_compared_with_seconds_where_a_duration_is_given() {
+    let compared_with = |text: &str| {
+        let query = format!("{{ }} | min_over_time(duration) > {text}");
+        let limits = PlanLimits::from(&tracewell_model::Limits::default());
+        let plan = SeriesPlan::new(&query, &parse(&query).unwrap(), Aliases::Resolve, limits);
+        match plan.unwrap() {
+            SeriesPlan::Compared { value, .. } => value,
+            plan => panic!("{plan:?}"),
+        }
+    };
+    assert_eq!(compared_with("1500ms"), 1.5);
+    assert_eq!(compared_with("-1500ms"), -1.5);
+    assert_eq!(compared_with("-(1500ms)"), -1.5);
+    assert_eq!(compared_with("2 * 1500ms"), 3.0);
+    assert_eq!(compared_with("-(1s - 500ms)"), -0.5);
+    assert_eq!(compared_with("7 / 2"), 3.0, "whole numbers stay whole");
+    assert_eq!(compared_with("-3"), -3.0);
 }
 
 #[test]
