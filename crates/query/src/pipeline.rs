@@ -9,11 +9,12 @@ use foldhash::{HashMap, HashSet};
 use tracewell_model::Value;
 use tracewell_model::predicate::values_match;
 
-use crate::plan::term::arithmetic;
+use crate::plan::term::{arithmetic, negate};
 use crate::plan::{Field, FilterPlan, Plan, ScalarPlan, SpansetPlan, StagePlan};
 use crate::row::TraceFacts;
 use crate::scalar::Scalar;
 use crate::syntax::ast::{Aggregate, Kin, LogicOp, Relation, RelationMode};
+use crate::tree::Node;
 
 /// Spans of one trace.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,14 +43,8 @@ struct Scene<'a> {
     facts: &'a TraceFacts<'a>,
 }
 
-/// Left and right numbers, and the parent's left one.
-#[derive(Clone, Copy)]
-struct Numbers {
-    index: usize,
-    left: i32,
-    right: i32,
-    parent: i32,
-}
+/// A span by its index, and where it stands.
+type Placed = (usize, Node);
 
 impl Scene<'_> {
     fn everything(&self) -> Spanset {
@@ -141,24 +136,16 @@ impl Scene<'_> {
     // === relations ===
 
     fn related(&self, relation: Relation, left: Spanset, right: Spanset) -> Spanset {
-        let numbers = |set: &Spanset| -> Vec<Numbers> {
-            let tree = self.facts.tree();
-            let of = set.spans.iter().map(|index| {
-                let node = tree.node(*index);
-                Numbers {
-                    index: *index,
-                    left: node.left,
-                    right: node.right,
-                    parent: node.parent,
-                }
-            });
-            of.collect()
+        let tree = self.facts.tree();
+        let placed = |set: &Spanset| -> Vec<Placed> {
+            let spans = set.spans.iter();
+            spans.map(|index| (*index, tree.node(*index))).collect()
         };
-        let (a, b) = (numbers(&left), numbers(&right));
+        let (a, b) = (placed(&left), placed(&right));
         let of_right = standing(relation.kin, &a, &b);
         match relation.mode {
             RelationMode::Plain => Spanset {
-                spans: of_right.into_iter().collect::<Sorted>().0,
+                spans: in_order(of_right),
                 ..right
             },
             RelationMode::Negated => Spanset {
@@ -173,7 +160,7 @@ impl Scene<'_> {
             RelationMode::Union => {
                 let of_left = standing(converse(relation.kin), &b, &a);
                 let both = |spans: HashSet<usize>, set: Spanset| Spanset {
-                    spans: spans.into_iter().collect::<Sorted>().0,
+                    spans: in_order(spans),
                     ..set
                 };
                 union(both(of_left, left), both(of_right, right))
@@ -225,19 +212,12 @@ impl Scene<'_> {
                 let left = self.scalar(left, set, seen)?;
                 arithmetic(*op, left, self.scalar(right, set, seen)?)
             }
-            ScalarPlan::Negate(inner) => match self.scalar(inner, set, seen)? {
-                Value::Int(value) => Value::Int(value.wrapping_neg()),
-                Value::Duration(nanos) => Value::Duration(nanos.wrapping_neg()),
-                Value::Float(value) => Value::Float(-value),
-                _ => Value::Nil,
-            },
+            ScalarPlan::Negate(inner) => negate(self.scalar(inner, set, seen)?),
             ScalarPlan::Pipeline(stages, end) => {
                 let set = self.stages(stages, vec![self.everything()]).pop()?;
                 let value = self.scalar(end, &set, seen);
-                let spans = seen.spans.get_or_insert_default();
-                spans.extend(set.spans);
-                spans.sort_unstable();
-                spans.dedup();
+                let known = seen.spans.take().into_iter().flatten();
+                seen.spans = Some(in_order(known.chain(set.spans)));
                 return value;
             }
         };
@@ -301,30 +281,24 @@ struct Seen {
     spans: Option<Vec<usize>>,
 }
 
-/// Spans in the order of the trace.
-struct Sorted(Vec<usize>);
-
-impl FromIterator<usize> for Sorted {
-    fn from_iter<I: IntoIterator<Item = usize>>(spans: I) -> Self {
-        let mut spans: Vec<usize> = spans.into_iter().collect();
-        spans.sort_unstable();
-        Self(spans)
-    }
+/// Each span once, in the order of the trace.
+pub(crate) fn in_order(spans: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut spans: Vec<usize> = spans.into_iter().collect();
+    spans.sort_unstable();
+    spans.dedup();
+    spans
 }
 
 fn union(mut a: Spanset, b: Spanset) -> Spanset {
-    a.spans.extend(b.spans);
-    a.spans.sort_unstable();
-    a.spans.dedup();
+    a.spans = in_order(a.spans.into_iter().chain(b.spans));
     a.say(b.attributes);
     a
 }
 
 /// One spanset; what they differ by is gone.
 fn coalesced(sets: Vec<Spanset>) -> Vec<Spanset> {
-    let spans: Sorted = sets.into_iter().flat_map(|set| set.spans).collect();
     vec![Spanset {
-        spans: spans.0,
+        spans: in_order(sets.into_iter().flat_map(|set| set.spans)),
         attributes: Vec::new(),
     }]
 }
@@ -340,22 +314,23 @@ fn converse(kin: Kin) -> Kin {
 }
 
 /// Those of `b` that are the child, descendant and so on of one of `a`. Spans without numbers are nobody's.
-fn standing(kin: Kin, a: &[Numbers], b: &[Numbers]) -> HashSet<usize> {
-    let is_placed = |span: &&Numbers| span.left > 0;
-    let (a, b) = (a.iter().filter(is_placed), b.iter().filter(is_placed));
+fn standing(kin: Kin, a: &[Placed], b: &[Placed]) -> HashSet<usize> {
+    let is_numbered = |(_, node): &&Placed| node.left > 0;
+    let (a, b) = (a.iter().filter(is_numbered), b.iter().filter(is_numbered));
     match kin {
         Kin::Child => {
-            let lefts: HashSet<i32> = a.map(|span| span.left).collect();
-            let b = b.filter(|span| lefts.contains(&span.parent));
-            b.map(|span| span.index).collect()
+            let lefts: HashSet<i32> = a.map(|(_, node)| node.left).collect();
+            let b = b.filter(|(_, node)| lefts.contains(&node.parent));
+            b.map(|(index, _)| *index).collect()
         }
         Kin::Parent => {
-            let parents: HashSet<i32> = a.map(|span| span.parent).collect();
-            let b = b.filter(|span| parents.contains(&span.left));
-            b.map(|span| span.index).collect()
+            let parents: HashSet<i32> = a.map(|(_, node)| node.parent).collect();
+            let b = b.filter(|(_, node)| parents.contains(&node.left));
+            b.map(|(index, _)| *index).collect()
         }
         Kin::Descendant => {
-            let mut intervals: Vec<(i32, i32)> = a.map(|span| (span.left, span.right)).collect();
+            let mut intervals: Vec<(i32, i32)> =
+                a.map(|(_, node)| (node.left, node.right)).collect();
             intervals.sort_unstable();
             // The furthest right end up to here: intervals lie within each other or apart.
             let mut furthest = 0;
@@ -363,34 +338,34 @@ fn standing(kin: Kin, a: &[Numbers], b: &[Numbers]) -> HashSet<usize> {
                 furthest = furthest.max(*right);
                 *right = furthest;
             }
-            let is_inside = |span: &&Numbers| {
-                let n_before = intervals.partition_point(|(left, _)| *left < span.left);
+            let is_inside = |(_, node): &&Placed| {
+                let n_before = intervals.partition_point(|(left, _)| *left < node.left);
                 let before = n_before.checked_sub(1).and_then(|last| intervals.get(last));
-                before.is_some_and(|(_, furthest)| *furthest > span.left)
+                before.is_some_and(|(_, furthest)| *furthest > node.left)
             };
-            b.filter(is_inside).map(|span| span.index).collect()
+            b.filter(is_inside).map(|(index, _)| *index).collect()
         }
         Kin::Ancestor => {
-            let mut lefts: Vec<i32> = a.map(|span| span.left).collect();
+            let mut lefts: Vec<i32> = a.map(|(_, node)| node.left).collect();
             lefts.sort_unstable();
-            let has_inside = |span: &&Numbers| {
-                let n_before = lefts.partition_point(|left| *left <= span.left);
-                lefts.get(n_before).is_some_and(|left| *left < span.right)
+            let has_inside = |(_, node): &&Placed| {
+                let n_before = lefts.partition_point(|left| *left <= node.left);
+                lefts.get(n_before).is_some_and(|left| *left < node.right)
             };
-            b.filter(has_inside).map(|span| span.index).collect()
+            b.filter(has_inside).map(|(index, _)| *index).collect()
         }
         Kin::Sibling => {
             let mut n_by_parent: HashMap<i32, usize> = HashMap::default();
             let mut own: HashSet<usize> = HashSet::default();
-            for span in a {
-                *n_by_parent.entry(span.parent).or_default() += 1;
-                own.insert(span.index);
+            for (index, node) in a {
+                *n_by_parent.entry(node.parent).or_default() += 1;
+                own.insert(*index);
             }
-            let has_other = |span: &&Numbers| {
-                let n = n_by_parent.get(&span.parent).copied().unwrap_or(0);
-                n > usize::from(own.contains(&span.index))
+            let has_other = |(index, node): &&Placed| {
+                let n = n_by_parent.get(&node.parent).copied().unwrap_or(0);
+                n > usize::from(own.contains(index))
             };
-            b.filter(has_other).map(|span| span.index).collect()
+            b.filter(has_other).map(|(index, _)| *index).collect()
         }
     }
 }

@@ -39,6 +39,7 @@ pub use pipeline::{ScalarPlan, SpansetPlan, StagePlan};
 pub use shown::{Shown, ShownField};
 
 use crate::error::{Error, Result};
+use crate::partial::OpenTrace;
 use crate::request::Aliases;
 use crate::syntax::ast::{Expr, Pipeline, Query, Root, TextSpan};
 use pipeline::{Parts, Stages};
@@ -148,11 +149,10 @@ impl Plan {
             .holds(&|index| !matches!(self.scan(index), Some(Filter::Constant(false))))
     }
 
-    /// Whether a trace may match of which these filters (bits) have a match, and so many spans have matched any.
-    /// Spans that are stored twice count twice.
-    pub fn may_match(&self, filters: u64, n_matched: u64) -> bool {
-        let has = |index| index < 64 && filters >> index & 1 == 1;
-        n_matched >= self.matched_min && self.combine.holds(&has)
+    /// Whether a trace may match of which this is known. Spans that are stored twice count twice.
+    pub fn may_match(&self, trace: &OpenTrace) -> bool {
+        let has = |index| index < 64 && trace.filters >> index & 1 == 1;
+        trace.n_matched >= self.matched_min && self.combine.holds(&has)
     }
 
     /// What a source is asked of traces that it holds whole, one filter for each pair of braces.

@@ -15,6 +15,7 @@ mod token;
 mod tests;
 
 pub use error::{Position, SyntaxError};
+pub(crate) use print::arithmetic_text;
 pub use print::print_attribute;
 
 use ast::{Expr, Query};

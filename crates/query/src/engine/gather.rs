@@ -130,11 +130,16 @@ impl Run {
             }
         }
         let mut traces: Vec<Trace> = joined.into_values().collect();
-        for trace in &mut traces {
+        self.deduplicate(&mut traces);
+        Ok((traces, self.ctx.take_left_out()))
+    }
+
+    /// Leaves repeated spans of whole traces once, and counts what was met.
+    pub(super) fn deduplicate(&mut self, traces: &mut [Trace]) {
+        for trace in traces {
             self.duplicate_spans += trace.deduplicate() as u64;
             self.twin_spans += trace.n_twins() as u64;
         }
-        Ok((traces, self.ctx.take_left_out()))
     }
 }
 

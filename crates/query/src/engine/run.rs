@@ -115,6 +115,12 @@ impl Run {
         self.partial.insert(reason);
     }
 
+    /// A trace of several sources was left out, since what is known of those has no more room.
+    pub(super) fn miss_shared(&mut self) {
+        self.limits_hit.insert(QueryLimit::MemoryBytes);
+        self.miss("more traces lie in several places than the memory of a query holds".to_owned());
+    }
+
     /// To be told of whole spans that a filter is asked of.
     pub(super) fn note_pairs(&mut self, filter: &Filter, spans: &[Span]) {
         if row::leaves_out_pairs(filter, spans) {

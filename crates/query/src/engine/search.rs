@@ -144,7 +144,7 @@ impl Question {
     }
 
     fn holds(&self, trace: &OpenTrace) -> bool {
-        self.plan().may_match(trace.filters, trace.n_matched)
+        self.plan().may_match(trace)
     }
 }
 
@@ -202,10 +202,7 @@ impl Search<'_> {
                 continue;
             }
             if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
-                self.run.limits_hit.insert(QueryLimit::MemoryBytes);
-                self.run.miss(
-                    "more traces lie in several places than the memory of a query holds".to_owned(),
-                );
+                self.run.miss_shared();
                 continue;
             }
             let known = self.shared.entry(id).or_insert(OpenTrace {

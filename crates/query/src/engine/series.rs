@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use futures::StreamExt;
 use tracewell_model::source::SpanSource;
 use tracewell_model::{Trace, TraceId};
@@ -17,6 +17,7 @@ use super::readings::{self, Reading};
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
+use crate::partial::OpenTrace;
 use crate::plan::PlanLimits;
 use crate::plan::series::{SeriesPlan, SpansPlan};
 use crate::request::{SeriesRequest, SeriesResponse};
@@ -153,8 +154,8 @@ struct Counting<'s, 'p> {
     run: &'s mut Run,
     spans: &'p SpansPlan,
     counter: Counter<'p>,
-    /// Traces of several sources: which filters have matched, and how many spans.
-    shared: HashMap<TraceId, (u64, u64)>,
+    /// Traces of several sources, their fragments added up.
+    shared: HashMap<TraceId, OpenTrace>,
     shared_max: usize,
     bytes_max: u64,
 }
@@ -171,7 +172,7 @@ impl Counting<'_, '_> {
         }
         let plan = &self.spans.plan;
         let shared = self.shared.iter();
-        let shared = shared.filter(|(_, (filters, n))| plan.may_match(*filters, *n));
+        let shared = shared.filter(|(_, known)| plan.may_match(known));
         let mut ids: Vec<TraceId> = shared.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         for some in ids.chunks(TRACES_AT_ONCE) {
@@ -197,11 +198,12 @@ impl Counting<'_, '_> {
             let Some(batch) = self.run.note(reading.source, answer)? else {
                 break;
             };
+            let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
             for (id, trace) in trace_bits(&batch) {
                 self.run.inspected_traces += 1;
-                if batch.shared.contains(&id) || self.shared.contains_key(&id) {
-                    self.note(id, trace.filters, trace.n_matched);
-                } else if plan.may_match(trace.filters, trace.n_matched) {
+                if shared.contains(&id) || self.shared.contains_key(&id) {
+                    self.note(id, trace);
+                } else if plan.may_match(&trace) {
                     own.push(id);
                 }
             }
@@ -223,9 +225,7 @@ impl Counting<'_, '_> {
         let tenant = self.run.tenant.clone();
         let answer = source.fetch(&tenant, ids, self.run.ctx.clone()).await;
         let mut traces = self.run.note(source, answer)?.unwrap_or_default();
-        for trace in &mut traces {
-            self.run.duplicate_spans += trace.deduplicate() as u64;
-        }
+        self.run.deduplicate(&mut traces);
         let n_left_out = self.run.ctx.take_left_out();
         self.run.leave_out(n_left_out);
         self.take(&traces);
@@ -241,17 +241,14 @@ impl Counting<'_, '_> {
         }
     }
 
-    fn note(&mut self, id: TraceId, filters: u64, n_matched: u64) {
-        if self.shared.len() >= self.shared_max && !self.shared.contains_key(&id) {
-            self.run.limits_hit.insert(QueryLimit::MemoryBytes);
-            self.run.miss(
-                "more traces lie in several places than the memory of a query holds".to_owned(),
-            );
-            return;
+    fn note(&mut self, id: TraceId, fragment: OpenTrace) {
+        if let Some(known) = self.shared.get_mut(&id) {
+            known.add(fragment);
+        } else if self.shared.len() >= self.shared_max {
+            self.run.miss_shared();
+        } else {
+            self.shared.insert(id, fragment);
         }
-        let known = self.shared.entry(id).or_default();
-        known.0 |= filters;
-        known.1 += n_matched;
     }
 
     fn may_go_on(&mut self) -> Result<bool> {

@@ -6,6 +6,7 @@ use tracewell_model::CompareOp;
 
 use super::{NAME, Series, SeriesSet};
 use crate::scalar::Scalar;
+use crate::syntax::arithmetic_text;
 use crate::syntax::ast::ArithmeticOp;
 
 /// Series, or a number that stands for one of every label.
@@ -91,7 +92,7 @@ fn joined(op: ArithmeticOp, left: SeriesSet, right: &SeriesSet) -> SeriesSet {
 }
 
 fn pair(op: ArithmeticOp, a: &Series, b: &Series) -> Series {
-    let name = format!("({} {} {})", a.name, symbol(op), b.name);
+    let name = format!("({} {} {})", a.name, arithmetic_text(op), b.name);
     let of = if a.is_of_all() { b } else { a };
     let mut labels = of.labels.clone();
     for (key, value) in &mut labels {
@@ -127,17 +128,6 @@ fn compute(op: ArithmeticOp, a: f64, b: f64) -> f64 {
         ArithmeticOp::Divide => a / b,
         ArithmeticOp::Modulo => a % b,
         ArithmeticOp::Power => a.powf(b),
-    }
-}
-
-fn symbol(op: ArithmeticOp) -> &'static str {
-    match op {
-        ArithmeticOp::Add => "+",
-        ArithmeticOp::Subtract => "-",
-        ArithmeticOp::Multiply => "*",
-        ArithmeticOp::Divide => "/",
-        ArithmeticOp::Modulo => "%",
-        ArithmeticOp::Power => "^",
     }
 }
 

@@ -77,9 +77,7 @@ impl<'p> Counter<'p> {
     /// Every span once, in however many spansets it is.
     pub(crate) fn take(&mut self, facts: &TraceFacts<'_>) {
         let sets = pipeline::spansets(&self.plan.plan, facts);
-        let mut spans: Vec<usize> = sets.into_iter().flat_map(|set| set.spans).collect();
-        spans.sort_unstable();
-        spans.dedup();
+        let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
         for row in spans.into_iter().filter_map(|index| facts.row(index)) {
             if let Some(interval) = self.axis.interval(row.span().start_unix_nano) {
                 self.count(&row, interval);

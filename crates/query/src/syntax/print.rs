@@ -413,7 +413,7 @@ pub(super) fn compare_text(op: CompareOp) -> &'static str {
     }
 }
 
-fn arithmetic_text(op: ArithmeticOp) -> &'static str {
+pub(crate) fn arithmetic_text(op: ArithmeticOp) -> &'static str {
     match op {
         ArithmeticOp::Add => "+",
         ArithmeticOp::Subtract => "-",

@@ -1,9 +1,9 @@
 //! `GET /api/search`: TraceQL or tags, newest traces first.
 
 use tracewell_query::request::{ServiceStats, SpanSummary, Spanset, TraceSummary};
-use tracewell_query::{SearchQuery, SearchRequest, SearchResponse, TagSearch};
+use tracewell_query::{QueryStats, SearchQuery, SearchRequest, SearchResponse, TagSearch};
 
-use super::{small, trace_json};
+use super::{bounded, small, trace_json};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
@@ -93,37 +93,25 @@ fn query_of(params: &Params) -> ApiResult<SearchQuery> {
     }))
 }
 
-fn bounded(params: &Params, key: &str, default: i64, min: i64, max: i64) -> ApiResult<usize> {
-    let value = params.number(key)?.unwrap_or(default);
-    let bad = |message: String| Err(ApiError::BadRequest(message));
-    if value < min {
-        let what = if min > 0 { "positive" } else { "non-negative" };
-        return bad(format!("invalid {key}: must be a {what} number"));
-    }
-    if value > max {
-        return bad(match key {
-            "spss" => format!("spans per span set exceeds {max}. received {value}"),
-            _ => format!("{key} {value} exceeds max {key} {max}"),
-        });
-    }
-    Ok(usize::try_from(value).unwrap_or(usize::MAX))
-}
-
 fn write_response(json: &mut Json<Channel>, found: &SearchResponse) {
     json.object(|json| {
         json.key("traces").array(&found.traces, |json, trace| {
             write_trace(json, trace);
         });
-        let stats = &found.stats;
-        json.key("metrics").object(|json| {
-            json.number_unless_zero("inspectedTraces", small(stats.inspected_traces));
-            json.long_unless_zero("inspectedBytes", stats.inspected_bytes);
-            json.number_unless_zero("totalBlocks", small(stats.n_sources));
-            json.number_unless_zero("completedJobs", small(stats.n_sources_done));
-            json.number_unless_zero("totalJobs", small(stats.n_sources));
-            json.long_unless_zero("totalBlockBytes", stats.source_bytes);
-            json.long_unless_zero("inspectedSpans", stats.inspected_spans);
-        });
+        write_metrics(json, &found.stats);
+    });
+}
+
+/// Tempo's `SearchMetrics`: what an answer has cost.
+pub(super) fn write_metrics(json: &mut Json<Channel>, stats: &QueryStats) {
+    json.key("metrics").object(|json| {
+        json.number_unless_zero("inspectedTraces", small(stats.inspected_traces));
+        json.long_unless_zero("inspectedBytes", stats.inspected_bytes);
+        json.number_unless_zero("totalBlocks", small(stats.n_sources));
+        json.number_unless_zero("completedJobs", small(stats.n_sources_done));
+        json.number_unless_zero("totalJobs", small(stats.n_sources));
+        json.long_unless_zero("totalBlockBytes", stats.source_bytes);
+        json.long_unless_zero("inspectedSpans", stats.inspected_spans);
     });
 }
 

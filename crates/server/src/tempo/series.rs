@@ -3,7 +3,8 @@
 use tracewell_query::series::{Axis, Exemplar, Series};
 use tracewell_query::{SeriesRequest, SeriesResponse};
 
-use super::{small, trace_json};
+use super::search::write_metrics;
+use super::{bounded, trace_json};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
@@ -42,8 +43,8 @@ async fn answer(
     let params = &call.params;
     let query = params.get("q").or(params.get("query"));
     let query = query.ok_or_else(|| ApiError::BadRequest("q is missing".to_owned()))?;
-    let exemplars_max = count(params, "exemplars")?.unwrap_or(0);
-    let series_max = count(params, "maxSeries")?.filter(|n| *n > 0);
+    let exemplars_max = bounded(params, "exemplars", 0, 0, i64::MAX)?;
+    let series_max = bounded(params, "maxSeries", 0, 0, i64::MAX)?;
     let ask = |caller| {
         api.queries.series(SeriesRequest {
             caller,
@@ -52,7 +53,7 @@ async fn answer(
             end,
             step_nano,
             exemplars_max,
-            series_max,
+            series_max: (series_max > 0).then_some(series_max),
         })
     };
     let (found, _permit) = api.ask(call, ask, |_, _| {}).await?;
@@ -95,29 +96,12 @@ fn step_of(text: &str) -> ApiResult<u64> {
     }
 }
 
-fn count(params: &Params, key: &str) -> ApiResult<Option<usize>> {
-    let Some(number) = params.number(key)? else {
-        return Ok(None);
-    };
-    let negative = || ApiError::BadRequest(format!("invalid {key}: must be a non-negative number"));
-    Ok(Some(usize::try_from(number).map_err(|_| negative())?))
-}
-
 fn write_response(json: &mut Json<Channel>, found: &SeriesResponse) {
     json.object(|json| {
         json.key("series").array(&found.series, |json, series| {
             write_series(json, &found.axis, series);
         });
-        let stats = &found.stats;
-        json.key("metrics").object(|json| {
-            json.number_unless_zero("inspectedTraces", small(stats.inspected_traces));
-            json.long_unless_zero("inspectedBytes", stats.inspected_bytes);
-            json.number_unless_zero("totalBlocks", small(stats.n_sources));
-            json.number_unless_zero("completedJobs", small(stats.n_sources_done));
-            json.number_unless_zero("totalJobs", small(stats.n_sources));
-            json.long_unless_zero("totalBlockBytes", stats.source_bytes);
-            json.long_unless_zero("inspectedSpans", stats.inspected_spans);
-        });
+        write_metrics(json, &found.stats);
         if !found.partial.is_empty() {
             json.key("status").string("PARTIAL");
             json.key("message").string(&found.partial.join("; "));

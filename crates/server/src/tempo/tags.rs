@@ -8,7 +8,7 @@ use tracewell_query::{
     QueryStats, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
 };
 
-use super::small;
+use super::{bounded, small};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
@@ -118,14 +118,10 @@ fn scope_names() -> Vec<&'static str> {
 }
 
 fn limit_of(call: &Call, default: usize) -> ApiResult<usize> {
-    match call.params.number("limit")? {
-        None | Some(0) => Ok(default),
-        Some(limit) => usize::try_from(limit)
-            .map(|limit| limit.min(default))
-            .map_err(|_| {
-                ApiError::BadRequest(String::from("invalid limit: must be a non-negative number"))
-            }),
-    }
+    Ok(match bounded(&call.params, "limit", 0, 0, i64::MAX)? {
+        0 => default,
+        limit => limit.min(default),
+    })
 }
 
 fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
