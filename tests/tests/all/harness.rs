@@ -89,11 +89,16 @@ pub(crate) fn forget_package(command: &mut Command) {
     }
 }
 
-/// A number of seconds that a person may set for a run by hand.
-pub(crate) fn seconds(variable: &str, default: u64) -> Duration {
+/// A number that a person may set for a run by hand.
+pub(crate) fn setting(variable: &str, default: u64) -> u64 {
     let set = std::env::var(variable).ok();
     let set = set.map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")));
-    Duration::from_secs(set.unwrap_or(default))
+    set.unwrap_or(default)
+}
+
+/// The same of seconds.
+pub(crate) fn seconds(variable: &str, default: u64) -> Duration {
+    Duration::from_secs(setting(variable, default))
 }
 
 /// Asks again until there is an answer; fails with the last reason after [`PATIENCE`].

@@ -19,21 +19,17 @@ use tracewell_model::{Clock, Limits, Span, SpanId, TenantId, TimeRange, TraceId}
 use tracewell_query::Aliases;
 use tracewell_testkit::{FakeClock, Random};
 
+use crate::harness::setting;
 use ask::{Case, Expected};
 use data::{DataSet, Places};
 use planted::Bug;
 
 /// In `make check`: half a minute of one core, 7 ms a query. Two thirds of that is
 /// opening small row groups again and again.
-const QUERIES: usize = 4_000;
-const QUERIES_IN_FULL: usize = 50_000;
+const QUERIES: u64 = 4_000;
+const QUERIES_IN_FULL: u64 = 50_000;
 /// Building, merging and reading a data set by id costs about as much as twenty queries.
-const QUERIES_PER_SET: usize = 250;
-
-fn from_environment(name: &str, otherwise: usize) -> usize {
-    let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap())
-}
+const QUERIES_PER_SET: u64 = 250;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -42,7 +38,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn cases(seed: u64, data: &DataSet, n: usize) -> Vec<(Case, Expected)> {
+fn cases(seed: u64, data: &DataSet, n: u64) -> Vec<(Case, Expected)> {
     let mut random = Random::new(!seed);
     let spans = data.oracle.spans();
     let draw = |_| {
@@ -122,9 +118,9 @@ impl Tally {
 fn the_engine_and_the_oracle_agree_before_and_after_merging() {
     let is_full = std::env::var_os("TRACEWELL_TEST_FULL").is_some();
     let otherwise = if is_full { QUERIES_IN_FULL } else { QUERIES };
-    let n_queries = from_environment("TRACEWELL_ORACLE_QUERIES", otherwise);
-    let first = from_environment("TRACEWELL_ORACLE_SEED", 1) as u64;
-    let seeds = first..first + n_queries.div_ceil(QUERIES_PER_SET) as u64;
+    let n_queries = setting("TRACEWELL_ORACLE_QUERIES", otherwise);
+    let first = setting("TRACEWELL_ORACLE_SEED", 1);
+    let seeds = first..first + n_queries.div_ceil(QUERIES_PER_SET);
     let next = AtomicU64::new(seeds.start);
     let tally = Mutex::new(Tally::default());
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -286,7 +282,7 @@ fn a_split_trace_before_the_window_leaves_an_answer_complete() {
 #[test]
 fn planted_bugs_are_found() {
     const SETS: u64 = 8;
-    const QUERIES_MAX: usize = 200;
+    const QUERIES_MAX: u64 = 200;
     let mut unseen: Vec<Bug> = Bug::ALL.to_vec();
     runtime().block_on(async {
         for seed in 1_000..1_000 + SETS {

@@ -9,6 +9,17 @@ use std::cmp::Ordering;
 use tracewell_model::alias::Derived;
 use tracewell_model::{AttributeValue, CompareOp, Value};
 
+/// Statuses and kinds as the language calls them, by their numbers.
+pub(crate) const STATUSES: &[&str] = &["unset", "ok", "error"];
+pub(crate) const KINDS: &[&str] = &[
+    "unspecified",
+    "internal",
+    "server",
+    "client",
+    "producer",
+    "consumer",
+];
+
 /// A value, owned: speed is no concern here.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Datum {
@@ -69,18 +80,8 @@ impl Datum {
             Self::Float(value) => format!("float {value:?}"),
             Self::Bool(value) => format!("bool {value}"),
             Self::Duration(nanos) => Self::Text(go_duration(*nanos)).shown(),
-            Self::Status(code) => named(&["unset", "ok", "error"], *code),
-            Self::Kind(code) => {
-                let names = [
-                    "unspecified",
-                    "internal",
-                    "server",
-                    "client",
-                    "producer",
-                    "consumer",
-                ];
-                named(&names, *code)
-            }
+            Self::Status(code) => named(STATUSES, *code),
+            Self::Kind(code) => named(KINDS, *code),
             Self::List(items) => {
                 let is_shown = |item: &&Self| !matches!(item, Self::Nil | Self::Opaque);
                 let items = items.iter().filter(is_shown).map(Self::shown);

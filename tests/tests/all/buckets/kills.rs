@@ -13,12 +13,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_store::manifest::{BlockId, Manifest};
 
-use crate::doomed::{Acknowledged, expect_nothing_twice, load_and_kill, sample, setting};
+use crate::doomed::{Acknowledged, expect_nothing_twice, load_and_kill, sample};
 use crate::harness::blocks::{manifests, names_in};
 use crate::harness::s3::{Kind, S3};
 use crate::harness::server::{Server, Site};
 use crate::harness::unreliable::{Befalls, Fault, Unreliable};
-use crate::harness::{eventually, metrics};
+use crate::harness::{eventually, metrics, setting};
 use crate::load::N_SPANS;
 
 use super::{flush, n_spans, strs};

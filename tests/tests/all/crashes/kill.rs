@@ -20,11 +20,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tracewell_store::manifest::BlockId;
 
-use crate::doomed::{Acknowledged, Raise, expect_nothing_twice, load_and_kill, sample, setting};
-use crate::harness::binary;
+use crate::doomed::{Acknowledged, Raise, expect_nothing_twice, load_and_kill, sample};
 use crate::harness::metrics::{of, scrape};
 use crate::harness::server::{Server, Site};
 use crate::harness::volume::Volume;
+use crate::harness::{binary, setting};
 use crate::load::{N_SPANS, n_spans};
 use chain::{Chain, Counts};
 

@@ -22,7 +22,7 @@ pub(super) struct Case {
 }
 
 /// Queries over the time of the data, with few and many intervals.
-pub(super) fn cases(seed: u64, data: &DataSet, n: usize) -> Vec<Case> {
+pub(super) fn cases(seed: u64, data: &DataSet, n: u64) -> Vec<Case> {
     let mut random = Random::new(!seed.rotate_left(7));
     let spans = data.oracle.spans();
     let mut starts: Vec<u64> = spans.iter().map(|span| span.start_unix_nano).collect();

@@ -5,6 +5,7 @@ use tracewell_model::{AttributeValue, KeyValue, Span};
 
 use super::super::Random;
 use super::{intrinsic_leaf, scoped, swapped};
+use crate::oracle::value::{KINDS, STATUSES};
 
 /// A condition that is most likely true of the span.
 pub(super) fn leaf(random: &mut Random, span: &Span) -> String {
@@ -71,27 +72,16 @@ fn intrinsic(random: &mut Random, span: &Span) -> String {
     match random.below(10) {
         0 => text(random, "name", &span.name),
         1 => {
-            let names = ["unset", "ok", "error"];
-            let name = usize::try_from(span.status_code()).map(|code| names.get(code));
-            match name {
+            let code = usize::try_from(span.status_code());
+            match code.map(|code| STATUSES.get(code)) {
                 Ok(Some(name)) => swapped(random, "status", "=", name),
                 _ => intrinsic_leaf(random),
             }
         }
-        2 => {
-            let names = [
-                "unspecified",
-                "internal",
-                "server",
-                "client",
-                "producer",
-                "consumer",
-            ];
-            match usize::try_from(span.kind).map(|kind| names.get(kind)) {
-                Ok(Some(name)) => swapped(random, "kind", "=", name),
-                _ => intrinsic_leaf(random),
-            }
-        }
+        2 => match usize::try_from(span.kind).map(|kind| KINDS.get(kind)) {
+            Ok(Some(name)) => swapped(random, "kind", "=", name),
+            _ => intrinsic_leaf(random),
+        },
         3 | 4 => {
             let op = *random.pick(&["=", "<=", ">=", ">="]);
             let name = *random.pick(&["duration", "span:duration"]);

@@ -9,6 +9,16 @@ const RELATIONS: &[&str] = &[
     ">", ">>", "<", "<<", "~", "!>", "!>>", "!<", "!<<", "!~", "&>", "&>>", "&<", "&<<", "&~",
 ];
 
+/// What makes few groups of many spans.
+const GROUPS: &[&str] = &[
+    "name",
+    "status",
+    "kind",
+    "resource.service.name",
+    "event:name",
+    "rootName",
+];
+
 /// A relation of braces, or of what a relation yields.
 pub(super) fn relation(random: &mut Random, spans: &[&Span]) -> String {
     let op = *random.pick(RELATIONS);
@@ -156,16 +166,8 @@ fn bound(random: &mut Random) -> &'static str {
 }
 
 fn field(random: &mut Random) -> String {
-    let names = [
-        "name",
-        "status",
-        "kind",
-        "resource.service.name",
-        "event:name",
-        "rootName",
-    ];
     match random.below(8) {
-        0..4 => (*random.pick(&names)).to_owned(),
+        0..4 => (*random.pick(GROUPS)).to_owned(),
         4 => format!("{} {} 1s", duration_name(random), ordering(random)),
         5 => "span:childCount".to_owned(),
         _ => attribute(random),
@@ -193,16 +195,8 @@ pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
             format!("{which}_over_time({measured})")
         }
     };
-    let names = [
-        "name",
-        "status",
-        "kind",
-        "resource.service.name",
-        "event:name",
-        "rootName",
-    ];
     let label = |random: &mut Random| match random.percent(60) {
-        true => (*random.pick(&names)).to_owned(),
+        true => (*random.pick(GROUPS)).to_owned(),
         false => attribute(random),
     };
     match random.below(4) {

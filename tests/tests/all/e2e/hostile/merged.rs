@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bodies::{self, SpanBody, attribute, request};
 use super::{Bench, Bound, PROTOBUF, send_until_kept};
-use crate::harness::{blocks, eventually_within};
+use crate::harness::{blocks, eventually_within, setting};
 use crate::load;
 
 /// First blocks that are merged without waiting for more.
@@ -209,10 +209,6 @@ fn long_trace(bench: &mut Bench) {
             "{wanted} spans, {refusals} times 429 first; blocks {levels:?}; by id {n}, {status}"
         )
     });
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 impl Bench {
