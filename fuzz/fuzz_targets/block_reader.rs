@@ -141,6 +141,7 @@ async fn read(files: &[Vec<u8>]) {
         fragment_filters: None,
  also: TraceSet::none(),
         spans: true,
+        columns: Arc::default(),
     };
     let ctx = QueryContext::unlimited();
     let mut ids: Vec<TraceId> = Vec::new();

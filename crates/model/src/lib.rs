@@ -20,6 +20,7 @@ pub mod sink;
 pub mod source;
 pub mod span;
 pub mod value;
+pub mod values;
 
 pub use batch::SpanBatch;
 pub use clock::{Clock, TimeRange};
@@ -31,3 +32,4 @@ pub use predicate::{CompareOp, Predicate};
 pub use retention::RetentionAges;
 pub use span::{Event, Link, Resource, Scope, Span, Status, Trace};
 pub use value::{AttributeValue, KeyValue, Value};
+pub use values::ColumnValues;

@@ -19,6 +19,7 @@ use crate::id::{TenantId, TraceId};
 use crate::shared::SharedIds;
 use crate::span::Trace;
 use crate::value::{AttributeType, AttributeValue};
+use crate::values::ColumnValues;
 
 /// One head generation or one block.
 pub trait SpanSource: Send + Sync + std::fmt::Debug {
@@ -111,6 +112,8 @@ pub struct LeafQuery {
     pub only: Option<Arc<[TraceId]>>,
     /// Whether `LeafBatch::spans` is to be filled.
     pub spans: bool,
+    /// What `LeafBatch::columns` is to hold: none of events, of links or of the tree, which have none for a span.
+    pub columns: Arc<[Column]>,
 }
 
 /// Traces by name.
@@ -130,10 +133,13 @@ pub struct LeafBatch {
     pub spans: RecordBatch,
     /// One buffer per filter, as long as `spans`.
     pub bits: Vec<BooleanBuffer>,
+    /// One for each of [`LeafQuery::columns`], as long as `spans`.
+    pub columns: Vec<ColumnValues>,
     /// For runs of `spans`: start of the trace as far as this source knows it.
     pub traces: Vec<LeafTrace>,
-    /// The traces of this batch that may have spans in other sources. What `spans` and `bits` say of them is of the fragment in this source
-    /// alone. None where [`LeafQuery::only`] is set.
+    /// The traces of this batch that may have spans in other sources and, where columns are asked, those that may
+    /// hold a span twice here: what `spans`, `bits` and `columns` say of them settles nothing. None where
+    /// [`LeafQuery::only`] is set.
     pub shared: Vec<TraceId>,
     /// No trace that this stream has still to deliver starts later. `None` after the last batch.
     pub unread_start_max: Option<u64>,
@@ -162,6 +168,7 @@ impl LeafBatch {
         Self {
             spans: RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty())),
             bits: vec![BooleanBuffer::new_unset(0); n_filters],
+            columns: Vec::new(),
             traces: Vec::new(),
             shared: Vec::new(),
             unread_start_max,

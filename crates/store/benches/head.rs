@@ -99,6 +99,7 @@ fn scan(snapshot: &Arc<GenerationSnapshot>, filter: Filter) -> usize {
         fragment_filters: None,
         also: TraceSet::none(),
         spans: true,
+        columns: Arc::default(),
     };
     let batches = snapshot.leaves(query, QueryContext::unlimited());
     let runtime = tokio::runtime::Builder::new_current_thread().build();

@@ -5,7 +5,7 @@
 //! It implements [`Columns`]: for each [`Column`] of a filter it yields [`Piece`]s, Arrow arrays over
 //! the rows of the column's level. [`evaluate()`] turns a `Filter` and those pieces into one bit per
 //! span; [`hit_runs`] and [`assemble()`] turn bits into a `LeafBatch` where the spans of a trace lie in
-//! a run.
+//! a run, and [`values()`] says what a column has in some of the spans.
 //!
 //! It reads no files, decides no budgets and knows no comparison rules: those are the units', the
 //! query context's and `tracewell_model::Predicate`'s.
@@ -18,6 +18,7 @@ mod reader;
 mod selection;
 #[cfg(test)]
 pub(crate) mod tests;
+mod values;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
@@ -32,6 +33,7 @@ pub use distinct::Distinct;
 pub use evaluate::evaluate;
 pub use names::Names;
 pub use selection::Selection;
+pub use values::{Coded, values};
 
 /// One unit of data, as a filter sees it.
 ///

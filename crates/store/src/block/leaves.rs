@@ -11,7 +11,7 @@ use arrow_array::{Array, FixedSizeBinaryArray};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SourceResult, TraceSet};
-use tracewell_model::{Filter, TraceId};
+use tracewell_model::{Column, Filter, Intrinsic, TraceId};
 
 use super::arrays::named;
 use super::columns::GroupColumns;
@@ -170,19 +170,58 @@ impl GroupScan<'_> {
                 in_window,
             })
             .collect();
-        let shared = match self.query.only {
-            Some(_) => Vec::new(),
-            None => {
-                let ids = runs.iter().map(|run| run.trace_id);
-                ids.filter(|id| self.shared.contains(*id)).collect()
-            }
+        let rows = match self.query.spans || !self.query.columns.is_empty() {
+            true => kept_rows(&runs, &any),
+            false => Vec::new(),
         };
         let columns = match self.query.spans {
-            true => Some(self.run_columns(&runs, &any).await?),
+            true => Some(self.run_columns(&runs, &any, &rows).await?),
             false => None,
         };
-        assemble(columns.as_ref(), &runs, &bits, shared, next)
+        let mut values = Vec::with_capacity(self.query.columns.len());
+        for column in self.query.columns.iter() {
+            let column = scan::values(unit, column, &rows).await;
+            values.push(column.map_err(BlockError::Query)?);
+        }
+        let shared = match self.query.only {
+            Some(_) => Vec::new(),
+            None => self.open_traces(unit, &runs, &any, &rows).await?,
+        };
+        let columns = (columns.as_ref(), values);
+        assemble(columns, &runs, &bits, shared, next)
             .map_err(|error| BlockError::malformed("spans", error.to_string()))
+    }
+
+    /// The traces of these runs that may have spans elsewhere. Where columns are asked, also those that may hold a
+    /// span twice: merges leave equal spans out, first blocks do not.
+    async fn open_traces(
+        &self,
+        unit: &GroupColumns<'_>,
+        runs: &[scan::TraceRun],
+        any: &BooleanBuffer,
+        rows: &[u32],
+    ) -> BlockResult<Vec<TraceId>> {
+        let is_shared = |run: &scan::TraceRun| self.shared.contains(run.trace_id);
+        let ids = |runs: Vec<&scan::TraceRun>| runs.iter().map(|run| run.trace_id).collect();
+        if self.query.columns.is_empty() || self.reader.meta().level > 0 {
+            return Ok(ids(runs.iter().filter(|run| is_shared(run)).collect()));
+        }
+        let start = Column::Intrinsic(Intrinsic::Start);
+        let starts = scan::values(unit, &start, rows).await;
+        let starts = starts.map_err(BlockError::Query)?;
+        let mut from = 0;
+        let mut open = Vec::new();
+        for run in runs {
+            let n = any.slice(run.from as usize, (run.to - run.from) as usize);
+            let to = from + n.count_set_bits();
+            // They lie in the order of their starts.
+            let at_one_time = |row: &usize| starts.value(*row) == starts.value(*row + 1);
+            if is_shared(run) || (from..to.saturating_sub(1)).any(|row| at_one_time(&row)) {
+                open.push(run);
+            }
+            from = to;
+        }
+        Ok(ids(open))
     }
 
     /// Which of these runs have a span that starts in the window.
@@ -233,17 +272,17 @@ impl GroupScan<'_> {
         &self,
         runs: &[scan::TraceRun],
         any: &BooleanBuffer,
+        rows: &[u32],
     ) -> BlockResult<RunColumns> {
-        let mut rows: Vec<usize> = Vec::new();
-        let mut trace_ids = Vec::new();
+        let mut trace_ids = Vec::with_capacity(rows.len() * 16);
         for run in runs {
-            let (from, n) = (run.from as usize, (run.to - run.from) as usize);
-            for row in any.slice(from, n).set_indices() {
-                rows.push(from + row);
+            let kept = any.slice(run.from as usize, (run.to - run.from) as usize);
+            for _ in 0..kept.count_set_bits() {
                 trace_ids.extend_from_slice(&run.trace_id.0);
             }
         }
-        let select = Some(selection(&super::rows::consecutive(&rows), any.len()));
+        let wide: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
+        let select = Some(selection(&super::rows::consecutive(&wide), any.len()));
         let names = ["span_id", "start_unix_nano"];
         let batch = self
             .reader
@@ -263,6 +302,20 @@ impl GroupScan<'_> {
         }
         Ok(columns)
     }
+}
+
+/// The spans of these runs with at least one bit.
+fn kept_rows(runs: &[scan::TraceRun], any: &BooleanBuffer) -> Vec<u32> {
+    if !any.has_false() {
+        let all = runs.iter().map(|run| run.from..run.to);
+        return all.flatten().collect();
+    }
+    let mut rows = Vec::new();
+    for run in runs {
+        let kept = any.slice(run.from as usize, (run.to - run.from) as usize);
+        rows.extend(kept.set_indices().map(|row| run.from + row as u32));
+    }
+    rows
 }
 
 /// The filters that some span of the group may satisfy, by what excludes it as a whole.

@@ -319,6 +319,7 @@ async fn check_conditions(
             fragment_filters: None,
             also: TraceSet::none(),
             spans: true,
+            columns: Arc::default(),
         };
         let ctx = QueryContext::unlimited();
         let batches: Vec<_> = source

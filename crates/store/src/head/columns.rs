@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, UInt64Array};
-use arrow_array::{BooleanArray, Float64Array, StringArray};
+use arrow_array::{BooleanArray, DictionaryArray, Float64Array, StringArray, UInt32Array};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -309,12 +309,25 @@ impl<'a> BatchColumns<'a> {
     fn text(&self, ask: &Ask<'_>, codes: &[StringCode]) -> Values {
         match ask.predicate {
             Some(predicate) => Values::Evaluated(self.memo.test(self.snapshot, predicate, codes)),
-            None => {
-                let strings = &self.snapshot.dictionary.strings;
-                let texts = codes.iter().map(|code| strings.text(*code));
-                Values::Array(Arc::new(StringArray::from_iter_values(texts)))
-            }
+            None => Values::Array(self.dictionary_of(codes)),
         }
+    }
+
+    /// Texts by number, each distinct one once.
+    fn dictionary_of(&self, codes: &[StringCode]) -> ArrayRef {
+        let strings = &self.snapshot.dictionary.strings;
+        let mut numbers: HashMap<StringCode, u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut texts: Vec<&str> = Vec::new();
+        let keys = codes.iter().map(|code| {
+            *numbers.entry(*code).or_insert_with(|| {
+                texts.push(strings.text(*code));
+                texts.len() as u32 - 1
+            })
+        });
+        let keys = UInt32Array::from_iter_values(keys);
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        // Every key is below the number of texts.
+        Arc::new(DictionaryArray::new(keys, texts))
     }
 
     fn level_rows(&self, level: ColumnLevel) -> LevelRows {

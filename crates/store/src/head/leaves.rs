@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, UInt64Array};
 use arrow_buffer::{BooleanBuffer, Buffer};
+use tracewell_model::predicate::ArrayKind;
 use tracewell_model::source::{
     LeafBatch, LeafQuery, LeafTrace, QueryContext, SourceResult, SpanSource,
 };
-use tracewell_model::{TimeRange, TraceId};
+use tracewell_model::values::{NO_CODE, Numbers};
+use tracewell_model::{ColumnValues, SpanId, TimeRange, TraceId};
 
 use super::columns::{BatchColumns, Memo};
 use super::snapshot::GenerationSnapshot;
 use super::traces::TraceTable;
-use crate::scan::{Selection, evaluate, leaf_batch, union};
+use crate::scan::{Coded, Selection, evaluate, leaf_batch, union, values};
 use crate::table::RowAddress;
 
 /// Rows of one answer batch, more or less: a trace is never cut.
@@ -26,6 +28,18 @@ struct Matched {
     rank: u32,
     start: u64,
     address: RowAddress,
+    /// Its place among the matching rows of its batch.
+    place: u32,
+}
+
+/// What was found in the batches, one after the other.
+#[derive(Default)]
+struct Found {
+    matched: Vec<Matched>,
+    /// Per batch and filter.
+    bits: Vec<Vec<BooleanBuffer>>,
+    /// Per batch and column, of its matching rows.
+    values: Vec<Vec<ColumnValues>>,
 }
 
 /// What the traces of the snapshot, by index, are to a query.
@@ -50,8 +64,7 @@ impl GenerationSnapshot {
             None => self.in_window(query, table),
         };
         let memo = Memo::default();
-        let mut bits: Vec<Vec<BooleanBuffer>> = Vec::with_capacity(self.batches.len());
-        let mut matched: Vec<Matched> = Vec::new();
+        let mut found = Found::default();
         for (index, batch) in self.batches.iter().enumerate() {
             tokio::task::yield_now().await;
             ctx.check()?;
@@ -68,23 +81,53 @@ impl GenerationSnapshot {
                 per_filter.push(bits);
             }
             ctx.add_inspected_spans((whole.n_selected() + parts.n_selected()) as u64);
-            if let Some(any) = union(&per_filter) {
-                matched.extend(any.set_indices().map(|row| Matched {
-                    rank: batch.trace.get(row).copied().unwrap_or_default(),
-                    start: start_of(self, index, row),
-                    address: RowAddress {
-                        table: index as u32,
-                        row: row as u32,
-                    },
-                }));
+            let any = union(&per_filter).unwrap_or_else(|| BooleanBuffer::new_unset(0));
+            let rows: Vec<u32> = any.set_indices().map(|row| row as u32).collect();
+            let of_batch = (0u32..).zip(&rows).map(|(place, row)| Matched {
+                rank: batch.trace.get(*row as usize).copied().unwrap_or_default(),
+                start: start_of(self, index, *row as usize),
+                address: RowAddress {
+                    table: index as u32,
+                    row: *row,
+                },
+                place,
+            });
+            found.matched.extend(of_batch);
+            let mut of_columns = Vec::with_capacity(query.columns.len());
+            for column in query.columns.iter() {
+                of_columns.push(values(&unit, column, &rows).await?);
             }
-            bits.push(per_filter);
+            found.values.push(of_columns);
+            found.bits.push(per_filter);
         }
-        let indexes = rank(&mut matched, table);
-        let shared = indexes.iter().map(|index| candidates.is_shared(*index));
-        let shared: Vec<bool> = shared.collect();
-        let order = runs(&indexes, &matched, table, &candidates.in_window);
-        self.answer(query, &order, &matched, &bits, &shared)
+        let indexes = rank(&mut found.matched, table, &|row| self.span_id(row));
+        let order = runs(&indexes, &found.matched, table, &candidates.in_window);
+        let asks_columns = query.only.is_none() && !query.columns.is_empty();
+        let of_trace = indexes.iter().zip(&order);
+        let open = of_trace.map(|(index, trace)| {
+            let rows = found.matched.get(trace.from as usize..trace.to as usize);
+            candidates.is_shared(*index)
+                || (asks_columns && self.repeats_a_span(rows.unwrap_or_default()))
+        });
+        let open: Vec<bool> = open.collect();
+        self.answer(query, &order, &found, &open)
+    }
+
+    /// True if two of these rows of a trace (by start) may be one span that was sent twice.
+    fn repeats_a_span(&self, rows: &[Matched]) -> bool {
+        let mut at_one_time = rows.chunk_by(|a, b| a.start == b.start);
+        at_one_time.any(|rows| {
+            // Those of one time lie in the order of their ids.
+            let mut pairs = rows.windows(2);
+            pairs.any(|pair| matches!(pair, [a, b] if self.span_id(a) == self.span_id(b)))
+        })
+    }
+
+    fn span_id(&self, row: &Matched) -> SpanId {
+        let batch = self.batches.get(row.address.table as usize);
+        let ids = batch.map(|batch| &batch.table.spans.span_id);
+        let id = ids.and_then(|ids| ids.get(row.address.row as usize));
+        id.copied().unwrap_or_default()
     }
 
     /// The named traces, all of their spans.
@@ -155,18 +198,17 @@ impl GenerationSnapshot {
         }
     }
 
-    /// Batches of whole traces in order; `shared` says of each trace whether it may lie elsewhere too.
+    /// Batches of whole traces in order; `open` says which of them are not settled here.
     fn answer(
         &self,
         query: &LeafQuery,
         order: &[LeafTrace],
-        matched: &[Matched],
-        bits: &[Vec<BooleanBuffer>],
-        shared: &[bool],
+        found: &Found,
+        open: &[bool],
     ) -> SourceResult<Vec<LeafBatch>> {
         let mut answers = Vec::new();
         let mut rest = order;
-        let mut shared = shared.iter();
+        let mut open = open.iter();
         loop {
             let n_traces = rest
                 .iter()
@@ -180,7 +222,7 @@ impl GenerationSnapshot {
             let (now, later) = rest.split_at(n_traces);
             let from = now.first().map_or(0, |trace| trace.from as usize);
             let to = now.last().map_or(0, |trace| trace.to as usize);
-            let rows = matched.get(from..to).unwrap_or_default();
+            let rows = found.matched.get(from..to).unwrap_or_default();
             let traces = now
                 .iter()
                 .map(|trace| LeafTrace {
@@ -189,16 +231,21 @@ impl GenerationSnapshot {
                     ..*trace
                 })
                 .collect();
-            let of_batch = now.iter().zip(shared.by_ref());
-            let ids = of_batch.filter(|(_, is_shared)| **is_shared);
+            let of_batch = now.iter().zip(open.by_ref());
+            let ids = of_batch.filter(|(_, is_open)| **is_open);
             let ids = ids.map(|(trace, _)| trace.trace_id).collect();
             let of_filter = |filter: usize| {
-                BooleanBuffer::collect_bool(rows.len(), |i| bit(rows, bits, i, filter))
+                BooleanBuffer::collect_bool(rows.len(), |i| bit(rows, &found.bits, i, filter))
             };
+            let columns = query.columns.iter().enumerate();
+            let columns = columns.map(|(at, column)| found.column(at, ArrayKind::of(column), rows));
             let batch = leaf_batch(
                 query.spans.then(|| self.arrays(rows)),
                 rows.len(),
-                (0..query.filters.len()).map(of_filter).collect(),
+                (
+                    (0..query.filters.len()).map(of_filter).collect(),
+                    columns.collect(),
+                ),
                 traces,
                 ids,
                 later.first().map(|trace| trace.start_unix_nano),
@@ -231,6 +278,34 @@ impl GenerationSnapshot {
             Arc::new(FixedSizeBinaryArray::new(8, Buffer::from(span_ids), None)),
             Arc::new(UInt64Array::from(starts)),
         ]
+    }
+}
+
+impl Found {
+    /// The values of a column in these rows.
+    fn column(&self, at: usize, kind: ArrayKind, rows: &[Matched]) -> ColumnValues {
+        let of_batch = |row: &Matched| self.values.get(row.address.table as usize)?.get(at);
+        let ints = rows.iter().map(|row| {
+            let ints = of_batch(row)?.as_ints()?;
+            Some(ints.get(row.place as usize).unwrap_or_default())
+        });
+        if let Some(ints) = ints.collect::<Option<Vec<i64>>>() {
+            let is_there = |row: &Matched| {
+                let ints = of_batch(row).and_then(ColumnValues::as_ints);
+                ints.is_some_and(|ints| ints.get(row.place as usize).is_some())
+            };
+            let present = BooleanBuffer::from_iter(rows.iter().map(is_there));
+            let present = present.has_false().then_some(present);
+            let values = ints;
+            return ColumnValues::ints(kind, Numbers { values, present });
+        }
+        let mut coded = Coded::default();
+        let codes = rows.iter().map(|row| match of_batch(row) {
+            Some(values) => coded.push(values.value(row.place as usize)),
+            None => NO_CODE,
+        });
+        let codes = codes.collect();
+        ColumnValues::coded(kind, codes, coded.values)
     }
 }
 
@@ -282,8 +357,13 @@ fn bit(rows: &[Matched], bits: &[Vec<BooleanBuffer>], row: usize, filter: usize)
         .is_some_and(|bits| bits.value(address.row as usize))
 }
 
-/// Sorts the rows by trace (newest first, then id) and start. Returns the traces, by index.
-fn rank(matched: &mut [Matched], table: &TraceTable) -> Vec<u32> {
+/// Sorts the rows by trace (newest first, then id), start and id, as those of a whole trace are. Returns the
+/// traces, by index.
+fn rank(
+    matched: &mut [Matched],
+    table: &TraceTable,
+    span_id: &dyn Fn(&Matched) -> SpanId,
+) -> Vec<u32> {
     let mut traces: Vec<u32> = Vec::new();
     let mut seen = vec![u32::MAX; table.id.len()];
     for row in matched.iter() {
@@ -311,7 +391,11 @@ fn rank(matched: &mut [Matched], table: &TraceTable) -> Vec<u32> {
     for row in matched.iter_mut() {
         row.rank = seen.get(row.rank as usize).copied().unwrap_or_default();
     }
-    matched.sort_unstable_by_key(|row| (row.rank, row.start, row.address));
+    matched.sort_unstable_by(|a, b| {
+        let place = |row: &Matched| (row.rank, row.start);
+        let by_id = || (span_id(a), a.address).cmp(&(span_id(b), b.address));
+        place(a).cmp(&place(b)).then_with(by_id)
+    });
     traces
 }
 

@@ -18,7 +18,7 @@ use tracewell_model::{
 use tracewell_wire::otlp::{decode_stored, encode_spans, spans_of};
 
 use super::*;
-use crate::scan::tests::naive::Place;
+use crate::scan::tests::naive::{self, Place};
 use crate::scan::tests::{random, values};
 
 const MIB: u64 = 1 << 20;
@@ -148,7 +148,9 @@ fn check_trace_row(row: &tracewell_model::source::TraceRow, trace: &Trace) {
 }
 
 /// Spans with bits, as (trace, span) -> bits, and the ids reported as shared.
-type Answer = (HashMap<(TraceId, SpanId), Vec<bool>>, HashSet<TraceId>);
+/// Bits and values of a span.
+type Row = (Vec<bool>, Vec<String>);
+type Answer = (HashMap<(TraceId, SpanId), Row>, HashSet<TraceId>);
 
 fn answer_of(batches: &[LeafBatch], starts: &HashMap<TraceId, u64>) -> Answer {
     let mut matched = HashMap::new();
@@ -177,7 +179,8 @@ fn answer_of(batches: &[LeafBatch], starts: &HashMap<TraceId, u64>) -> Answer {
                 let id = SpanId(span_ids.value(at).try_into().unwrap());
                 let bits: Vec<bool> = batch.bits.iter().map(|bits| bits.value(at)).collect();
                 assert!(bits.contains(&true));
-                assert!(matched.insert((trace.trace_id, id), bits).is_none());
+                let found = (bits, naive::values_of(batch, at));
+                assert!(matched.insert((trace.trace_id, id), found).is_none());
             }
             row = trace.to as usize;
         }
@@ -223,7 +226,8 @@ fn naive_answer(
             let place = Place::new(span, &trace.spans);
             let bits: Vec<bool> = filters.iter().map(|f| place.holds(f)).collect();
             if bits.contains(&true) {
-                matched.insert((*id, span.span_id), bits);
+                let found = (bits, place.values(&query.columns));
+                matched.insert((*id, span.span_id), found);
                 has_match = true;
             }
         }
@@ -286,6 +290,7 @@ fn random_query(rng: &mut StdRng, n_traces: u64) -> LeafQuery {
         also,
         only,
         spans: true,
+        columns: random::columns(rng),
     }
 }
 
@@ -340,6 +345,7 @@ fn large_answers_come_in_batches_of_whole_traces() {
         also: TraceSet::none(),
         only: None,
         spans: true,
+        columns: Arc::default(),
     };
     let (snapshots, ()) = head.pin_with(|| ());
     let batches = leaves(&snapshots[0], query);
@@ -623,6 +629,7 @@ fn all_span_ids(snapshots: &[Arc<GenerationSnapshot>]) -> Vec<SpanId> {
         also: TraceSet::none(),
         only: Some(ids.into()),
         spans: true,
+        columns: Arc::default(),
     };
     let mut seen = Vec::new();
     for snapshot in snapshots {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
-use tracewell_model::TraceId;
 use tracewell_model::source::{LeafBatch, LeafTrace};
+use tracewell_model::{ColumnValues, TraceId};
 
 /// A trace in a unit: the spans `from..to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,11 @@ pub fn union(bits: &[BooleanBuffer]) -> Option<BooleanBuffer> {
 
 /// The numbers of the runs (ascending, without overlap) with a set bit.
 pub fn hit_runs(runs: impl Iterator<Item = Range<usize>>, bits: &BooleanBuffer) -> Vec<usize> {
+    if !bits.has_false() {
+        let runs = runs.enumerate();
+        let some = runs.filter(|(_, run)| !run.is_empty() && run.start < bits.len());
+        return some.map(|(number, _)| number).collect();
+    }
     let mut hits = Vec::new();
     let mut set = bits.set_indices();
     let mut next = set.next();
@@ -53,17 +58,20 @@ pub fn hit_runs(runs: impl Iterator<Item = Range<usize>>, bits: &BooleanBuffer) 
     hits
 }
 
-/// Keeps the spans of these runs (ascending) with at least one bit.
+/// Keeps the spans of these runs (ascending) with at least one bit. Their values are of those alone.
 pub fn assemble(
-    columns: Option<&RunColumns>,
+    (columns, values): (Option<&RunColumns>, Vec<ColumnValues>),
     runs: &[TraceRun],
     bits: &[BooleanBuffer],
     shared: Vec<TraceId>,
     unread_start_max: Option<u64>,
 ) -> Result<LeafBatch, ArrowError> {
     let any = union(bits).unwrap_or_else(|| BooleanBuffer::new_unset(0));
-    let mut kept: Vec<BooleanBufferBuilder> = Vec::with_capacity(bits.len());
-    kept.resize_with(bits.len(), || BooleanBufferBuilder::new(0));
+    // With one filter, every span that is kept has its bit.
+    let n_apart = if bits.len() == 1 { 0 } else { bits.len() };
+    let mut kept: Vec<BooleanBufferBuilder> = Vec::with_capacity(n_apart);
+    kept.resize_with(n_apart, || BooleanBufferBuilder::new(0));
+    let is_every = !any.has_false();
     let mut traces = Vec::with_capacity(runs.len());
     let mut n_kept = 0u32;
     for run in runs {
@@ -72,10 +80,16 @@ pub fn assemble(
             break;
         }
         let first = n_kept;
-        for row in any.slice(from, len).set_indices() {
-            n_kept += 1;
-            for (kept, bits) in kept.iter_mut().zip(bits) {
-                kept.append(bits.value(from + row));
+        if kept.is_empty() && is_every {
+            n_kept += len as u32;
+        } else if kept.is_empty() {
+            n_kept += any.slice(from, len).count_set_bits() as u32;
+        } else {
+            for row in any.slice(from, len).set_indices() {
+                n_kept += 1;
+                for (kept, bits) in kept.iter_mut().zip(bits) {
+                    kept.append(bits.value(from + row));
+                }
             }
         }
         if n_kept > first {
@@ -95,11 +109,14 @@ pub fn assemble(
             Arc::new(columns.start_unix_nano.clone()),
         ]
     });
-    let bits = kept.iter_mut().map(BooleanBufferBuilder::finish).collect();
+    let bits = match bits.len() {
+        1 => vec![BooleanBuffer::new_set(n_kept as usize)],
+        _ => kept.iter_mut().map(BooleanBufferBuilder::finish).collect(),
+    };
     leaf_batch(
         arrays,
         n_kept as usize,
-        bits,
+        (bits, values),
         traces,
         shared,
         unread_start_max,
@@ -110,7 +127,7 @@ pub fn assemble(
 pub fn leaf_batch(
     arrays: Option<[ArrayRef; 3]>,
     n_rows: usize,
-    bits: Vec<BooleanBuffer>,
+    (bits, columns): (Vec<BooleanBuffer>, Vec<ColumnValues>),
     traces: Vec<LeafTrace>,
     shared: Vec<TraceId>,
     unread_start_max: Option<u64>,
@@ -132,6 +149,7 @@ pub fn leaf_batch(
     Ok(LeafBatch {
         spans,
         bits,
+        columns,
         traces,
         shared,
         unread_start_max,

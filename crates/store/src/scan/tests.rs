@@ -387,7 +387,14 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
         (0..30).map(|row| row % 3 == 0).collect(),
         (0..30).map(|row| row % 5 == 0).collect(),
     ];
-    let batch = assemble(Some(&columns), &runs, &bits, Vec::new(), Some(9)).unwrap();
+    let batch = assemble(
+        (Some(&columns), Vec::new()),
+        &runs,
+        &bits,
+        Vec::new(),
+        Some(9),
+    )
+    .unwrap();
     assert_eq!(batch.spans.num_rows(), kept.len());
     assert_eq!(batch.unread_start_max, Some(9));
     for (i, row) in kept.iter().enumerate() {
@@ -399,6 +406,6 @@ fn a_leaf_batch_has_the_spans_with_a_bit_in_runs_of_traces() {
         assert!(of.next().is_none());
     }
     let nothing: [BooleanBuffer; 1] = [BooleanBuffer::new_unset(30)];
-    let batch = assemble(None, &runs, &nothing, Vec::new(), None).unwrap();
+    let batch = assemble((None, Vec::new()), &runs, &nothing, Vec::new(), None).unwrap();
     assert_eq!((batch.spans.num_rows(), batch.traces.len()), (0, 0));
 }

@@ -296,6 +296,7 @@ async fn leaves(
         fragment_filters: None,
         also: TraceSet::none(),
         spans: true,
+        columns: Arc::default(),
     };
     let leaves = source.leaves(query, QueryContext::unlimited());
     let batches: Vec<LeafBatch> = leaves.try_collect().await.unwrap();

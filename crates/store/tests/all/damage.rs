@@ -252,6 +252,7 @@ impl Plant {
                 fragment_filters: None,
                 also: tracewell_model::source::TraceSet::none(),
                 spans: true,
+                columns: Arc::default(),
             };
             let leaves: SourceResult<Vec<LeafBatch>> =
                 source.leaves(query, ctx()).try_collect().await;

@@ -407,6 +407,7 @@ async fn leaves(
         fragment_filters: None,
         also: TraceSet::none(),
         spans: true,
+        columns: Arc::default(),
     };
     let ctx = QueryContext::unlimited();
     let batches: Vec<LeafBatch> = source.leaves(query, ctx).try_collect().await.unwrap();

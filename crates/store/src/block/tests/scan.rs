@@ -18,14 +18,14 @@ use super::sample::table_of;
 use super::{ID, memory, open, options};
 use crate::block::source::BlockSource;
 use crate::block::{BlockWriter, KeyCounts};
-use crate::scan::tests::naive::Place;
+use crate::scan::tests::naive::{self, Place};
 use crate::scan::tests::random;
 
 type Traces = BTreeMap<TraceId, Vec<Span>>;
-type Bits = BTreeMap<(TraceId, SpanId), Vec<bool>>;
+type Rows = BTreeMap<(TraceId, SpanId), (Vec<bool>, Vec<String>)>;
 
-/// What a scan says: bits of matching spans, whether traces are in the window, shared ones.
-type Answer = (Bits, BTreeMap<TraceId, bool>, BTreeSet<TraceId>);
+/// What a scan says: bits and values of matching spans, whether traces are in the window, shared ones.
+type Answer = (Rows, BTreeMap<TraceId, bool>, BTreeSet<TraceId>);
 
 /// Random traces, each within one time slice of 300 of which there are so many.
 fn traces(rng: &mut StdRng, n_slices: u64) -> Vec<(TenantId, Traces)> {
@@ -108,6 +108,7 @@ fn query(rng: &mut StdRng, tenant: &TenantId, traces: &Traces) -> LeafQuery {
         },
         only: rng.random_bool(0.25).then_some(only),
         spans: true,
+        columns: random::columns(rng),
     }
 }
 
@@ -140,7 +141,8 @@ fn expected(
             let place = Place::new(span, spans);
             let bits: Vec<bool> = filters.iter().map(|filter| place.holds(filter)).collect();
             if bits.contains(&true) {
-                answer.0.insert((*id, span.span_id), bits);
+                let found = (bits, place.values(&query.columns));
+                answer.0.insert((*id, span.span_id), found);
                 answer.1.insert(*id, in_window);
                 answer.2.extend(is_shared.then_some(*id));
             }
@@ -164,7 +166,8 @@ async fn found(source: &BlockSource, query: LeafQuery) -> Answer {
                 let ids = arrow_array::cast::AsArray::as_fixed_size_binary(ids);
                 let id = SpanId(ids.value(row).try_into().unwrap());
                 let bits = batch.bits.iter().map(|bits| bits.value(row)).collect();
-                assert_eq!(answer.0.insert((run.trace_id, id), bits), None);
+                let found = (bits, naive::values_of(&batch, row));
+                assert_eq!(answer.0.insert((run.trace_id, id), found), None);
             }
         }
         answer.2.extend(batch.shared);
@@ -237,6 +240,7 @@ async fn groups_come_newest_first() {
         also: TraceSet::none(),
         only: None,
         spans: false,
+        columns: Arc::default(),
     };
     let batches = source.leaves(query, QueryContext::unlimited());
     let batches: Vec<_> = batches.try_collect().await.unwrap();

@@ -1,6 +1,7 @@
 //! What a filter means, span by span: the slow and obvious way.
 
 use tracewell_model::column::Intrinsic;
+use tracewell_model::source::LeafBatch;
 use tracewell_model::{
     AttributeScope, AttributeValue, Column, Event, Filter, KeyValue, Level, Link, Span, Value,
 };
@@ -13,6 +14,18 @@ pub(crate) struct Place<'a> {
     pub(crate) trace: &'a [Span],
     pub(crate) event: Option<Option<&'a Event>>,
     pub(crate) link: Option<Option<&'a Link>>,
+}
+
+/// The values of a row of a batch.
+pub(crate) fn values_of(batch: &LeafBatch, row: usize) -> Vec<String> {
+    let columns = batch.columns.iter();
+    columns
+        .map(|column| comparable(column.value(row)))
+        .collect()
+}
+
+fn comparable(value: Value<'_>) -> String {
+    format!("{value:?}")
 }
 
 impl<'a> Place<'a> {
@@ -105,6 +118,14 @@ impl<'a> Place<'a> {
             Column::OfParent(_) => AttributeValue::Empty,
         };
         then(owned.as_value())
+    }
+
+    /// The values of some columns, to be compared with those of a batch.
+    pub(crate) fn values(self, columns: &[Column]) -> Vec<String> {
+        let columns = columns.iter();
+        columns
+            .map(|column| self.value(column, comparable))
+            .collect()
     }
 
     fn text(self, intrinsic: Intrinsic) -> Option<AttributeValue> {

@@ -192,6 +192,12 @@ pub(crate) fn column(rng: &mut StdRng, item: Option<Level>) -> Column {
     }
 }
 
+/// Some columns of spans and of what is above them.
+pub(crate) fn columns(rng: &mut StdRng) -> Arc<[Column]> {
+    let n = rng.random_range(0..4);
+    (0..n).map(|_| column(rng, None)).collect()
+}
+
 fn predicate(rng: &mut StdRng, column: &Column) -> Predicate {
     if rng.random_range(0..8) == 0 {
         return Predicate::Exists;
