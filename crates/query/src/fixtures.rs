@@ -14,15 +14,17 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tracewell_model::clock::TimeRange;
+use tracewell_model::predicate::ArrayKind;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{
     KeyAnswer, KeyInfo, KeyQuery, KeyValueInfo, KeyWhat, LeafBatch, LeafQuery, LeafTrace,
     QueryContext, Snapshot, Snapshots, SourceError, SourceResult, SourceSummary, SpanSource,
     TraceRoot, TraceRow,
 };
+use tracewell_model::values::Numbers;
 use tracewell_model::{
-    AttributeScope, AttributeValue, Clock, Column, Event, Filter, KeyValue, Link, Resource, Scope,
-    Span, SpanId, Status, TenantId, Trace, TraceId,
+    AttributeScope, AttributeValue, Clock, Column, ColumnValues, Event, Filter, KeyValue, Link,
+    Resource, Scope, Span, SpanId, Status, TenantId, Trace, TraceId, Value,
 };
 
 use crate::row::TraceFacts;
@@ -417,6 +419,7 @@ impl PlainSource {
         let mut shared = Vec::new();
         let mut rows: Vec<&Span> = Vec::new();
         let mut bits: Vec<Vec<bool>> = vec![Vec::new(); query.filters.len()];
+        let mut cells: Vec<Vec<AttributeValue>> = vec![Vec::new(); query.columns.len()];
         let mut traces = Vec::new();
         for (id, spans) in chunk {
             let from = rows.len() as u32;
@@ -432,6 +435,9 @@ impl PlainSource {
                     rows.push(&spans[row.index()]);
                     for (bits, hit) in bits.iter_mut().zip(hits) {
                         bits.push(hit);
+                    }
+                    for (cells, column) in cells.iter_mut().zip(query.columns.iter()) {
+                        cells.push(cell(row.held(column).value()));
                     }
                 }
             }
@@ -452,6 +458,11 @@ impl PlainSource {
         LeafBatch {
             spans: columns(&rows),
             bits: bits.into_iter().map(BooleanBuffer::from).collect(),
+            columns: cells
+                .into_iter()
+                .zip(query.columns.iter())
+                .map(|(cells, column)| column_values(cells, column))
+                .collect(),
             traces,
             shared,
             unread_start_max,
@@ -548,6 +559,37 @@ fn values(span: &Span, column: &Column) -> Vec<KeyValueInfo> {
             value,
         })
         .collect()
+}
+
+fn cell(value: Value<'_>) -> AttributeValue {
+    match value {
+        Value::Nil => AttributeValue::Empty,
+        Value::String(text) => AttributeValue::String(text.to_owned()),
+        Value::Int(value) | Value::Duration(value) => AttributeValue::Int(value),
+        Value::Status(code) | Value::Kind(code) => AttributeValue::Int(code.into()),
+        Value::Float(value) => AttributeValue::Double(value),
+        Value::Bool(value) => AttributeValue::Bool(value),
+        Value::Array(items) => AttributeValue::Array(items.to_vec()),
+        Value::Opaque => AttributeValue::Bytes(Vec::new()),
+    }
+}
+
+fn column_values(cells: Vec<AttributeValue>, column: &Column) -> ColumnValues {
+    let kind = ArrayKind::of(column);
+    let int = |cell: &AttributeValue| match cell {
+        AttributeValue::Int(value) => Some(*value),
+        _ => None,
+    };
+    match cells.iter().map(int).collect::<Option<Vec<i64>>>() {
+        Some(values) => ColumnValues::ints(
+            kind,
+            Numbers {
+                values,
+                present: None,
+            },
+        ),
+        None => ColumnValues::coded(kind, (0..cells.len() as u32).collect(), cells),
+    }
 }
 
 fn start(spans: &[Span]) -> u64 {

@@ -9,7 +9,9 @@ pub mod engine;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
-pub mod limit;
+pub mod leaves;
+mod limit;
+mod open;
 pub mod partial;
 pub mod pipeline;
 pub mod plan;

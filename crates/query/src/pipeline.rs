@@ -6,8 +6,8 @@
 use std::cell::OnceCell;
 
 use foldhash::{HashMap, HashSet};
-use tracewell_model::Value;
 use tracewell_model::predicate::values_match;
+use tracewell_model::{TraceId, Value};
 
 use crate::plan::term::{arithmetic, negate};
 use crate::plan::{Field, FilterPlan, Plan, ScalarPlan, SpansetPlan, StagePlan};
@@ -27,12 +27,63 @@ pub struct Spanset {
 
 /// The spansets that a plan yields for a whole trace; none if it does not match.
 pub fn spansets(plan: &Plan, facts: &TraceFacts<'_>) -> Vec<Spanset> {
+    spansets_of(plan, facts)
+}
+
+/// The same of whatever can tell of a trace what the plan asks.
+pub(crate) fn spansets_of(plan: &Plan, trace: &dyn View) -> Vec<Spanset> {
     let scene = Scene {
         filters: &plan.filters,
         bits: plan.filters.iter().map(|_| OnceCell::new()).collect(),
-        facts,
+        trace,
     };
     scene.stages(&plan.stages, vec![scene.everything()])
+}
+
+/// A trace as a pipeline sees it. Spans go by their place in it.
+pub(crate) trait View {
+    fn n_spans(&self) -> usize;
+
+    /// Which spans match a pair of braces, the one with this index.
+    fn bits(&self, index: usize, filter: &FilterPlan) -> Vec<bool>;
+
+    fn value_of(&self, field: &Field, span: usize) -> Option<Scalar>;
+
+    fn node(&self, span: usize) -> Node;
+
+    fn trace_id(&self, span: usize) -> TraceId;
+
+    fn start_unix_nano(&self, span: usize) -> u64;
+}
+
+impl View for TraceFacts<'_> {
+    fn n_spans(&self) -> usize {
+        self.spans().len()
+    }
+
+    fn bits(&self, _: usize, filter: &FilterPlan) -> Vec<bool> {
+        let rows = self.rows();
+        rows.map(|row| row.matches(&filter.exact)).collect()
+    }
+
+    fn value_of(&self, field: &Field, span: usize) -> Option<Scalar> {
+        self.row(span)?.value_of(field)
+    }
+
+    fn node(&self, span: usize) -> Node {
+        self.tree().node(span)
+    }
+
+    fn trace_id(&self, span: usize) -> TraceId {
+        let span = self.spans().get(span);
+        span.map(|span| span.trace_id).unwrap_or_default()
+    }
+
+    fn start_unix_nano(&self, span: usize) -> u64 {
+        self.spans()
+            .get(span)
+            .map_or(0, |span| span.start_unix_nano)
+    }
 }
 
 /// A trace, and which of its spans match which braces.
@@ -40,7 +91,7 @@ struct Scene<'a> {
     filters: &'a [FilterPlan],
     /// One for each filter, made when it is asked for.
     bits: Vec<OnceCell<Vec<bool>>>,
-    facts: &'a TraceFacts<'a>,
+    trace: &'a dyn View,
 }
 
 /// A span by its index, and where it stands.
@@ -49,7 +100,7 @@ type Placed = (usize, Node);
 impl Scene<'_> {
     fn everything(&self) -> Spanset {
         Spanset {
-            spans: (0..self.facts.spans().len()).collect(),
+            spans: (0..self.trace.n_spans()).collect(),
             attributes: Vec::new(),
         }
     }
@@ -127,19 +178,17 @@ impl Scene<'_> {
         let (Some(cell), Some(filter)) = (self.bits.get(index), self.filters.get(index)) else {
             return &[];
         };
-        cell.get_or_init(|| {
-            let rows = self.facts.rows();
-            rows.map(|row| row.matches(&filter.exact)).collect()
-        })
+        cell.get_or_init(|| self.trace.bits(index, filter))
     }
 
     // === relations ===
 
     fn related(&self, relation: Relation, left: Spanset, right: Spanset) -> Spanset {
-        let tree = self.facts.tree();
         let placed = |set: &Spanset| -> Vec<Placed> {
             let spans = set.spans.iter();
-            spans.map(|index| (*index, tree.node(*index))).collect()
+            spans
+                .map(|index| (*index, self.trace.node(*index)))
+                .collect()
         };
         let (a, b) = (placed(&left), placed(&right));
         let of_right = standing(relation.kin, &a, &b);
@@ -226,9 +275,10 @@ impl Scene<'_> {
 
     /// Of the spans for which the field is a number; `None` if it is of none.
     fn aggregate(&self, aggregate: Aggregate, field: &Field, set: &Spanset) -> Option<Scalar> {
-        let rows = set.spans.iter().filter_map(|index| self.facts.row(*index));
+        let spans = set.spans.iter();
         let mut sums = Sums::default();
-        rows.filter_map(|row| row.value_of(field))
+        spans
+            .filter_map(|index| self.trace.value_of(field, *index))
             .for_each(|value| sums.add(&value));
         sums.finish(aggregate)
     }
@@ -237,7 +287,7 @@ impl Scene<'_> {
         let mut groups: Vec<Spanset> = Vec::new();
         let mut places: std::collections::BTreeMap<Option<Scalar>, usize> = Default::default();
         for index in set.spans {
-            let value = self.facts.row(index).and_then(|row| row.value_of(field));
+            let value = self.trace.value_of(field, index);
             let place = *places.entry(value.clone()).or_insert_with(|| {
                 let mut group = Spanset {
                     spans: Vec::new(),

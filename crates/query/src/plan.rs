@@ -31,7 +31,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use tracewell_model::Filter;
+use tracewell_model::column::ColumnLevel;
+use tracewell_model::{Column, Filter, Intrinsic};
 
 pub use field::Field;
 pub(crate) use name::{Candidate, candidates_of};
@@ -182,6 +183,20 @@ impl Plan {
 
     pub fn scan_is_exact(&self) -> bool {
         self.filters.iter().all(|filter| filter.scan_is_exact)
+    }
+
+    /// What is to be asked of the spans that match, their start first, so that it can be decided on a trace that
+    /// lies in one source without reading it; `None` where only the whole trace tells.
+    pub(crate) fn columns(&self) -> Option<Vec<Column>> {
+        let mut columns = vec![Column::Intrinsic(Intrinsic::Start)];
+        let stages = pipeline::columns_of(&self.stages, &mut columns);
+        stages.filter(|()| self.scan_is_exact()).map(|()| columns)
+    }
+
+    /// Whether these columns decide on a trace of several sources, too: nothing asks of the trace as a whole.
+    pub(crate) fn decides_on_fragments(&self, columns: &[Column]) -> bool {
+        let is_of_trace = |column: &Column| column.level() == ColumnLevel::Trace;
+        self.fragment_is_exact() && !columns.iter().any(is_of_trace)
     }
 
     pub fn fragment_is_exact(&self) -> bool {

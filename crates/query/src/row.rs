@@ -45,7 +45,7 @@ pub struct Row<'a> {
 }
 
 /// A value, or the text that it borrows from.
-enum Held<'a> {
+pub(crate) enum Held<'a> {
     Value(Value<'a>),
     Text(String),
 }
@@ -167,7 +167,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn held(&self, column: &Column) -> Held<'a> {
+    pub(crate) fn held(&self, column: &Column) -> Held<'a> {
         match column {
             Column::Attribute { scope, key } => Held::Value(self.attribute(*scope, key)),
             Column::Intrinsic(intrinsic) => self.intrinsic(*intrinsic),
@@ -391,7 +391,7 @@ fn nanos_between(from: u64, to: u64) -> i64 {
 // === impl Held ===
 
 impl Held<'_> {
-    fn value(&self) -> Value<'_> {
+    pub(crate) fn value(&self) -> Value<'_> {
         match self {
             Self::Value(value) => *value,
             Self::Text(text) => Value::String(text),

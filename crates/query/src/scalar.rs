@@ -56,6 +56,15 @@ impl Scalar {
         }
     }
 
+    /// Of numbers and durations, these in nanoseconds.
+    pub fn as_number(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) | Self::Duration(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// As an answer shows it: durations as text, status and kind by their names.
     pub fn to_attribute(&self) -> AttributeValue {
         match self {

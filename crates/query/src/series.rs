@@ -5,6 +5,7 @@
 //! [`crate::engine`] brings the traces.
 
 pub mod axis;
+mod batch;
 pub mod math;
 pub mod sketch;
 mod sums;
@@ -14,7 +15,7 @@ use tracewell_model::{AttributeValue, KeyValue, TraceId};
 use crate::scalar::Scalar;
 
 pub use axis::Axis;
-pub(crate) use sums::Counter;
+pub(crate) use sums::{Counter, weight};
 
 /// Series over the intervals of one axis.
 #[derive(Debug, Clone, Default, PartialEq)]

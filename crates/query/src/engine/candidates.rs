@@ -13,6 +13,8 @@ pub(super) type Place = (Reverse<u64>, TraceId);
 pub(super) enum Standing {
     /// An upper bound of the filters holds.
     Likely,
+    /// What else is asked was looked at, too, but for what only the whole trace tells.
+    Decided,
     /// The filters hold.
     Certain,
 }
@@ -43,6 +45,15 @@ impl Candidates {
 
     pub(super) fn remove(&mut self, place: &Place) {
         self.by_place.remove(place);
+    }
+
+    /// The first candidates that nothing unread can come before and that are no more than likely.
+    pub(super) fn likely(&self, unread_start_max: Option<u64>, n_max: usize) -> Vec<Place> {
+        let settled = self.by_place.iter();
+        let settled = settled
+            .take_while(|(place, _)| unread_start_max.is_none_or(|unread| place.0.0 > unread));
+        let likely = settled.filter(|(_, standing)| **standing == Standing::Likely);
+        likely.take(n_max).map(|(place, _)| *place).collect()
     }
 
     pub(super) fn took(&mut self) {

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use tracewell_model::TraceId;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{LeafBatch, LeafQuery, SourceResult, SpanSource, TraceSet};
+use tracewell_model::{Column, TraceId};
 
 use super::run::Run;
 use crate::plan::Plan;
@@ -26,11 +26,11 @@ pub(super) struct Reading<'a> {
 }
 
 /// Starts to read every source that has a span in the window, and those that may hold fragments of
-/// its traces.
+/// its traces; of spans that match, these columns.
 pub(super) fn open<'a>(
     run: &Run,
     plan: &Plan,
-    window: TimeRange,
+    (window, columns): (TimeRange, &Arc<[Column]>),
     sources: &'a [Arc<dyn SpanSource>],
 ) -> Vec<Reading<'a>> {
     let filters = plan.scan_filters();
@@ -78,6 +78,7 @@ pub(super) fn open<'a>(
             also,
             only: None,
             spans: false,
+            columns: Arc::clone(columns),
         };
         readings.push(Reading {
             source: &**source,

@@ -1,7 +1,7 @@
 //! Search: the newest traces that match, from any number of sources.
 //!
 //! Every source delivers its matches newest first and says how new what is left can be. A trace
-//! that lies in one source is a candidate as it comes. Of one that may lie in several, the bits of all
+//! that lies in one source is a candidate as it comes, if what its source says of its spans makes it one. Of one that may lie in several, the bits of all
 //! fragments are added up; where the window leaves out a part of a source (or all of it), fragments
 //! there are delivered for the traces that the source shares with one in the window. A candidate newer
 //! than everything unread is settled, and is then read whole, deduplicated and evaluated again on plain
@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::source::{LeafBatch, SpanSource};
-use tracewell_model::{Filter, Trace, TraceId};
+use tracewell_model::{Column, Filter, Trace, TraceId};
 
 use super::Engine;
 use super::candidates::{Candidates, Place, Standing};
@@ -24,6 +24,7 @@ use super::readings;
 use super::run::Run;
 use super::summary;
 use crate::error::Result;
+use crate::leaves::LeafView;
 use crate::limit::QueryLimit;
 use crate::partial::OpenTrace;
 use crate::pipeline;
@@ -43,6 +44,11 @@ const SPANS_AT_ONCE: u64 = 12_000;
 /// A larger trace is not read whole to see that no span of it starts in the window: they might not fit
 /// into memory, and the answer would be partial for nothing.
 const REJECTED_SPANS_MAX: u64 = if cfg!(test) { 4 } else { SPANS_AT_ONCE };
+
+/// Traces of several sources that are decided on at once.
+const DECIDED_OPEN_MAX: usize = 4_096;
+/// Traces of a batch that are decided on by their columns before others have their turn.
+const DECIDED_AT_ONCE: u64 = 4_096;
 
 /// After so many rounds of reading, what is settled is verified though it is not enough: a search that
 /// a limit stops later answers with it. Near a limit that is done in every round.
@@ -73,6 +79,8 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
         let mut search = Search {
             run: &mut run,
             question: &question,
+            columns: question.columns(),
+            n_decided_at_once: DECIDED_OPEN_MAX,
             window: request.window,
             limit: request.limit,
             spans_per_spanset: request.spans_per_spanset,
@@ -103,6 +111,10 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
 struct Search<'s> {
     run: &'s mut Run,
     question: &'s Question,
+    /// What sources are asked beside the filters, so that they decide on their own traces.
+    columns: Option<Arc<[Column]>>,
+    /// Traces of several sources that are asked for their columns together.
+    n_decided_at_once: usize,
     window: TimeRange,
     limit: usize,
     spans_per_spanset: usize,
@@ -130,6 +142,14 @@ impl Question {
         }
     }
 
+    /// What is to be asked where filters alone decide nothing, if that is enough.
+    fn columns(&self) -> Option<Arc<[Column]>> {
+        match self {
+            Self::TraceQl(plan) if !plan.combine_is_exact => plan.columns().map(Arc::from),
+            Self::TraceQl(_) | Self::Tags(_) => None,
+        }
+    }
+
     /// How sure a match of the scan filters makes.
     fn standing(&self, filters_are_exact: bool) -> Standing {
         let plan_is_exact = match self {
@@ -151,7 +171,8 @@ impl Question {
 impl Search<'_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let plan = self.question.plan();
-        let mut readings = readings::open(self.run, plan, self.window, sources);
+        let what = (self.window, &self.columns.clone().unwrap_or_default());
+        let mut readings = readings::open(self.run, plan, what, sources);
         let mut n_at_once = 1;
         for round in 1usize.. {
             // The newest first: what it delivers settles most.
@@ -169,10 +190,13 @@ impl Search<'_> {
                     None => None,
                     Some(answer) => self.run.note(reading.source, answer)?,
                 };
-                let left = batch.and_then(|batch| {
-                    self.take(&batch);
-                    batch.unread_start_max
-                });
+                let left = match batch {
+                    Some(batch) => {
+                        self.take(&batch).await?;
+                        batch.unread_start_max
+                    }
+                    None => None,
+                };
                 match left {
                     Some(left) => reading.unread_start_max = left.min(reading.unread_start_max),
                     None => reading.is_done = true,
@@ -189,14 +213,32 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn take(&mut self, batch: &LeafBatch) {
+    async fn take(&mut self, batch: &LeafBatch) -> Result<()> {
         let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
         let plan = self.question.plan();
-        let standing = self.question.standing(plan.scan_is_exact());
-        for (id, trace) in trace_bits(batch) {
+        let columns = self.columns.clone();
+        let standing = match columns {
+            Some(_) => Standing::Certain,
+            None => self.question.standing(plan.scan_is_exact()),
+        };
+        for ((id, trace), leaf) in trace_bits(batch).zip(&batch.traces) {
             self.run.inspected_traces += 1;
+            if self.run.inspected_traces.is_multiple_of(DECIDED_AT_ONCE) && columns.is_some() {
+                tokio::task::yield_now().await;
+                if !self.run.may_go_on()? {
+                    return Ok(());
+                }
+            }
             if !shared.contains(&id) && !self.shared.contains_key(&id) {
-                if self.question.holds(&trace) {
+                let matches = |columns: &Arc<[Column]>| {
+                    let view = LeafView {
+                        batch,
+                        columns,
+                        trace: leaf,
+                    };
+                    !pipeline::spansets_of(plan, &view).is_empty()
+                };
+                if self.question.holds(&trace) && columns.as_ref().is_none_or(matches) {
                     self.candidates.insert(trace.start_unix_nano, id, standing);
                 }
                 continue;
@@ -216,6 +258,7 @@ impl Search<'_> {
                 self.pending.push(id);
             }
         }
+        Ok(())
     }
 
     /// Decides on the candidates that nothing unread can come before: once they are enough or all, since
@@ -228,9 +271,54 @@ impl Search<'_> {
             if settled.is_empty() || !(any || is_enough || unread_start_max.is_none()) {
                 break;
             }
+            if self.decide(unread_start_max).await? {
+                continue;
+            }
             self.verify(settled).await?;
         }
         Ok(())
+    }
+
+    /// Asks what is still asked of the next traces of several sources that may match: columns, which cost less than
+    /// the traces. True if there were any.
+    async fn decide(&mut self, unread_start_max: Option<u64>) -> Result<bool> {
+        let plan = self.question.plan();
+        let columns = self.columns.clone();
+        let Some(columns) = columns.filter(|columns| plan.decides_on_fragments(columns)) else {
+            return Ok(false);
+        };
+        let places = self
+            .candidates
+            .likely(unread_start_max, self.n_decided_at_once);
+        // A few are as well read whole.
+        if places.len() <= self.limit {
+            return Ok(false);
+        }
+        let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        let filters = plan.scan_filters();
+        let open = self.run.open_spans(&ids, &filters, &columns).await?;
+        let Some(mut open) = open else {
+            // Too many at once: fewer, until they are as few as are read whole.
+            self.n_decided_at_once /= 2;
+            return Ok(true);
+        };
+        let mut left = HashSet::default();
+        let undecided = open.decided(|id, trace| {
+            if !pipeline::spansets_of(plan, trace).is_empty() {
+                left.insert(id);
+            }
+        });
+        left.extend(undecided);
+        for place in places {
+            match left.contains(&place.1) {
+                true => self
+                    .candidates
+                    .insert(place.0.0, place.1, Standing::Decided),
+                false => self.candidates.remove(&place),
+            }
+        }
+        Ok(true)
     }
 
     /// Reads when the shared traces of the last batches start, from all sources.

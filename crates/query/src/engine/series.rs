@@ -1,15 +1,16 @@
 //! Metrics: series of the spans that a query matches, from any number of sources.
 //!
-//! Every trace that may match is read whole and evaluated on plain spans, once, wherever its fragments lie: those
-//! of one source as they come, those of several when all sources have told what they hold. A span counts by
-//! its own start.
+//! Where a span alone says whether it counts, each source tells the columns of the spans of its own traces, and
+//! no trace of it is read. Every other trace that may match is read whole and evaluated on plain spans, once,
+//! wherever its fragments lie: those of one source as they come, those of several when all sources have told
+//! what they hold. A span counts by its own start.
 
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use futures::StreamExt;
-use tracewell_model::source::SpanSource;
-use tracewell_model::{Trace, TraceId};
+use tracewell_model::source::{LeafBatch, SpanSource};
+use tracewell_model::{Column, Trace, TraceId};
 
 use super::Engine;
 use super::gather::trace_bits;
@@ -23,12 +24,16 @@ use crate::plan::series::{SeriesPlan, SpansPlan};
 use crate::request::{SeriesRequest, SeriesResponse};
 use crate::row::TraceFacts;
 use crate::series::math::{self, Operand};
-use crate::series::{Axis, Counter, SeriesSet};
+use crate::series::{Axis, Counter, SeriesSet, weight};
 use crate::syntax::ast::{Hint, Literal};
 use crate::syntax::{SyntaxLimits, parse_with};
 
 /// Traces that are read at once: at a hundred spans of 1.3 KB each, 16 MB.
 const TRACES_AT_ONCE: usize = 128;
+/// Traces of several sources whose spans are asked for at once: some ten thousand spans.
+const OPEN_AT_ONCE: usize = 4_096;
+/// Traces of a batch that are counted at once: of ten spans each, some milliseconds.
+const COUNTED_AT_ONCE: usize = 8_192;
 /// What is known of a shared trace, with the slack of its place.
 const SHARED_BYTES: u64 = 64;
 
@@ -138,10 +143,13 @@ async fn counted(
     }
     let sources = run.sources.clone();
     let bytes_max = engine.limits.query_memory_bytes_max / 2;
+    // How many spans one stands for is read from its trace state, which is no column.
+    let columns = spans.columns().filter(|_| !counter.is_weighted());
     let mut counting = Counting {
         shared_max: usize::try_from(bytes_max / 2 / SHARED_BYTES).unwrap_or(usize::MAX),
         run,
         spans,
+        columns,
         counter,
         shared: HashMap::default(),
         bytes_max,
@@ -153,6 +161,8 @@ async fn counted(
 struct Counting<'s, 'p> {
     run: &'s mut Run,
     spans: &'p SpansPlan,
+    /// What sources count the spans of their own traces by, if they can.
+    columns: Option<Arc<[Column]>>,
     counter: Counter<'p>,
     /// Traces of several sources, their fragments added up.
     shared: HashMap<TraceId, OpenTrace>,
@@ -163,7 +173,8 @@ struct Counting<'s, 'p> {
 impl Counting<'_, '_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let window = self.counter.window();
-        let readings = readings::open(self.run, &self.spans.plan, window, sources);
+        let columns = self.columns.clone().unwrap_or_default();
+        let readings = readings::open(self.run, &self.spans.plan, (window, &columns), sources);
         for reading in readings {
             if !self.run.may_go_on()? {
                 return Ok(());
@@ -175,6 +186,46 @@ impl Counting<'_, '_> {
         let shared = shared.filter(|(_, known)| plan.may_match(known));
         let mut ids: Vec<TraceId> = shared.map(|(id, _)| *id).collect();
         ids.sort_unstable();
+        let columns = self.columns.clone();
+        let columns = columns.filter(|columns| plan.decides_on_fragments(columns));
+        let Some(columns) = columns else {
+            return self.whole(&ids).await;
+        };
+        let (mut rest, mut n_at_once) = (ids.as_slice(), OPEN_AT_ONCE);
+        while !rest.is_empty() && self.may_go_on()? {
+            let (some, later) = rest.split_at(rest.len().min(n_at_once));
+            match self.open(some, &columns).await? {
+                Some(undecided) => self.whole(&undecided).await?,
+                None if some.len() > 1 => {
+                    n_at_once = some.len() / 2;
+                    continue;
+                }
+                None => self.whole(some).await?,
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Counts traces of several sources (ids sorted) by what those say of their spans. Returns the ids of which
+    /// that is not enough, sorted; `None` if those are too many to be asked for at once.
+    async fn open(
+        &mut self,
+        ids: &[TraceId],
+        columns: &Arc<[Column]>,
+    ) -> Result<Option<Vec<TraceId>>> {
+        let filters = self.spans.plan.scan_filters();
+        let Some(mut open) = self.run.open_spans(ids, &filters, columns).await? else {
+            return Ok(None);
+        };
+        let counter = &mut self.counter;
+        let mut undecided = open.decided(|_, trace| counter.take(trace, &|_| 1.0));
+        undecided.sort_unstable();
+        Ok(Some(undecided))
+    }
+
+    /// Reads traces (ids sorted) from all sources and counts their spans.
+    async fn whole(&mut self, ids: &[TraceId]) -> Result<()> {
         for some in ids.chunks(TRACES_AT_ONCE) {
             if !self.may_go_on()? {
                 break;
@@ -199,11 +250,12 @@ impl Counting<'_, '_> {
                 break;
             };
             let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
+            self.count_own(&batch, &shared).await?;
             for (id, trace) in trace_bits(&batch) {
                 self.run.inspected_traces += 1;
                 if shared.contains(&id) || self.shared.contains_key(&id) {
                     self.note(id, trace);
-                } else if plan.may_match(&trace) {
+                } else if self.columns.is_none() && plan.may_match(&trace) {
                     own.push(id);
                 }
             }
@@ -211,6 +263,26 @@ impl Counting<'_, '_> {
             for some in std::mem::take(&mut own).chunks(TRACES_AT_ONCE) {
                 self.own(reading.source, some).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Counts what lies in one source alone, if columns tell of it.
+    async fn count_own(&mut self, batch: &LeafBatch, shared: &HashSet<TraceId>) -> Result<()> {
+        let Some(columns) = self.columns.clone() else {
+            return Ok(());
+        };
+        let n = batch.traces.len();
+        for from in (0..n).step_by(COUNTED_AT_ONCE) {
+            if !self.may_go_on()? {
+                return Ok(());
+            }
+            // What is in memory never waits by itself.
+            tokio::task::yield_now().await;
+            let known = &self.shared;
+            let is_open = |id| shared.contains(&id) || known.contains_key(&id);
+            let some = from..n.min(from + COUNTED_AT_ONCE);
+            self.counter.take_batch((batch, &columns), some, is_open);
         }
         Ok(())
     }
@@ -237,7 +309,13 @@ impl Counting<'_, '_> {
             for filter in &self.spans.plan.filters {
                 self.run.note_pairs(&filter.exact, &trace.spans);
             }
-            self.counter.take(&TraceFacts::of(&trace.spans));
+            let is_weighted = self.counter.is_weighted();
+            let weight_of = |span: usize| match trace.spans.get(span) {
+                Some(span) if is_weighted => weight(span),
+                _ => 1.0,
+            };
+            let facts = TraceFacts::of(&trace.spans);
+            self.counter.take(&facts, &weight_of);
         }
     }
 

@@ -27,6 +27,32 @@ impl Field {
     pub(crate) fn value(&self, values: &[Value<'_>]) -> Option<Scalar> {
         self.term.scalar(values)
     }
+
+    /// Adds those columns that are not there yet; `None` where an event, a link or the tree has a say, which
+    /// columns of spans do not tell.
+    pub(crate) fn add_columns(&self, columns: &mut Vec<Column>) -> Option<()> {
+        let is_of_span = |column: &Column| {
+            let level = column.level();
+            !matches!(
+                level,
+                ColumnLevel::Event | ColumnLevel::Link | ColumnLevel::Tree
+            )
+        };
+        for column in &self.columns {
+            if !is_of_span(column) {
+                return None;
+            }
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        Some(())
+    }
+
+    /// True if a number in its only column is its value.
+    pub(crate) fn is_of_one_column(&self) -> bool {
+        self.columns.len() == 1 && self.term.is_plain_name()
+    }
 }
 
 impl Context<'_> {

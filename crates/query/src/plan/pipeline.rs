@@ -5,7 +5,7 @@
 //! upper bound: of `{ a } >> { b }` it says that both sides must be there, of `{ a } !> { b }` that the
 //! right one must, and of comparisons of aggregates nothing.
 
-use tracewell_model::{CompareOp, Filter};
+use tracewell_model::{Column, CompareOp, Filter};
 
 use super::field::Field;
 use super::shown::Shown;
@@ -85,6 +85,52 @@ pub enum ScalarPlan {
     Negate(Box<ScalarPlan>),
     /// Of what these stages make of the trace.
     Pipeline(Vec<StagePlan>, Box<ScalarPlan>),
+}
+
+/// The columns of the fields of some stages, each once; `None` where spans that match do not tell all that the
+/// stages ask: of relations, of events and links, and where they begin with spans that match nothing.
+pub(super) fn columns_of(stages: &[StagePlan], columns: &mut Vec<Column>) -> Option<()> {
+    let mut begins = matches!(stages.first(), Some(StagePlan::Spanset(_)));
+    for stage in stages {
+        begins &= match stage {
+            StagePlan::Spanset(plan) => columns_of_spanset(plan, columns).is_some(),
+            StagePlan::ScalarFilter { left, right, .. } => columns_of_scalar(left, columns)
+                .and(columns_of_scalar(right, columns))
+                .is_some(),
+            StagePlan::By(field) => field.add_columns(columns).is_some(),
+            StagePlan::Coalesce => true,
+        };
+    }
+    begins.then_some(())
+}
+
+fn columns_of_spanset(plan: &SpansetPlan, columns: &mut Vec<Column>) -> Option<()> {
+    match plan {
+        SpansetPlan::Filter(_) => Some(()),
+        SpansetPlan::Logic(_, terms) => terms
+            .iter()
+            .try_for_each(|term| columns_of_spanset(term, columns)),
+        SpansetPlan::Relation(..) => None,
+        SpansetPlan::Pipeline(stages) => columns_of(stages, columns),
+    }
+}
+
+fn columns_of_scalar(plan: &ScalarPlan, columns: &mut Vec<Column>) -> Option<()> {
+    match plan {
+        ScalarPlan::Constant(_) | ScalarPlan::Aggregate { of: None, .. } => Some(()),
+        ScalarPlan::Aggregate {
+            of: Some(field), ..
+        } => field.add_columns(columns),
+        ScalarPlan::Arithmetic(_, left, right) => {
+            columns_of_scalar(left, columns)?;
+            columns_of_scalar(right, columns)
+        }
+        ScalarPlan::Negate(inner) => columns_of_scalar(inner, columns),
+        ScalarPlan::Pipeline(stages, end) => {
+            columns_of(stages, columns)?;
+            columns_of_scalar(end, columns)
+        }
+    }
 }
 
 /// What is collected on the way through a query.

@@ -98,6 +98,17 @@ impl Term {
         }
     }
 
+    /// True for one name whose value is taken as it lies, but for texts.
+    pub(super) fn is_plain_name(&self) -> bool {
+        let Self::Names(slots) = self else {
+            return false;
+        };
+        let [slot] = slots.as_slice() else {
+            return false;
+        };
+        slot.candidate.kinds == KindRule::Any && slot.candidate.derived.is_none()
+    }
+
     /// The names of which each must have a value for the term to be true.
     pub(super) fn needed(&self) -> Vec<Vec<&Candidate>> {
         match self {

@@ -83,6 +83,24 @@ impl Axis {
         usize::try_from(index).ok().filter(|index| *index < self.n)
     }
 
+    /// [`Self::interval`] for times that lie near each other: an interval is worked out once for those in it.
+    pub(crate) fn finder(&self) -> impl FnMut(u64) -> Option<usize> {
+        let axis = *self;
+        let mut known: Option<(u64, u64, usize)> = None;
+        move |unix_nano| {
+            if let Some((after, end, interval)) = known
+                && after < unix_nano
+                && unix_nano <= end
+            {
+                return Some(interval);
+            }
+            let interval = axis.interval(unix_nano)?;
+            let end = axis.end_of(interval);
+            known = Some((end.saturating_sub(axis.step), end, interval));
+            Some(interval)
+        }
+    }
+
     /// Where an interval ends, in Unix nanoseconds.
     pub fn end_of(&self, interval: usize) -> u64 {
         let n = u64::try_from(interval).unwrap_or(u64::MAX);

@@ -35,6 +35,20 @@ impl Sketch {
         }
     }
 
+    /// Adds the numbers of another.
+    pub fn merge(&mut self, other: Self) {
+        self.n += other.n;
+        self.zero += other.zero;
+        for (own, more) in [
+            (&mut self.negative, other.negative),
+            (&mut self.positive, other.positive),
+        ] {
+            for (bucket, n) in more {
+                *own.entry(bucket).or_default() += n;
+            }
+        }
+    }
+
     /// `None` where there are no numbers.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         if self.n <= 0.0 {
@@ -114,5 +128,11 @@ mod tests {
         assert_eq!(a, b);
         a.add(f64::NAN, 1.0);
         assert_eq!(a, b);
+
+        let (mut one, mut other) = (Sketch::default(), Sketch::default());
+        (0..3).for_each(|_| one.add(1.0, 1.0));
+        other.add(100.0, 1.0);
+        one.merge(other);
+        assert_eq!(one, b);
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of the spans of each group and interval.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use tracewell_model::TimeRange;
 use tracewell_model::span::Span;
@@ -8,19 +9,18 @@ use tracewell_model::span::Span;
 use super::axis::Axis;
 use super::sketch::Sketch;
 use super::{Exemplar, NAME, Series, SeriesSet};
-use crate::pipeline;
+use crate::pipeline::{self, View};
 use crate::plan::series::{Function, SpansPlan};
-use crate::row::{Row, TraceFacts};
 use crate::scalar::Scalar;
 
 /// Adds up the spans of one pipeline.
 #[derive(Debug)]
 pub(crate) struct Counter<'p> {
-    plan: &'p SpansPlan,
-    axis: Axis,
+    pub(super) plan: &'p SpansPlan,
+    pub(super) axis: Axis,
     /// True if spans count as often as their sampler says that they stand for others.
     is_weighted: bool,
-    exemplars_max: usize,
+    pub(super) exemplars_max: usize,
     groups: BTreeMap<Vec<Option<Scalar>>, Group>,
     /// About what the groups hold.
     n_bytes: u64,
@@ -35,7 +35,7 @@ struct Group {
 
 /// One interval of a group.
 #[derive(Debug, Default)]
-struct Cell {
+pub(super) struct Cell {
     n: f64,
     sum: f64,
     min: Option<f64>,
@@ -48,6 +48,7 @@ struct Cell {
 /// Bytes of a group and of a cell beside their buckets: estimates.
 const GROUP_BYTES: u64 = 256;
 const CELL_BYTES: u64 = 192;
+const BUCKET_BYTES: u64 = 16;
 
 impl<'p> Counter<'p> {
     pub(crate) fn new(
@@ -70,67 +71,85 @@ impl<'p> Counter<'p> {
         self.n_bytes
     }
 
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.is_weighted
+    }
+
     pub(crate) fn window(&self) -> TimeRange {
         self.axis.window()
     }
 
-    /// Every span once, in however many spansets it is.
-    pub(crate) fn take(&mut self, facts: &TraceFacts<'_>) {
-        let sets = pipeline::spansets(&self.plan.plan, facts);
-        let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
-        for row in spans.into_iter().filter_map(|index| facts.row(index)) {
-            if let Some(interval) = self.axis.interval(row.span().start_unix_nano) {
-                self.count(&row, interval);
+    /// Every span of a trace once, in however many spansets it is. `weight_of` says how many spans one stands for.
+    pub(crate) fn take(&mut self, trace: &dyn View, weight_of: &dyn Fn(usize) -> f64) {
+        let sets = pipeline::spansets_of(&self.plan.plan, trace);
+        for span in pipeline::in_order(sets.into_iter().flat_map(|set| set.spans)) {
+            if let Some(interval) = self.axis.interval(trace.start_unix_nano(span)) {
+                self.count((trace, span), interval, weight_of(span));
             }
         }
     }
 
-    fn count(&mut self, row: &Row<'_>, interval: usize) {
+    fn count(&mut self, (trace, span): (&dyn View, usize), interval: usize, weight: f64) {
         let measured = match self.plan.function.measured() {
             None => f64::NAN,
             Some(measured) => {
                 let scale = if measured.in_seconds { 1e-9 } else { 1.0 };
-                match row.value_of(&measured.field) {
-                    Some(Scalar::Int(value) | Scalar::Duration(value)) => value as f64 * scale,
-                    Some(Scalar::Float(value)) => value * scale,
-                    _ => return,
+                let value = trace.value_of(&measured.field, span);
+                match value.and_then(|value| value.as_number()) {
+                    Some(value) => value * scale,
+                    None => return,
                 }
             }
         };
-        let weight = if self.is_weighted {
-            weight(row.span())
-        } else {
-            1.0
-        };
         let by = self.plan.by.iter();
-        let key: Vec<Option<Scalar>> = by.map(|field| row.value_of(field)).collect();
-        let n_bytes = &mut self.n_bytes;
-        let group = self.groups.entry(key).or_insert_with_key(|key| {
-            *n_bytes += GROUP_BYTES + key.iter().flatten().map(scalar_bytes).sum::<u64>();
-            Group::default()
+        let key: Vec<Option<Scalar>> = by.map(|field| trace.value_of(field, span)).collect();
+        let mut cell = Cell::default();
+        cell.add(&self.plan.function, measured, weight);
+        let exemplar = (self.exemplars_max > 0).then(|| Exemplar {
+            trace_id: trace.trace_id(span),
+            unix_nano: trace.start_unix_nano(span),
+            value: measured,
         });
-        let cell = group.cells.entry(interval).or_insert_with(|| {
+        self.add(&key, interval, cell, exemplar);
+    }
+
+    /// Adds what is known of spans of one group and interval, and the first of them.
+    pub(super) fn add(
+        &mut self,
+        key: &[Option<Scalar>],
+        interval: usize,
+        cell: Cell,
+        exemplar: Option<Exemplar>,
+    ) {
+        if !self.groups.contains_key(key) {
+            let n_bytes = key.iter().flatten().map(scalar_bytes).sum::<u64>();
+            self.n_bytes += GROUP_BYTES + n_bytes;
+            self.groups.insert(key.to_vec(), Group::default());
+        }
+        let Some(group) = self.groups.get_mut(key) else {
+            return;
+        };
+        let n_bytes = &mut self.n_bytes;
+        let known = group.cells.entry(interval).or_insert_with(|| {
             *n_bytes += CELL_BYTES;
             Cell::default()
         });
-        *n_bytes += cell.add(&self.plan.function, measured, weight);
-        if self.exemplars_max > 0 {
-            let span = row.span();
-            let exemplar = Exemplar {
-                trace_id: span.trace_id,
-                unix_nano: span.start_unix_nano,
-                value: match self.plan.function {
-                    Function::Histogram(_) => f64::NAN,
-                    _ => measured,
-                },
-            };
-            let place = |it: &Exemplar| (it.unix_nano, it.trace_id);
-            let known = group
-                .exemplars
-                .entry(interval)
-                .or_insert_with(|| exemplar.clone());
-            if place(&exemplar) < place(known) {
-                *known = exemplar;
+        *n_bytes += known.merge(cell);
+        let Some(mut exemplar) = exemplar else {
+            return;
+        };
+        if matches!(self.plan.function, Function::Histogram(_)) {
+            exemplar.value = f64::NAN;
+        }
+        let place = |it: &Exemplar| (it.unix_nano, it.trace_id);
+        match group.exemplars.entry(interval) {
+            Entry::Vacant(entry) => {
+                entry.insert(exemplar);
+            }
+            Entry::Occupied(mut entry) => {
+                if place(&exemplar) < place(entry.get()) {
+                    entry.insert(exemplar);
+                }
             }
         }
     }
@@ -192,25 +211,18 @@ impl<'p> Counter<'p> {
 }
 
 impl Cell {
-    /// Returns the bytes that it takes more.
-    fn add(&mut self, function: &Function, value: f64, weight: f64) -> u64 {
+    pub(super) fn add(&mut self, function: &Function, value: f64, weight: f64) {
         match function {
             Function::Rate | Function::Count => self.n += weight,
             Function::Histogram(of) => {
                 let unit = if of.in_seconds { 1e9 } else { 1.0 };
                 if value > 0.0 {
-                    let n_before = self.buckets.len();
                     // The power of two that is not below it.
                     let bucket = (value * unit).log2().ceil() as i32;
                     *self.buckets.entry(bucket).or_default() += weight;
-                    return 16 * (self.buckets.len() - n_before) as u64;
                 }
             }
-            Function::Quantile(..) => {
-                let n_before = self.sketch.n_buckets();
-                self.sketch.add(value, weight);
-                return 16 * (self.sketch.n_buckets() - n_before) as u64;
-            }
+            Function::Quantile(..) => self.sketch.add(value, weight),
             Function::Min(_) | Function::Max(_) | Function::Sum(_) | Function::Avg(_) => {
                 self.n += weight;
                 self.sum += value * weight;
@@ -218,7 +230,28 @@ impl Cell {
                 self.max = Some(self.max.map_or(value, |max| max.max(value)));
             }
         }
-        0
+    }
+
+    /// Adds what another cell knows. Returns the bytes that this one takes more.
+    fn merge(&mut self, other: Self) -> u64 {
+        let n_before = self.n_buckets();
+        self.n += other.n;
+        self.sum += other.sum;
+        let both = |a: Option<f64>, b: Option<f64>, of: fn(f64, f64) -> f64| match (a, b) {
+            (Some(a), Some(b)) => Some(of(a, b)),
+            (a, b) => a.or(b),
+        };
+        self.min = both(self.min, other.min, f64::min);
+        self.max = both(self.max, other.max, f64::max);
+        for (bucket, n) in other.buckets {
+            *self.buckets.entry(bucket).or_default() += n;
+        }
+        self.sketch.merge(other.sketch);
+        BUCKET_BYTES * self.n_buckets().saturating_sub(n_before) as u64
+    }
+
+    fn n_buckets(&self) -> usize {
+        self.buckets.len() + self.sketch.n_buckets()
     }
 
     fn value(&self, function: &Function, seconds: f64) -> Option<f64> {
@@ -293,7 +326,7 @@ fn scalar_bytes(scalar: &Scalar) -> u64 {
 
 /// How many spans one stands for: `ot=th:...` in its trace state, the threshold below which its sampler rejects
 /// (OpenTelemetry, TraceState probability sampling): 56 bits in hex, with the zeros at their end left out.
-fn weight(span: &Span) -> f64 {
+pub(crate) fn weight(span: &Span) -> f64 {
     const DIGITS: usize = 14;
     let vendors = span.trace_state.split(',');
     let ot = vendors.filter_map(|vendor| vendor.trim().strip_prefix("ot="));

@@ -1,0 +1,378 @@
+//! Spans counted by what a source says of them, without reading their traces: what each of the columns that
+//! a query names holds in the spans that match.
+//!
+//! Groups are found by code, so that a text is looked at once in a batch and not in every span, and cells lie
+//! side by side until the batch is done. It is the same count as [`Counter::take`] makes of whole traces.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
+use tracewell_model::source::{LeafBatch, LeafTrace};
+use tracewell_model::{Column, ColumnValues, TraceId, Value};
+
+use super::Exemplar;
+use super::sums::{Cell, Counter};
+use crate::leaves::{self, LeafView};
+use crate::pipeline;
+use crate::plan::series::SpansPlan;
+use crate::plan::{Field, SpansetPlan, StagePlan};
+use crate::scalar::Scalar;
+use crate::syntax::ast::LogicOp;
+
+/// Most places of a table by code; above it is a map.
+const PLACES_MAX: usize = 1 << 20;
+
+impl SpansPlan {
+    /// What is to be asked of sources so that they can count the spans of traces that each holds whole, the start
+    /// first; `None` where only a whole trace tells which of its spans count, and by what.
+    pub(crate) fn columns(&self) -> Option<Arc<[Column]>> {
+        let mut columns = self.plan.columns()?;
+        let measured = self.function.measured().map(|measured| &measured.field);
+        let mut fields = measured.into_iter().chain(&self.by);
+        fields.try_for_each(|field| field.add_columns(&mut columns))?;
+        Some(columns.into())
+    }
+
+    /// The expression of a plan that is nothing but pairs of braces and what joins them.
+    fn filters_alone(&self) -> Option<&SpansetPlan> {
+        match self.plan.stages.as_slice() {
+            [StagePlan::Spanset(spans)] => is_of_filters(spans).then_some(spans),
+            _ => None,
+        }
+    }
+}
+
+fn is_of_filters(plan: &SpansetPlan) -> bool {
+    match plan {
+        SpansetPlan::Filter(_) => true,
+        SpansetPlan::Logic(_, terms) => terms.iter().all(is_of_filters),
+        SpansetPlan::Relation(..) | SpansetPlan::Pipeline(_) => false,
+    }
+}
+
+/// Which filters' spans a trace yields that has spans of these; `None` for a trace that does not match.
+fn yielded(plan: &SpansetPlan, filters: u64) -> Option<u64> {
+    match plan {
+        SpansetPlan::Filter(index) => {
+            let bit = 1u64.checked_shl(u32::try_from(*index).ok()?)?;
+            (filters & bit != 0).then_some(bit)
+        }
+        SpansetPlan::Logic(op, terms) => {
+            let mut all = None;
+            for term in terms {
+                match (yielded(term, filters), op) {
+                    (None, LogicOp::And) => return None,
+                    (None, LogicOp::Or) => {}
+                    (Some(some), _) => all = Some(all.unwrap_or(0) | some),
+                }
+            }
+            all
+        }
+        SpansetPlan::Relation(..) | SpansetPlan::Pipeline(_) => None,
+    }
+}
+
+/// A batch, and which columns it was asked for.
+#[derive(Clone, Copy)]
+struct Asked<'b> {
+    batch: &'b LeafBatch,
+    columns: &'b [Column],
+}
+
+/// The spans of a batch that count.
+#[derive(Debug, Default)]
+struct Counted {
+    rows: Vec<u32>,
+    /// The trace of each, by its place in the batch.
+    traces: Vec<u32>,
+    intervals: Vec<u32>,
+    /// What is measured; empty where spans are counted.
+    numbers: Vec<f64>,
+}
+
+/// A cell of the batch.
+struct Slot {
+    group: u32,
+    interval: u32,
+    cell: Cell,
+    /// The first span: its start, and its place in [`Counted`].
+    first: Option<(u64, usize)>,
+}
+
+impl Counter<'_> {
+    /// Counts the spans of some traces of a batch, but not of open ones, of which its source may hold a part.
+    /// `columns` are what the batch was asked for.
+    pub(crate) fn take_batch(
+        &mut self,
+        (batch, columns): (&LeafBatch, &[Column]),
+        traces: Range<usize>,
+        is_open: impl Fn(TraceId) -> bool,
+    ) {
+        let asked = Asked { batch, columns };
+        let counted = self.counted(asked, traces, is_open);
+        if counted.rows.is_empty() {
+            return;
+        }
+        let (groups, firsts) = grouped(&self.by_columns(asked), &counted.rows);
+        let slots = self.slots(batch, &counted, &groups);
+        let firsts = firsts.iter();
+        let keys = firsts.map(|row| self.key_of(asked, *row as usize));
+        let keys: Vec<Vec<Option<Scalar>>> = keys.collect();
+        for slot in slots {
+            let Some(key) = keys.get(slot.group as usize) else {
+                continue;
+            };
+            let exemplar = slot.first.map(|(unix_nano, at)| Exemplar {
+                trace_id: trace_of(batch, &counted, at),
+                unix_nano,
+                value: counted.numbers.get(at).copied().unwrap_or(f64::NAN),
+            });
+            self.add(key, slot.interval as usize, slot.cell, exemplar);
+        }
+    }
+
+    fn counted(
+        &self,
+        asked: Asked<'_>,
+        traces: Range<usize>,
+        is_open: impl Fn(TraceId) -> bool,
+    ) -> Counted {
+        let mut counted = Counted::default();
+        let mut interval_of = self.axis.finder();
+        let batch = asked.batch;
+        let Some(starts) = batch.columns.first().and_then(ColumnValues::as_ints) else {
+            return counted;
+        };
+        let measured = self.plan.function.measured();
+        let measured = measured.map(|measured| Measuring {
+            field: &measured.field,
+            columns: leaves::columns_of(batch, asked.columns, &measured.field).unwrap_or_default(),
+            scale: if measured.in_seconds { 1e-9 } else { 1.0 },
+        });
+        let n_before = traces.start;
+        let some = batch.traces.get(traces).unwrap_or_default();
+        for (number, trace) in some.iter().enumerate() {
+            if is_open(trace.trace_id) {
+                continue;
+            }
+            self.for_each_kept(asked, trace, &mut |row| {
+                let at = row as usize;
+                let start = starts.get(at).and_then(|start| u64::try_from(start).ok());
+                let Some(interval) = start.and_then(&mut interval_of) else {
+                    return;
+                };
+                if let Some(measured) = &measured {
+                    let Some(value) = measured.number(at) else {
+                        return;
+                    };
+                    counted.numbers.push(value);
+                }
+                counted.rows.push(row);
+                counted.traces.push((n_before + number) as u32);
+                counted.intervals.push(interval as u32);
+            });
+        }
+        counted
+    }
+
+    /// The rows of a trace that the pipeline yields, each once.
+    fn for_each_kept(&self, asked: Asked<'_>, trace: &LeafTrace, visit: &mut dyn FnMut(u32)) {
+        let Asked { batch, columns } = asked;
+        let Some(filters) = self.plan.filters_alone() else {
+            let view = LeafView {
+                batch,
+                columns,
+                trace,
+            };
+            let sets = pipeline::spansets_of(&self.plan.plan, &view);
+            let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
+            spans.iter().for_each(|span| visit(view.row(*span) as u32));
+            return;
+        };
+        if batch.bits.len() == 1 {
+            (trace.from..trace.to).for_each(visit);
+            return;
+        }
+        let bits = batch.bits.iter().take(64);
+        let has = |row: u32, index: usize| {
+            let bits = batch.bits.get(index);
+            bits.is_some_and(|bits| (row as usize) < bits.len() && bits.value(row as usize))
+        };
+        let any = |index: usize| (trace.from..trace.to).any(|row| has(row, index));
+        let found = (0..bits.len()).filter(|index| any(*index));
+        let found = found.fold(0u64, |all, index| all | 1 << index);
+        let kept = yielded(filters, found).unwrap_or(0);
+        let is_kept = |row: u32| (0..64).any(|index| kept >> index & 1 == 1 && has(row, index));
+        let rows = trace.from..trace.to;
+        rows.filter(|row| kept != 0 && is_kept(*row))
+            .for_each(visit);
+    }
+
+    /// The cells of a batch; `groups` has the group of each span.
+    fn slots(&self, batch: &LeafBatch, counted: &Counted, groups: &[u32]) -> Vec<Slot> {
+        let first = counted.intervals.iter().min().copied().unwrap_or(0);
+        let last = counted.intervals.iter().max().copied().unwrap_or(0);
+        let n_intervals = (last - first) as usize + 1;
+        let n_groups = groups.iter().max().map_or(0, |group| *group as usize + 1);
+        let mut places = Places::new(n_groups.saturating_mul(n_intervals), counted.rows.len());
+        let starts = batch.columns.first().and_then(ColumnValues::as_ints);
+        let mut slots: Vec<Slot> = Vec::new();
+        let spans = groups.iter().zip(&counted.intervals).enumerate();
+        for (at, (group, interval)) in spans {
+            let place = *group as usize * n_intervals + (interval - first) as usize;
+            let number = places.number(place);
+            if number as usize >= slots.len() {
+                slots.push(Slot {
+                    group: *group,
+                    interval: *interval,
+                    cell: Cell::default(),
+                    first: None,
+                });
+            }
+            let Some(slot) = slots.get_mut(number as usize) else {
+                continue;
+            };
+            let value = counted.numbers.get(at).copied().unwrap_or(f64::NAN);
+            slot.cell.add(&self.plan.function, value, 1.0);
+            if self.exemplars_max == 0 {
+                continue;
+            }
+            let row = counted.rows.get(at).map_or(usize::MAX, |row| *row as usize);
+            let start = starts.and_then(|starts| starts.get(row)).unwrap_or(0);
+            let start = u64::try_from(start).unwrap_or(0);
+            let is_first = slot.first.is_none_or(|(known, of)| {
+                let ids = || trace_of(batch, counted, at) < trace_of(batch, counted, of);
+                start < known || (start == known && ids())
+            });
+            if is_first {
+                slot.first = Some((start, at));
+            }
+        }
+        slots
+    }
+
+    fn key_of(&self, asked: Asked<'_>, row: usize) -> Vec<Option<Scalar>> {
+        let fields = self.plan.by.iter();
+        let value = |field: &Field| {
+            let columns = leaves::columns_of(asked.batch, asked.columns, field)?;
+            value_of(field, &columns, row)
+        };
+        fields.map(value).collect()
+    }
+
+    fn by_columns<'b>(&self, asked: Asked<'b>) -> Vec<&'b ColumnValues> {
+        let fields = self.plan.by.iter();
+        let columns = fields.filter_map(|by| leaves::columns_of(asked.batch, asked.columns, by));
+        columns.flatten().collect()
+    }
+}
+
+/// A number of each span.
+struct Measuring<'a> {
+    field: &'a Field,
+    columns: Vec<&'a ColumnValues>,
+    scale: f64,
+}
+
+impl Measuring<'_> {
+    fn number(&self, row: usize) -> Option<f64> {
+        if let [column] = self.columns.as_slice()
+            && self.field.is_of_one_column()
+            && let Some(ints) = column.as_ints()
+        {
+            return Some(ints.get(row)? as f64 * self.scale);
+        }
+        let value = value_of(self.field, &self.columns, row)?;
+        Some(value.as_number()? * self.scale)
+    }
+}
+
+fn value_of(field: &Field, columns: &[&ColumnValues], row: usize) -> Option<Scalar> {
+    let values: Vec<Value<'_>> = columns.iter().map(|column| column.value(row)).collect();
+    field.value(&values)
+}
+
+fn trace_of(batch: &LeafBatch, counted: &Counted, at: usize) -> TraceId {
+    let number = counted.traces.get(at).copied().unwrap_or(u32::MAX);
+    let trace = batch.traces.get(number as usize);
+    trace.map(|trace| trace.trace_id).unwrap_or_default()
+}
+
+/// A number for each of the rows, the same for those that have the same in every column; and the first row of
+/// each number.
+fn grouped(columns: &[&ColumnValues], rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut groups = vec![0u32; rows.len()];
+    let mut firsts: Vec<u32> = rows.first().copied().into_iter().collect();
+    for column in columns {
+        let (codes, n_codes) = codes_of(column, rows);
+        // Beyond the codes is no value.
+        let width = n_codes + 1;
+        let mut places = Places::new(firsts.len().saturating_mul(width), rows.len());
+        firsts.clear();
+        for ((group, code), row) in groups.iter_mut().zip(codes).zip(rows) {
+            let place = *group as usize * width + (code as usize).min(n_codes);
+            *group = places.number(place);
+            if *group as usize >= firsts.len() {
+                firsts.push(*row);
+            }
+        }
+    }
+    (groups, firsts)
+}
+
+/// The codes of some rows, and how many there are. Numbers get theirs here.
+fn codes_of(column: &ColumnValues, rows: &[u32]) -> (Vec<u32>, usize) {
+    if let Some((codes, n)) = column.codes() {
+        let code = |row: &u32| codes.get(*row as usize).copied().unwrap_or(u32::MAX);
+        return (rows.iter().map(code).collect(), n);
+    }
+    let mut numbers: HashMap<u64, u32> = HashMap::new();
+    let codes = rows.iter().map(|row| {
+        let bits = match column.value(*row as usize) {
+            Value::Int(value) | Value::Duration(value) => value as u64,
+            Value::Status(code) | Value::Kind(code) => code as u64,
+            Value::Float(value) => value.to_bits(),
+            _ => return u32::MAX,
+        };
+        let next = numbers.len() as u32;
+        *numbers.entry(bits).or_insert(next)
+    });
+    let codes: Vec<u32> = codes.collect();
+    (codes, numbers.len())
+}
+
+/// Numbers places from 0, in the order in which they are met.
+enum Places {
+    Table(Vec<u32>, u32),
+    Map(HashMap<usize, u32>),
+}
+
+impl Places {
+    /// A table costs as much as it has places, so that it has to be worth its rows.
+    fn new(n: usize, n_rows: usize) -> Self {
+        match n <= PLACES_MAX && n <= n_rows.saturating_mul(4).max(1 << 10) {
+            true => Self::Table(vec![u32::MAX; n], 0),
+            false => Self::Map(HashMap::new()),
+        }
+    }
+
+    fn number(&mut self, place: usize) -> u32 {
+        match self {
+            Self::Table(numbers, n) => match numbers.get_mut(place) {
+                Some(number) => {
+                    if *number == u32::MAX {
+                        *number = *n;
+                        *n += 1;
+                    }
+                    *number
+                }
+                None => 0,
+            },
+            Self::Map(numbers) => {
+                let next = numbers.len() as u32;
+                *numbers.entry(place).or_insert(next)
+            }
+        }
+    }
+}
