@@ -35,6 +35,7 @@ pub mod schema;
 pub mod shape;
 mod side;
 mod small;
+mod small_columns;
 mod source;
 mod tags;
 #[cfg(test)]

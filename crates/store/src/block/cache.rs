@@ -2,8 +2,8 @@
 //!
 //! Files of blocks never change, so an entry is right for as long as it is kept. Kept is what is
 //! small and asked for again: footers, checksums, resources and scopes, without which nothing of a
-//! block can be read, then dictionaries, filters, the trace rows of a group, single pages. Whole
-//! columns are not: a scan of all blocks would push everything else out.
+//! block can be read, then dictionaries, filters, the trace rows of a group, single pages, and
+//! small columns. Large ones are not: a scan of all blocks would push everything else out.
 //!
 //! When it is full, some entries are drawn by chance and the one that was used least goes. So a scan
 //! over more than fits still finds a part of it, where "the one used longest ago" would find nothing.
@@ -48,6 +48,8 @@ pub(super) enum Part {
     Entries,
     /// The shapes of a group.
     Shapes,
+    /// A small column of a row group, decoded.
+    Column,
 }
 
 /// Something that is kept; who put it knows the type.
@@ -94,7 +96,7 @@ impl Part {
     /// while there is room for it at all.
     fn share_max(self) -> u64 {
         match self {
-            Self::Bytes | Self::Dictionary | Self::Traces | Self::Shapes => 16,
+            Self::Bytes | Self::Dictionary | Self::Traces | Self::Shapes | Self::Column => 16,
             Self::Footer | Self::Checksums | Self::Entries => 2,
         }
     }
@@ -139,9 +141,14 @@ impl BlockCache {
         found
     }
 
+    /// Whether an entry of this size is kept at all.
+    pub(super) fn may_hold(&self, part: Part, bytes: u64) -> bool {
+        bytes + ENTRY_BYTES <= self.bytes_max / part.share_max()
+    }
+
     pub(super) fn put(&self, key: CacheKey, value: Kept, bytes: u64) {
-        let bytes = bytes + ENTRY_BYTES;
-        if bytes <= self.bytes_max / key.part.share_max() {
+        if self.may_hold(key.part, bytes) {
+            let bytes = bytes + ENTRY_BYTES;
             self.inner.lock().put(key, value, bytes, self.bytes_max);
         }
     }

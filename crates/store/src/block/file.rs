@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{ArrowError, DataType, Schema};
 use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::DecodeResult;
@@ -32,6 +34,7 @@ use super::error::{BlockError, BlockResult};
 use super::meta::TableMeta;
 use super::schema::{META_FILE, Table};
 use super::small::SumsFile;
+use super::small_columns;
 
 #[derive(Debug)]
 pub(super) struct TableReader {
@@ -57,15 +60,29 @@ pub(super) enum Keep {
 
 /// The footer of the file.
 #[derive(Debug)]
-struct Footer {
+pub(super) struct Footer {
     /// One per row group: strings as codes where the chunk holds codes. Few are distinct.
     row_groups: Vec<ArrowReaderMetadata>,
     n_distinct: usize,
-    metadata: Arc<ParquetMetaData>,
+    pub(super) metadata: Arc<ParquetMetaData>,
+    places: HashMap<String, ColumnPlace, FixedState>,
+}
+
+/// Where a column lies in the schema of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ColumnPlace {
+    /// Among the columns that have names.
+    pub(super) root: usize,
+    /// Among the chunks of a row group: one, unless it is nested.
+    pub(super) chunks: Range<usize>,
 }
 
 /// What a column takes in an [`ArrowReaderMetadata`], its name included: an estimate.
 const COLUMN_BYTES: usize = 512;
+
+/// A scan reads no more columns than that at once. What reads more of all rows is a merge, which comes
+/// by once.
+const SCANNED_MAX: usize = 3;
 
 /// A read of pages up to this size is kept.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
@@ -242,6 +259,12 @@ impl TableReader {
         self.cache.get(CacheKey { file, part, at })
     }
 
+    /// Whether a column of the size that is kept would be.
+    fn keeps_columns(&self) -> bool {
+        self.cache
+            .may_hold(Part::Column, small_columns::CHUNK_BYTES_MAX)
+    }
+
     pub(super) fn keep(&self, part: Part, at: u64, value: Kept, bytes: u64) {
         let file = self.number;
         self.cache.put(CacheKey { file, part, at }, value, bytes);
@@ -286,7 +309,7 @@ impl TableReader {
         errors
     }
 
-    async fn footer(&self, ctx: &QueryContext) -> BlockResult<Arc<Footer>> {
+    pub(super) async fn footer(&self, ctx: &QueryContext) -> BlockResult<Arc<Footer>> {
         let read = async {
             let footer = self.read_footer(ctx).await?;
             let bytes = footer.n_bytes();
@@ -342,6 +365,7 @@ impl TableReader {
         Ok(Footer {
             row_groups,
             n_distinct: known.len(),
+            places: places_of(&metadata),
             metadata,
         })
     }
@@ -372,17 +396,44 @@ impl TableReader {
         selection: Option<RowSelection>,
         ctx: &QueryContext,
     ) -> BlockResult<RecordBatch> {
-        let failed = || BlockError::parquet(self.table.name());
         let footer = self.footer(ctx).await?;
+        if !self.keeps_columns() || (selection.is_none() && names.len() > SCANNED_MAX) {
+            return self.decode(&footer, row_group, names, selection, ctx).await;
+        }
+        let (small, large) = self.small_columns(&footer, row_group, names, ctx).await?;
+        if small.is_empty() {
+            return self
+                .decode(&footer, row_group, &large, selection, ctx)
+                .await;
+        }
+        let small = small_columns::batch(&small, selection.as_ref());
+        let small = small.map_err(|error| self.malformed(&error.to_string()))?;
+        if large.is_empty() {
+            return Ok(small);
+        }
+        let large = self
+            .decode(&footer, row_group, &large, selection, ctx)
+            .await?;
+        joined_columns(&small, &large).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    /// The same from the bytes of the file.
+    pub(super) async fn decode(
+        &self,
+        footer: &Footer,
+        row_group: usize,
+        names: &[&str],
+        selection: Option<RowSelection>,
+        ctx: &QueryContext,
+    ) -> BlockResult<RecordBatch> {
+        let failed = || BlockError::parquet(self.table.name());
         let metadata = footer
             .row_groups
             .get(row_group)
             .ok_or_else(|| self.malformed("lacks a row group"))?;
         let fields = metadata.schema().fields();
-        let roots = names
-            .iter()
-            .filter_map(|name| fields.iter().position(|field| field.name() == *name));
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+        let roots = names.iter().filter_map(|name| footer.place(name));
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.map(|place| place.root));
         let n_rows = self.n_rows(row_group, ctx).await?;
         let n_selected = selection.as_ref().map_or(n_rows, RowSelection::row_count);
         let is_selected = selection.is_some();
@@ -435,17 +486,11 @@ impl TableReader {
         name: &str,
         ctx: &QueryContext,
     ) -> BlockResult<Option<ColumnChunkMetaData>> {
-        let metadata = self.metadata(ctx).await?;
-        let found = metadata.row_groups().get(row_group).and_then(|group| {
-            group.columns().iter().find(|column| {
-                column
-                    .column_path()
-                    .parts()
-                    .first()
-                    .is_some_and(|part| part == name)
-            })
-        });
-        Ok(found.cloned())
+        let footer = self.footer(ctx).await?;
+        let group = footer.metadata.row_groups().get(row_group);
+        let place = footer.place(name);
+        let found = group.zip(place);
+        Ok(found.and_then(|(group, place)| group.columns().get(place.chunks.start).cloned()))
     }
 
     /// True if no Bloom filter of the column excludes the value.
@@ -505,19 +550,14 @@ impl TableReader {
         ctx: &QueryContext,
         keep: &mut (dyn FnMut(&ColumnIndexMetaData, usize) -> bool + Send),
     ) -> BlockResult<Vec<Range<usize>>> {
-        let metadata = self.metadata(ctx).await?;
+        let footer = self.footer(ctx).await?;
+        let metadata = &footer.metadata;
         let Some(group) = metadata.row_groups().get(row_group) else {
             return Ok(Vec::new());
         };
         let n_rows = group.num_rows().unsigned_abs() as usize;
-        let column = group.columns().iter().position(|column| {
-            column
-                .column_path()
-                .parts()
-                .first()
-                .is_some_and(|part| part == name)
-        });
-        let index = column.and_then(|column| {
+        let index = footer.place(name).and_then(|place| {
+            let column = place.chunks.start;
             let bounds = metadata.column_index()?.get(row_group)?.get(column)?;
             let pages = metadata.offset_index()?.get(row_group)?.get(column)?;
             Some((bounds, pages))
@@ -538,7 +578,7 @@ impl TableReader {
             .collect())
     }
 
-    fn malformed(&self, reason: &str) -> BlockError {
+    pub(super) fn malformed(&self, reason: &str) -> BlockError {
         BlockError::malformed(self.path.to_string(), reason)
     }
 }
@@ -546,12 +586,40 @@ impl TableReader {
 // === impl Footer ===
 
 impl Footer {
+    pub(super) fn place(&self, name: &str) -> Option<&ColumnPlace> {
+        self.places.get(name)
+    }
+
     fn n_bytes(&self) -> u64 {
         let n_columns = self.metadata.file_metadata().schema_descr().num_columns();
         let groups = self.row_groups.len() * size_of::<ArrowReaderMetadata>();
         let schemas = self.n_distinct * n_columns * COLUMN_BYTES;
         (self.metadata.memory_size() + groups + schemas) as u64
     }
+}
+
+fn places_of(metadata: &ParquetMetaData) -> HashMap<String, ColumnPlace, FixedState> {
+    let schema = metadata.file_metadata().schema_descr();
+    let mut places: HashMap<String, ColumnPlace, FixedState> = HashMap::default();
+    for chunk in 0..schema.num_columns() {
+        let root = schema.get_column_root_idx(chunk);
+        let name = schema.get_column_root(chunk).name();
+        let chunks = chunk..chunk;
+        let place = places.entry(name.to_owned());
+        let place = place.or_insert(ColumnPlace { root, chunks });
+        if place.root == root {
+            place.chunks.end = chunk + 1;
+        }
+    }
+    places
+}
+
+fn joined_columns(one: &RecordBatch, other: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let fields = one.schema_ref().fields().iter();
+    let fields = fields.chain(other.schema_ref().fields()).cloned();
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let arrays = one.columns().iter().chain(other.columns()).cloned();
+    RecordBatch::try_new(schema, arrays.collect())
 }
 
 /// The schema with codes in place of strings where a column is coded.

@@ -7,7 +7,7 @@ use object_store::memory::InMemory;
 use tracewell_model::sink::{SpanSink, WriteError};
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, Span, TenantId};
-use tracewell_store::block::ParquetFormat;
+use tracewell_store::block::{BlockCache, ParquetFormat};
 use tracewell_store::{Store, StoreConfig};
 use tracewell_testkit::random::{TraceOptions, random_traces, scatter};
 use tracewell_testkit::{FakeClock, Oracle, Random, RecordingDisk};
@@ -38,10 +38,15 @@ impl DataSet {
         let spans = spans(&mut random, clock.now_unix_nano());
         let mut config = small_config(seed);
         config.limits.memory_bytes = *random.pick(&[512 << 10, 8 << 20]);
-        // Opening small groups again and again is most of what a query costs here.
+        // Reading small groups is most of what a query costs here.
         config.group_spans = *random.pick(&[4, 10, 40, 40, 40, 10_000, 10_000, 10_000]);
         config.merge.blocks_max = 2 + random.below(5);
-        let store = open(config, &clock).await;
+        // With no room to keep anything all is read from pages again, by the selected rows alone.
+        let cache = match random.percent(10) {
+            true => BlockCache::new(0),
+            false => BlockCache::default(),
+        };
+        let store = open(config, &clock, cache).await;
         let mut data = Self {
             store,
             clock,
@@ -82,7 +87,7 @@ impl DataSet {
         let mut config = small_config(1);
         config.group_spans = group_spans;
         let mut data = Self {
-            store: open(config, &clock).await,
+            store: open(config, &clock, BlockCache::default()).await,
             clock,
             oracle: Oracle::new(spans.iter().cloned()),
             n_requests: 0,
@@ -154,10 +159,13 @@ fn small_config(seed: u64) -> StoreConfig {
     config
 }
 
-async fn open(config: StoreConfig, clock: &Arc<FakeClock>) -> Arc<Store> {
+async fn open(config: StoreConfig, clock: &Arc<FakeClock>, cache: BlockCache) -> Arc<Store> {
     let dyn_clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let disk = Arc::new(RecordingDisk::with_clock(Arc::clone(&dyn_clock)));
-    let format = Arc::new(ParquetFormat::default());
+    let format = Arc::new(ParquetFormat {
+        cache: Arc::new(cache),
+        ..ParquetFormat::default()
+    });
     let opened = Store::open(
         config,
         format,
