@@ -393,8 +393,8 @@ impl<'a> GroupColumns<'a> {
         owner: Owner,
         key: &str,
     ) -> BlockResult<Vec<(PromotedKey, String)>> {
-        let promoted = self.reader.promoted(self.group, owner)?.into_iter();
-        Ok(promoted.filter(|(name, _)| *name.key == *key).collect())
+        self.reader
+            .promoted_keys(self.group, owner, |name| name == key)
     }
 
     /// The first occurrences of a key: its columns, then what the attribute table holds of them.

@@ -197,11 +197,22 @@ impl BlockReader {
         group: usize,
         owner: Owner,
     ) -> BlockResult<Vec<(PromotedKey, String)>> {
+        self.promoted_keys(group, owner, |_| true)
+    }
+
+    /// Those of some keys.
+    pub(super) fn promoted_keys(
+        &self,
+        group: usize,
+        owner: Owner,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> BlockResult<Vec<(PromotedKey, String)>> {
         let lacking = &self.group(group)?.lacking;
-        let columns =
-            self.meta.columns.iter().filter(|column| {
-                column.owner() == Some(owner) && !lacking.contains(&column.column)
-            });
+        let columns = self.meta.columns.iter().filter(|column| {
+            is_wanted(&column.key)
+                && column.owner() == Some(owner)
+                && !lacking.contains(&column.column)
+        });
         Ok(columns
             .filter_map(|column| {
                 let value_type = AttributeType::ALL

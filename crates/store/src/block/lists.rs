@@ -21,7 +21,7 @@ use super::arrays::{Texts, named};
 use super::error::{BlockError, BlockResult};
 use super::read::{BlockReader, id16};
 use super::rest::{Cursor, Rest, read_rest_rows};
-use super::schema::Owner;
+use super::schema::{Owner, PromotedKey};
 use super::shape::Shapes;
 use super::value::message_of_strings;
 use crate::table::{AttributeRows, DictionaryBuilder, Interner, Runs, StringCode};
@@ -148,8 +148,9 @@ impl<'a> Lists<'a> {
         };
         let mut keys: Vec<(Owner, Arc<str>)> = Vec::new();
         for level in levels {
+            let promoted = self.reader.promoted(self.group, level.owner)?;
             for hash in &level.shapes.distinct {
-                let places = self.places(level.owner, *hash)?.into_iter();
+                let places = self.places(&promoted, *hash)?.into_iter();
                 let rest = places.filter(|(_, _, place)| matches!(place, Place::Rest));
                 keys.extend(rest.map(|(key, _, _)| (level.owner, key)));
             }
@@ -168,17 +169,16 @@ impl<'a> Lists<'a> {
         Ok(())
     }
 
-    /// Where each entry of a shape lies in this group.
+    /// Where each entry of a shape lies in this group, which has these columns for its level.
     fn places(
         &self,
-        owner: Owner,
+        promoted: &[(PromotedKey, String)],
         hash: ContentHash,
     ) -> BlockResult<Vec<(Arc<str>, AttributeType, Place)>> {
         let shape = self.shapes.by_hash.get(&hash);
         let shape = shape.ok_or_else(|| {
             BlockError::malformed("shapes", format!("shape {hash} is not listed"))
         })?;
-        let promoted = self.reader.promoted(self.group, owner)?;
         let entries = shape.entries.iter().map(|entry| {
             let column = promoted
                 .iter()
@@ -199,10 +199,11 @@ impl<'a> Lists<'a> {
         level: &Level,
         dictionary: &mut DictionaryBuilder,
     ) -> BlockResult<Vec<Vec<Step>>> {
+        let promoted = self.reader.promoted(self.group, level.owner)?;
         let mut recipes = Vec::with_capacity(level.shapes.distinct.len());
         for hash in &level.shapes.distinct {
             let mut steps = Vec::new();
-            for (key, value_type, place) in self.places(level.owner, *hash)? {
+            for (key, value_type, place) in self.places(&promoted, *hash)? {
                 let from = match place {
                     Place::Nothing => Source::Nothing,
                     Place::Column(column) => Source::Column(column),
