@@ -24,8 +24,7 @@ use ask::{Case, Expected};
 use data::{DataSet, Places};
 use planted::Bug;
 
-/// In `make check`: half a minute of one core, 7 ms a query. Two thirds of that is
-/// opening small row groups again and again.
+/// In `make check`: less than half a minute of one core.
 const QUERIES: u64 = 4_000;
 const QUERIES_IN_FULL: u64 = 50_000;
 /// Building, merging and reading a data set by id costs about as much as twenty queries.
