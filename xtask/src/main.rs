@@ -3,6 +3,7 @@
 //! It is not a build system: `make` calls it, and it calls cargo. Read [`steps`] for what CI runs
 //! and [`tidy`] for the rules that no compiler checks.
 
+mod planted;
 mod steps;
 mod tidy;
 mod tools;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{tidy, tools};
+use crate::{planted, tidy, tools};
 
 /// Which steps to run.
 pub(crate) enum Set {
@@ -36,7 +36,7 @@ enum PartOf {
     /// `make check` and `make test`.
     Check,
     Test,
-    /// Another step runs the same beside its own.
+    /// Another step runs the same beside its own, or it takes too long.
     Nothing,
 }
 
@@ -54,7 +54,7 @@ enum Action {
 
 /// Where the output of a command goes.
 #[derive(Clone, Copy)]
-enum Output {
+pub(crate) enum Output {
     /// Line by line as it comes.
     Through,
     /// All of it at the end.
@@ -200,6 +200,12 @@ const STEPS: &[Step] = &[
             tools::add_static_target()?;
             suite(root, "container::")
         }),
+    },
+    Step {
+        name: "planted",
+        what: "bugs inside of the engine, each of which the oracle has to notice",
+        part_of: PartOf::Nothing,
+        action: Action::Own(planted::run),
     },
     Step {
         name: "fuzz",
@@ -419,7 +425,7 @@ pub(crate) fn command() -> Command {
 /// Lines of a failed command that its error repeats: cargo's tests tell last what failed and why.
 const N_LAST: usize = 60;
 
-fn cargo(
+pub(crate) fn cargo(
     root: &Path,
     arguments: &[&str],
     variable: Option<(&str, &str)>,
