@@ -21,7 +21,8 @@ test:
 	$(CARGO) xtask test
 
 # The tables of numbers for this machine, at so many spans each. BENCH="--json" passes arguments on.
-# The larger one takes some minutes and about 3 GB below $TMPDIR.
+# The larger one takes some minutes and about 3 GB below $TMPDIR. BENCH="--set bucket.kind=s3 --set bucket.name=..." asks a
+# bucket too; docs/guide/object-storage.md says how.
 SPANS ?= 1000000,10000000
 bench:
 	$(CARGO) build --release --package tracewell-cli

@@ -382,6 +382,9 @@ pub(crate) struct Bench {
     /// Send and ask as this tenant; our own server then has tenants.
     #[arg(long, value_name = "ID", value_parser = TenantId::new)]
     pub(crate) tenant: Option<TenantId>,
+    /// Set any key of our own servers. With a bucket, queries are measured over it too, cold and warm.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "otlp")]
+    pub(crate) settings: Vec<String>,
     /// Connections that send at the same time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) connections: usize,
@@ -394,7 +397,7 @@ pub(crate) struct Bench {
     /// Seed of the spans.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Keep the data folder of our own server.
+    /// Keep what our own servers stored.
     #[arg(long)]
     pub(crate) keep: bool,
     /// Print the numbers as JSON.
@@ -408,6 +411,10 @@ Examples:
   tracewell bench --spans 1000000,10000000
   tracewell bench --otlp grpc://127.0.0.1:4317 --api http://127.0.0.1:3200 --pid 4711 --data /var/lib/x
                                            a running server, of whatever make
+  tracewell bench --set bucket.kind=s3 --set bucket.name=traces --set bucket.region=eu-west-1
+                                           trace by id and queries over a bucket too, in a folder of their own in it
+
+Cold is a new process with an empty folder for each answer, warm is one that was asked before.
 
 The exit code is 1 if an answer was wrong: spans that are lost or not found, or a query that finds
 something where the load holds nothing, or nothing where it holds something.";

@@ -5,6 +5,7 @@
 //! its answers, by /proc, and by the size of its folder; so any server that takes OTLP and answers
 //! Tempo's API can be measured in the same way.
 
+mod bucket;
 mod probe;
 mod queries;
 mod table;
@@ -20,6 +21,7 @@ use crate::client::Client;
 use crate::demo::{self, Load};
 use crate::send::Report;
 use crate::{Usage, clock, output, runtime};
+use bucket::Bucket;
 use table::{Better, Row, Table};
 use target::Target;
 
@@ -37,10 +39,20 @@ pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
         let wrong = "--spans, --connections and --repeat must be at least 1";
         return Err(Usage(wrong.to_owned()).into());
     }
+    let bucket = Bucket::of(arguments)?;
     let runtime = runtime::sending()?;
     let mut tables = Vec::new();
     for n_spans in &arguments.spans {
-        let table = runtime.block_on(measure(arguments, *n_spans))?;
+        let table = runtime.block_on(async {
+            let until = clock::now();
+            let mut table = measure(arguments, *n_spans, until).await?;
+            if let Some(bucket) = &bucket {
+                bucket
+                    .measure(arguments, *n_spans, until, &mut table)
+                    .await?;
+            }
+            anyhow::Ok(table)
+        })?;
         if !arguments.json {
             output::print(&table.to_string())?;
         }
@@ -58,11 +70,11 @@ pub(crate) fn run(arguments: &Bench) -> Result<ExitCode> {
     bail!("wrong answers: {}", failures.join("; "))
 }
 
-async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
+async fn measure(arguments: &Bench, n_spans: u64, until: u64) -> Result<Table> {
     let mut table = Table::new(n_spans, arguments.connections, arguments.batch);
     let mut target = match &arguments.otlp {
         Some(_) => Target::running(arguments).await?,
-        None => Target::start(arguments, n_spans).await?,
+        None => Target::start(arguments, &bucket::local(arguments)).await?,
     };
     if let Some(seconds) = target.cold_start {
         table.push(
@@ -75,14 +87,13 @@ async fn measure(arguments: &Bench, n_spans: u64) -> Result<Table> {
     {
         table.push(Row::new("idle memory", "MB", mega(bytes)).bars(40.0, 15.0));
     }
-    let until = clock::now();
     let trace_ids = ingest(arguments, n_spans, &target, until, &mut table).await?;
     acknowledgements(arguments, n_spans, &target, &mut table).await?;
     let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
     eprintln!("asking {} times each ...", arguments.repeat);
     probe::searchable(&target.otlp, &mut client, &mut table).await?;
     probe::trace_by_id(&mut client, &trace_ids, &mut table).await?;
-    let window = (until.saturating_sub(SPREAD.as_nanos() as u64), until);
+    let window = window(until);
     queries::ask(&mut client, window, (arguments.repeat, n_spans), &mut table).await?;
     target.stop().await?;
     Ok(table)
@@ -99,18 +110,7 @@ async fn ingest(
     eprintln!("sending {n_spans} spans ...");
     let cpu_before = target.cpu_seconds()?;
     let bytes_before = target.bytes_on_disk()?;
-    let report = demo::send_all(Load {
-        endpoint: target.otlp.clone(),
-        seed: arguments.seed,
-        n_spans,
-        batch: arguments.batch,
-        connections: arguments.connections,
-        until,
-        spread: SPREAD,
-        spans_per_second: None,
-    })
-    .await;
-    all_acknowledged(&report)?;
+    let report = send(arguments, n_spans, target, until).await?;
     table.highest_rate = report.spans_per_second();
     let rate = Row::new("spans acknowledged a second", "/s", table.highest_rate);
     table.push(rate.better(Better::Higher).bars(100_000.0, 250_000.0));
@@ -140,6 +140,28 @@ async fn ingest(
         table.push(Row::new("peak memory during ingest", "MB", mega(bytes)).bars(300.0, 128.0));
     }
     Ok(report.trace_ids)
+}
+
+/// The load as fast as it is acknowledged.
+async fn send(arguments: &Bench, n_spans: u64, target: &Target, until: u64) -> Result<Report> {
+    let report = demo::send_all(Load {
+        endpoint: target.otlp.clone(),
+        seed: arguments.seed,
+        n_spans,
+        batch: arguments.batch,
+        connections: arguments.connections,
+        until,
+        spread: SPREAD,
+        spans_per_second: None,
+    })
+    .await;
+    all_acknowledged(&report)?;
+    Ok(report)
+}
+
+/// When the traces of the load start.
+fn window(until: u64) -> (u64, u64) {
+    (until.saturating_sub(SPREAD.as_nanos() as u64), until)
 }
 
 /// Times acknowledgements at a share of the highest rate.

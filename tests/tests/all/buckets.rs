@@ -1,5 +1,6 @@
 //! The real binary with its blocks in the bucket of a real S3 server, in Azurite, and in a stub of GCS.
 
+mod bench;
 mod kills;
 mod unreliable;
 

@@ -14,6 +14,8 @@ const PROBES: u64 = 20;
 const PROBE_MAX: Duration = Duration::from_secs(60);
 /// Traces that are asked for by id, once cold and once counted.
 const TRACES_MAX: usize = 1_000;
+pub(super) const TRACE_P50: &str = "trace by id, hot, p50";
+pub(super) const TRACE_P99: &str = "trace by id, hot, p99";
 
 /// Sends single spans and searches for each until it is there.
 pub(super) async fn searchable(
@@ -87,28 +89,45 @@ pub(super) async fn trace_by_id(
     trace_ids: &[[u8; 16]],
     table: &mut Table,
 ) -> Result<()> {
+    let took = match by_id(client, trace_ids).await? {
+        Ok(took) => took,
+        Err(remark) => {
+            table.push(Row::wrong(TRACE_P50, "ms", remark).bars(5.0, 1.0));
+            return Ok(());
+        }
+    };
+    let p50 = Row::new(TRACE_P50, "ms", percentile(&took, 50));
+    table.push(p50.bars(5.0, 1.0));
+    let p99 = Row::new(TRACE_P99, "ms", percentile(&took, 99));
+    table.push(p99.bars(20.0, 5.0));
+    Ok(())
+}
+
+/// How long each took the second time, or what is wrong.
+pub(super) async fn by_id(
+    client: &mut Client,
+    trace_ids: &[[u8; 16]],
+) -> Result<Result<Vec<Duration>, String>> {
     let mut took = Vec::new();
     let mut n_missing = 0;
     for is_counted in [false, true] {
         for id in trace_ids.iter().take(TRACES_MAX) {
-            let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-            let path = format!("/api/traces/{id}");
-            let (duration, answer) = timed(client.get(&path, &[])).await?;
+            let (duration, is_found) = by_id_once(client, id).await?;
             if is_counted {
                 took.push(duration);
-                n_missing += usize::from(answer.status != 200);
+                n_missing += usize::from(!is_found);
             }
         }
     }
-    const WHAT: &str = "trace by id, hot, p50";
-    if n_missing > 0 || took.is_empty() {
-        let remark = format!("{n_missing} of {} not found", took.len());
-        table.push(Row::wrong(WHAT, "ms", remark).bars(5.0, 1.0));
-        return Ok(());
+    match n_missing > 0 || took.is_empty() {
+        true => Ok(Err(format!("{n_missing} of {} not found", took.len()))),
+        false => Ok(Ok(took)),
     }
-    let p50 = Row::new(WHAT, "ms", percentile(&took, 50));
-    table.push(p50.bars(5.0, 1.0));
-    let p99 = Row::new("trace by id, hot, p99", "ms", percentile(&took, 99));
-    table.push(p99.bars(20.0, 5.0));
-    Ok(())
+}
+
+/// How long it took, and whether it was found.
+pub(super) async fn by_id_once(client: &mut Client, id: &[u8; 16]) -> Result<(Duration, bool)> {
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (duration, answer) = timed(client.get(&format!("/api/traces/{id}"), &[])).await?;
+    Ok((duration, answer.status == 200))
 }

@@ -1,5 +1,7 @@
 //! The named queries of benches/queries.txt.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -10,7 +12,7 @@ use crate::client::{Answer, Client};
 const LIST: &str = include_str!("../../../../benches/queries.txt");
 
 #[derive(Debug)]
-struct Query {
+pub(super) struct Query {
     kind: Kind,
     name: &'static str,
     bar_ms: f64,
@@ -32,7 +34,7 @@ enum Expected {
 /// A load of so many spans holds everything that the shop does.
 const MANY_SPANS: u64 = 1_000_000;
 /// Longer than any bar.
-const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(5);
 /// What an answer says that ran out of time.
 const TOO_LONG: &str = "the query took longer than";
 /// Results of a search.
@@ -51,26 +53,9 @@ pub(super) async fn ask(
     (repeat, n_spans): (usize, u64),
     table: &mut Table,
 ) -> Result<()> {
-    for query in parse(LIST)? {
-        let (path, parameters) = query.request(window);
-        let mut took = Vec::new();
-        let mut outcome = Outcome::Right(0);
-        for turn in 0..=repeat {
-            let (duration, answer) = timed(client.get(path, &parameters)).await?;
-            outcome = query.judge(&answer, n_spans);
-            if !matches!(outcome, Outcome::Right(_)) {
-                break;
-            }
-            // What takes so long is asked once.
-            let is_slow = duration > SLOW;
-            if turn > 0 || is_slow {
-                took.push(duration);
-            }
-            if is_slow {
-                break;
-            }
-        }
-        let name = format!("query: {}, p50", query.name);
+    for query in all()? {
+        let (took, outcome) = query.ask(client, window, (repeat, n_spans)).await?;
+        let name = query.row();
         let row = match outcome {
             Outcome::Right(n_results) => {
                 let p99 = percentile(&took, 99);
@@ -85,9 +70,13 @@ pub(super) async fn ask(
     Ok(())
 }
 
+pub(super) fn all() -> Result<Vec<Query>> {
+    parse(LIST)
+}
+
 /// What an answer is worth.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// With so many results.
     Right(usize),
     /// The server says that it cannot do it yet, or not in the time of a query: a number that is missing, nothing
@@ -143,6 +132,49 @@ fn parse_line(line: &'static str) -> Result<Query> {
 // === impl Query ===
 
 impl Query {
+    /// The name of its row.
+    pub(super) fn row(&self) -> String {
+        format!("query: {}, p50", self.name)
+    }
+
+    /// Asks once to warm up and then so many times, as long as the answers are right.
+    pub(super) async fn ask(
+        &self,
+        client: &mut Client,
+        window: (u64, u64),
+        (repeat, n_spans): (usize, u64),
+    ) -> Result<(Vec<Duration>, Outcome)> {
+        let mut took = Vec::new();
+        let mut outcome = Outcome::Right(0);
+        for turn in 0..=repeat {
+            let duration;
+            (duration, outcome) = self.ask_once(client, window, n_spans).await?;
+            if !matches!(outcome, Outcome::Right(_)) {
+                break;
+            }
+            // What takes so long is asked once.
+            let is_slow = duration > SLOW;
+            if turn > 0 || is_slow {
+                took.push(duration);
+            }
+            if is_slow {
+                break;
+            }
+        }
+        Ok((took, outcome))
+    }
+
+    pub(super) async fn ask_once(
+        &self,
+        client: &mut Client,
+        window: (u64, u64),
+        n_spans: u64,
+    ) -> Result<(Duration, Outcome)> {
+        let (path, parameters) = self.request(window);
+        let (duration, answer) = timed(client.get(path, &parameters)).await?;
+        Ok((duration, self.judge(&answer, n_spans)))
+    }
+
     fn judge(&self, answer: &Answer, n_spans: u64) -> Outcome {
         if answer.status != 200 {
             let error = answer.error();

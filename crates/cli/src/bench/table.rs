@@ -29,9 +29,22 @@ pub(super) struct Row {
     bar: Option<f64>,
     ambition: Option<f64>,
     better: Better,
+    /// The same over a bucket, where it was measured.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    bucket: Option<OverBucket>,
     remark: String,
     /// True if the server answered, and wrongly.
     failed: bool,
+}
+
+/// What a number of the local disk is over a bucket, in the same unit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(super) struct OverBucket {
+    /// Nothing of the bucket is on the local disk.
+    #[serde(rename = "bucket_cold")]
+    pub(super) cold: Option<f64>,
+    #[serde(rename = "bucket_warm")]
+    pub(super) warm: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,6 +65,7 @@ impl Row {
             bar: None,
             ambition: None,
             better: Better::Lower,
+            bucket: None,
             remark: String::new(),
             failed: false,
         }
@@ -88,6 +102,12 @@ impl Row {
             failed: true,
             ..Self::missing(name, unit, remark)
         }
+    }
+
+    /// A value of this row as it is printed.
+    fn measured(&self, value: Option<f64>) -> String {
+        let text = |value| format!("{} {}", number(value), self.unit);
+        value.map_or_else(|| "-".to_owned(), text)
     }
 
     fn verdict(&self) -> &'static str {
@@ -128,6 +148,21 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Puts numbers of a bucket beside those of the local disk, or says what is wrong with its answers.
+    pub(super) fn beside(&mut self, name: &str, over: Result<OverBucket, String>) {
+        let Some(row) = self.rows.iter_mut().find(|row| row.name == name) else {
+            return;
+        };
+        match over {
+            Ok(over) => row.bucket = Some(over),
+            Err(reason) => {
+                row.bucket = Some(OverBucket::default());
+                row.failed = true;
+                row.remark = format!("over the bucket: {reason}");
+            }
+        }
+    }
+
     /// What was answered wrongly.
     pub(super) fn failures(&self) -> Vec<String> {
         let failed = self.rows.iter().filter(|row| row.failed);
@@ -144,23 +179,40 @@ impl fmt::Display for Table {
             "tracewell {} on {} cores: {} spans, {} a request, {} connections, the sender on the same cores",
             self.version, self.cores, self.n_spans, self.batch, self.connections
         )?;
-        let head = ["what", "measured", "bar", "ambition", "reached", ""].map(str::to_owned);
+        let goal = |goal: Option<f64>| goal.map_or_else(String::new, number);
         let rows = self.rows.iter().map(|row| {
-            let goal = |goal: Option<f64>| goal.map_or_else(String::new, number);
             [
                 row.name.clone(),
-                row.value.map_or_else(
-                    || "-".to_owned(),
-                    |value| format!("{} {}", number(value), row.unit),
-                ),
+                row.measured(row.value),
                 goal(row.bar),
                 goal(row.ambition),
                 row.verdict().to_owned(),
                 row.remark.clone(),
             ]
         });
+        let head = ["what", "measured", "bar", "ambition", "reached", ""].map(str::to_owned);
         let all: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-        f.write_str(&search::table(&all))
+        if self.rows.iter().all(|row| row.bucket.is_none()) {
+            return f.write_str(&search::table(&all));
+        }
+        let over = |of: fn(&OverBucket) -> Option<f64>| {
+            let cell = move |row: &Row| {
+                row.bucket
+                    .map_or_else(String::new, |it| row.measured(of(&it)))
+            };
+            self.rows.iter().map(cell)
+        };
+        let cold = std::iter::once("bucket, cold".to_owned()).chain(over(|it| it.cold));
+        let warm = std::iter::once("bucket, warm".to_owned()).chain(over(|it| it.warm));
+        let wide = all.into_iter().zip(cold.zip(warm));
+        let wide: Vec<[String; 8]> = wide
+            .map(
+                |([name, value, bar, ambition, reached, remark], (cold, warm))| {
+                    [name, value, cold, warm, bar, ambition, reached, remark]
+                },
+            )
+            .collect();
+        f.write_str(&search::table(&wide))
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::arguments::Bench;
+use crate::client::Client;
 use crate::demo::traffic::{Pace, Traffic};
 use crate::send::{Endpoint, Sender};
 
@@ -55,33 +57,68 @@ impl Target {
         })
     }
 
-    /// Starts this program as a server with an empty folder.
-    pub(super) async fn start(arguments: &Bench, n_spans: u64) -> Result<Self> {
-        let folder =
-            std::env::temp_dir().join(format!("tracewell-bench-{}-{n_spans}", std::process::id()));
+    /// Starts this program as a server with an empty folder, and times its first acknowledged span.
+    pub(super) async fn start(arguments: &Bench, settings: &[String]) -> Result<Self> {
+        let start = Instant::now();
+        let mut target = Self::launch(arguments, settings)?;
+        target.cold_start = Some(target.first_span(start).await?);
+        Ok(target)
+    }
+
+    /// The same for one that is asked and takes no spans; with a connection to it.
+    pub(super) async fn start_reader(
+        arguments: &Bench,
+        settings: &[String],
+    ) -> Result<(Self, Client)> {
+        let mut target = Self::launch(arguments, settings)?;
+        let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
+        let start = Instant::now();
+        loop {
+            target.lives()?;
+            // Nothing listens at first.
+            if let Ok(answer) = client.get("/ready", &[]).await
+                && answer.status == 200
+            {
+                return Ok((target, client));
+            }
+            if start.elapsed() > START_MAX {
+                bail!("the server was not ready within {START_MAX:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn launch(arguments: &Bench, settings: &[String]) -> Result<Self> {
+        static LAUNCHED: AtomicU32 = AtomicU32::new(0);
+        let number = LAUNCHED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tracewell-bench-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let [http, grpc, otlp_http] = free_ports()?;
         let program = std::env::current_exe().context("finding this program")?;
         let log = std::fs::File::create(folder.join("log")).context("creating the log")?;
-        let start = Instant::now();
-        let child = Command::new(program)
+        let ports = [
+            format!("listen.http={http}"),
+            format!("listen.otlp_grpc={grpc}"),
+            format!("listen.otlp_http={otlp_http}"),
+            format!("tenants.enabled={}", arguments.tenant.is_some()),
+        ];
+        let mut command = Command::new(program);
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(folder.join("data"))
-            .args(["--listen-host", "127.0.0.1"])
-            .args(["--set", &format!("listen.http={http}")])
-            .args(["--set", &format!("listen.otlp_grpc={grpc}")])
-            .args(["--set", &format!("listen.otlp_http={otlp_http}")])
-            .args([
-                "--set",
-                &format!("tenants.enabled={}", arguments.tenant.is_some()),
-            ])
+            .args(["--listen-host", "127.0.0.1"]);
+        for setting in settings.iter().chain(&ports) {
+            command.args(["--set", setting]);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .context("starting a server")?;
-        let mut target = Self {
+        Ok(Self {
             otlp: endpoint(&format!("grpc://127.0.0.1:{grpc}"), arguments)?,
             api: format!("http://127.0.0.1:{http}"),
             cold_start: None,
@@ -92,9 +129,7 @@ impl Target {
                 folder,
                 keep: arguments.keep,
             }),
-        };
-        target.cold_start = Some(target.first_span(start).await?);
-        Ok(target)
+        })
     }
 
     pub(super) fn is_own(&self) -> bool {
@@ -109,12 +144,7 @@ impl Target {
         traffic.flush();
         let request = traffic.pop().context("the demo makes no spans")?;
         loop {
-            if let Some(own) = &mut self.own
-                && let Some(status) = own.child.try_wait()?
-            {
-                let log = std::fs::read_to_string(own.folder.join("log")).unwrap_or_default();
-                bail!("the server ended with {status}:\n{log}");
-            }
+            self.lives()?;
             let connected = tokio::net::TcpStream::connect(&self.otlp.authority).await;
             if connected.is_ok() {
                 let mut sender = Sender::new(self.otlp.clone());
@@ -128,6 +158,16 @@ impl Target {
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
+    }
+
+    fn lives(&mut self) -> Result<()> {
+        if let Some(own) = &mut self.own
+            && let Some(status) = own.child.try_wait()?
+        {
+            let log = std::fs::read_to_string(own.folder.join("log")).unwrap_or_default();
+            bail!("the server ended with {status}:\n{log}");
+        }
+        Ok(())
     }
 
     /// Waits until the process does nothing any more; false if it still does.
