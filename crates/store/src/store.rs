@@ -42,7 +42,7 @@ use crate::metrics::StoreMetrics;
 use crate::partition::{Bounds, ClockBounds};
 use crate::recovery::Recovery;
 use crate::retention::{Retention, nanos};
-use crate::snapshot::{BlockLookup, BlockViews, LiveBlock};
+use crate::snapshot::{BlockLookup, BlockViews, Home, LiveBlock};
 use crate::wal::{Committed, Durability, Wal, WalOptions, WalState};
 use crate::workers::Workers;
 
@@ -482,7 +482,8 @@ impl Store {
         Ok(())
     }
 
-    /// Cuts everything that was acknowledged until now, and uploads it where there is a bucket.
+    /// Cuts everything that was acknowledged until now, and uploads it where there is a bucket. An error as
+    /// long as a block cannot be read and so stays on the local disk alone.
     pub async fn flush(&self) -> StoreResult<()> {
         self.core.freeze();
         while self.cut_next().await? {}
@@ -490,6 +491,7 @@ impl Store {
             // First blocks go first.
             while self.core.n_waiting() > 0 && self.merge_here(true).await? {}
             while self.tend_bucket(true).await? {}
+            self.core.left_here()?;
         }
         Ok(())
     }
@@ -595,6 +597,24 @@ impl Core {
         tracing::error!(block = %id, %error, "a block cannot be merged and is set aside");
         StoreMetrics::add(&self.metrics.blocks_set_aside, 1);
         self.set_aside.lock().insert(id, error.to_string());
+    }
+
+    /// An error if blocks stay here because they cannot be read.
+    fn left_here(&self) -> StoreResult<()> {
+        let blocks = self.blocks.load();
+        let set_aside = self.set_aside.lock();
+        let live = blocks.live.iter().filter(|it| it.home == Home::Local);
+        let live = live.filter_map(|it| Some((it.entry.id, set_aside.get(&it.entry.id)?)));
+        let missing = blocks.missing.iter().filter(|it| it.home == Home::Local);
+        let mut left = live.chain(missing.map(|it| (it.entry.id, &it.reason)));
+        let Some((id, reason)) = left.next() else {
+            return Ok(());
+        };
+        let others = left.count();
+        Err(StoreError::Block {
+            id,
+            reason: format!("not uploaded, nor are {others} others that cannot be read: {reason}"),
+        })
     }
 
     /// Ingest stops, with a reason that every sender is told; queries go on.

@@ -15,7 +15,7 @@ use crate::harness::azurite::Azurite;
 use crate::harness::object_server::{BUCKET, ObjectServer};
 use crate::harness::s3::{ACCESS_KEY, Kind, S3, SECRET_KEY};
 use crate::harness::server::{Server, Site};
-use crate::harness::{binary, eventually, eventually_within, http, metrics};
+use crate::harness::{binary, blocks, eventually, eventually_within, http, metrics};
 use crate::load;
 
 /// What a test sends: ids, each of a trace of [`load::N_SPANS`] spans.
@@ -383,6 +383,46 @@ fn a_server_does_without_a_stub_of_gcs() {
 
 /// What a bucket refuses is told at the start, with what to do.
 #[test]
+/// A block that cannot be read stays here. Who flushes before the machine is taken away is told each time, and all
+/// else is uploaded.
+#[test]
+fn a_flush_tells_of_what_cannot_be_uploaded() {
+    let stub = GcsStub::start().unwrap();
+    let site = Site::new();
+    let (mut broken, mut sent) = (Sent::new(), Sent::new());
+    let settings = ["bucket.upload_after=1h", "storage.max_block_duration=1s"];
+    let server = start(&site, &stub, &settings);
+    send(&site, 0, 20, &mut broken);
+    let manifest = eventually("a first block", || {
+        let manifest = blocks::manifest(&site.data())?;
+        let has_block = !manifest.blocks.is_empty();
+        has_block.then_some(manifest).ok_or("no block".to_owned())
+    });
+    let block = manifest.blocks[0].id.to_string();
+    let folder = site.data().join("blocks").join(&block);
+    for name in blocks::names_in(&folder) {
+        let file = folder.join(name);
+        let zeros = vec![0; std::fs::metadata(&file).unwrap().len() as usize];
+        std::fs::write(&file, zeros).unwrap();
+    }
+    for round in 1..4 {
+        send(&site, round, 5, &mut sent);
+        let answer = server.get("/flush");
+        println!("{} {}", answer.status, answer.text().trim());
+        assert_eq!(answer.status, 500, "{}", server.log());
+        assert!(answer.text().contains(&block), "{}", answer.text());
+    }
+    assert!(server.get("/flush").text().contains("not uploaded"));
+    let other = Site::new();
+    let reader = start(&other, &stub, &[]);
+    check(&reader, &sent, "what could be uploaded");
+    drop(server);
+    // Nor does a start forget it.
+    let server = start(&site, &stub, &settings);
+    let answer = server.get("/flush");
+    assert_eq!(answer.status, 500, "{}", answer.text());
+}
+
 fn a_bucket_that_refuses_is_told_at_the_start() {
     let s3 = S3::start(Kind::Versity);
     for (setting, words) in [
