@@ -17,6 +17,8 @@ use super::{Sent, flush, send, strs};
 const ACK_MAX: Duration = Duration::from_secs(5);
 const FAULT: Duration = Duration::from_secs(4);
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than the client waits for an answer (30 s), and than any call may take with all that is tried again (60 s).
+const SILENCE: Duration = Duration::from_secs(75);
 
 /// In this order, one after the other.
 const FAULTS: &[(Fault, Befalls)] = &[
@@ -93,6 +95,49 @@ fn a_bucket_that_is_away_under_load_gets_everything_in_the_end() {
         waiting.0,
         waiting.1 as u64 >> 10
     );
+    scene.end(&Sent::new());
+}
+
+/// Nothing but the end of a client's patience tells that a store hangs.
+#[test]
+fn a_bucket_that_hangs_for_longer_than_calls_may_take_gets_everything_in_the_end() {
+    let scene = Scene::start(50, &[]);
+    scene.is_uploading();
+    drop(scene.steady.take());
+    scene.disturb(Fault::Silent, Befalls::All);
+    let (start, mut told_after) = (Instant::now(), None);
+    while start.elapsed() < SILENCE {
+        scene.is_ready();
+        let failing = scene.metric("tracewell_bucket_failing");
+        if failing > 0.0 && told_after.is_none() {
+            told_after = Some(start.elapsed());
+        }
+        std::thread::sleep(SECOND / 2);
+    }
+    let during = scene.steady.take();
+    scene.calm();
+    let back = Instant::now();
+    eventually_within(Duration::from_secs(180), "a flush succeeds", || {
+        let flushed = scene.flush();
+        let is_done = flushed.status == 200;
+        is_done.then_some(()).ok_or_else(|| flushed.text())
+    });
+    println!(
+        "silent for {SILENCE:?}, told after {told_after:?}: {} acks, the worst after {:?}; {} answers whole, {} \
+         partial; all there {:?} after the bucket was back",
+        during.acks.len(),
+        during.worst_ack(),
+        during.whole,
+        during.partial,
+        back.elapsed()
+    );
+    during.check("silent");
+    assert_eq!(during.refused, 0);
+    assert!(during.worst_ack() < ACK_MAX, "{:?}", during.worst_ack());
+    assert!(during.acks.len() > 200, "{}", during.acks.len());
+    assert!(during.partial > 0, "no question went to the bucket");
+    let told_after = told_after.expect("a silent bucket is told of");
+    assert!(told_after < SILENCE, "{told_after:?}");
     scene.end(&Sent::new());
 }
 
