@@ -2,6 +2,8 @@
 
 mod bench;
 mod kills;
+mod power;
+mod round_trip;
 mod unreliable;
 
 use std::process::Command;
@@ -381,8 +383,6 @@ fn a_server_does_without_a_stub_of_gcs() {
     does_without_it(&mut GcsStub::start().unwrap());
 }
 
-/// What a bucket refuses is told at the start, with what to do.
-#[test]
 /// A block that cannot be read stays here. Who flushes before the machine is taken away is told each time, and all
 /// else is uploaded.
 #[test]
@@ -423,6 +423,8 @@ fn a_flush_tells_of_what_cannot_be_uploaded() {
     assert_eq!(answer.status, 500, "{}", answer.text());
 }
 
+/// What a bucket refuses is told at the start, with what to do.
+#[test]
 fn a_bucket_that_refuses_is_told_at_the_start() {
     let s3 = S3::start(Kind::Versity);
     for (setting, words) in [

@@ -10,7 +10,7 @@ pub(crate) mod memory;
 mod metrics;
 mod operations;
 mod overload;
-mod round_trip;
+pub(crate) mod round_trip;
 mod secure;
 mod stop;
 mod tempo_file;

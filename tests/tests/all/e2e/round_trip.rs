@@ -23,10 +23,10 @@ use crate::load::request;
 const TRACES: usize = 60;
 const SECOND: u64 = 1_000_000_000;
 
-pub(super) type Sent = BTreeMap<TraceId, Vec<Form>>;
+pub(crate) type Sent = BTreeMap<TraceId, Vec<Form>>;
 
 /// Equal forms are equal spans: NaN, too.
-pub(super) type Form = (String, Vec<u8>);
+pub(crate) type Form = (String, Vec<u8>);
 
 #[test]
 fn what_comes_back_by_id_is_what_was_sent() {
@@ -59,7 +59,7 @@ fn what_comes_back_by_id_is_what_was_sent() {
 }
 
 /// Sends random traces in several requests, so that most lie in several fragments.
-pub(super) fn send(site: &Site, seed: u64) -> Sent {
+pub(crate) fn send(site: &Site, seed: u64) -> Sent {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut random = Random::new(seed);
     let options = TraceOptions {
@@ -83,7 +83,7 @@ pub(super) fn send(site: &Site, seed: u64) -> Sent {
     forms(spans)
 }
 
-pub(super) fn check(site: &Site, sent: &Sent, place: &str) {
+pub(crate) fn check(site: &Site, sent: &Sent, place: &str) {
     for (id, expected) in sent {
         for version in ["", "/v2"] {
             let path = format!("/api{version}/traces/{id}?raw=true");
