@@ -7,6 +7,7 @@
 //! cases have a bound of their own.
 
 mod bodies;
+mod grpc;
 mod merged;
 
 use std::io::{Read, Write};

@@ -8,13 +8,13 @@ use super::PATIENCE;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 /// Peers that say nothing about it take no larger frames.
-const FRAME_BYTES_MAX: usize = 16 << 10;
+pub(crate) const FRAME_BYTES_MAX: usize = 16 << 10;
 
 /// Sends an export request for traces. `Ok` if the server answered with a message, which it does when it
 /// has taken the spans; an error has trailers alone.
@@ -26,25 +26,9 @@ pub(crate) fn export(port: u16, body: &[u8]) -> Result<(), String> {
 pub(crate) fn export_with(port: u16, body: &[u8], more: &[(&str, &str)]) -> Result<(), String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut out = PREFACE.to_vec();
-    write_frame(&mut out, SETTINGS, 0, 0, &[]);
-    let mut head = Vec::new();
-    let fields = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", TRACES),
-        (":authority", "127.0.0.1"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ];
-    for (name, value) in fields.iter().chain(more) {
-        write_field(&mut head, name, value);
-    }
-    write_frame(&mut out, HEADERS, END_HEADERS, 1, &head);
-    let mut message = vec![0];
-    message.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
-    message.extend(body);
-    write_frame(&mut out, DATA, END_STREAM, 1, &message);
+    let mut out = opening();
+    write_frame(&mut out, HEADERS, END_HEADERS, 1, &head_with(more));
+    write_frame(&mut out, DATA, END_STREAM, 1, &message(0, body));
     stream.write_all(&out).map_err(|e| e.to_string())?;
     let mut has_message = false;
     loop {
@@ -63,6 +47,38 @@ pub(crate) fn export_with(port: u16, body: &[u8], more: &[(&str, &str)]) -> Resu
     }
 }
 
+/// What a client says first.
+pub(crate) fn opening() -> Vec<u8> {
+    let mut out = PREFACE.to_vec();
+    write_frame(&mut out, SETTINGS, 0, 0, &[]);
+    out
+}
+
+/// The head of an export request, encoded.
+pub(crate) fn head_with(more: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = Vec::new();
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", TRACES),
+        (":authority", "127.0.0.1"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    for (name, value) in fields.iter().chain(more) {
+        write_field(&mut head, name, value);
+    }
+    head
+}
+
+/// A message behind its flag and its length.
+pub(crate) fn message(flag: u8, body: &[u8]) -> Vec<u8> {
+    let mut message = vec![flag];
+    message.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
+    message.extend(body);
+    message
+}
+
 /// True if whole frames, one after the other, hold a head of an answer.
 pub(crate) fn has_headers(mut frames: &[u8]) -> bool {
     while let Some((head, rest)) = frames.split_first_chunk::<9>() {
@@ -74,11 +90,11 @@ pub(crate) fn has_headers(mut frames: &[u8]) -> bool {
     false
 }
 
-fn frame_bytes(head: &[u8; 9]) -> usize {
+pub(crate) fn frame_bytes(head: &[u8; 9]) -> usize {
     usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
-fn write_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, content: &[u8]) {
+pub(crate) fn write_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, content: &[u8]) {
     assert!(content.len() <= FRAME_BYTES_MAX);
     out.extend(&u32::try_from(content.len()).unwrap().to_be_bytes()[1..]);
     out.extend([kind, flags]);
@@ -87,7 +103,7 @@ fn write_frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, content: &[u
 }
 
 /// A literal that enters no table, its name and value as they are.
-fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(0);
     for text in [name, value] {
         assert!(text.len() < 127);
