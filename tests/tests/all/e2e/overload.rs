@@ -17,9 +17,12 @@ use crate::steady::{each_is_stored_once, is_whole};
 /// The least that `limits.memory_bytes` may be.
 const MEMORY_BYTES: u64 = 64 << 20;
 const CONNECTIONS: u64 = 4;
+/// So many times what was sustained is offered, over so many connections: each waits for its answer, and one that
+/// waits offers nothing.
 const TIMES: u64 = 4;
+const CONNECTIONS_OVER: u64 = 64;
 /// What is allowed beside it counts the buffers of four connections: those of the others.
-const MORE_KIB: u64 = 12 * 512;
+const MORE_KIB: u64 = (CONNECTIONS_OVER - CONNECTIONS) * 512;
 /// What is kept of the rate: in a debug build on a machine with other things to do, and as is claimed of a release
 /// binary, over a time in which no rate comes out of memory.
 const SHARE_MIN: f64 = 0.6;
@@ -31,11 +34,25 @@ const N_TURNS: usize = 3;
 /// Of each request: some 500 spans, as exporters send them.
 const TRACES: u64 = 25;
 
-/// What senders do after they were refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
-    Waits,
-    GoesOn,
+/// When senders send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pace {
+    /// As fast as they are answered; who is refused waits.
+    Answered,
+    /// So many requests a second of all together, whatever came of the others.
+    Offered(f64),
+}
+
+/// What all senders of a load share.
+struct Load<'a> {
+    port: u16,
+    template: &'a Template,
+    /// Of requests.
+    numbers: &'a AtomicU64,
+    pace: Pace,
+    start: Instant,
+    lasts: Duration,
+    n_sent: AtomicU64,
 }
 
 /// What came of one load.
@@ -55,7 +72,8 @@ fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
     let server = site.start(&[&memory, "limits.request_decoded_bytes_max=8MiB"]);
     process::forget_peak(server.pid());
     let numbers = AtomicU64::new(0);
-    let run = |connections, refused| {
+    let template = Template::new();
+    let run = |connections, pace| {
         // Each begins with an empty head and nothing that waits for a merge.
         assert_eq!(server.get("/flush").status / 100, 2);
         eventually("first blocks are merged", || {
@@ -63,32 +81,34 @@ fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
             let told = || format!("{waiting} wait");
             (waiting < 8.0).then_some(()).ok_or_else(told)
         });
-        load(&site, &numbers, connections, refused, lasts)
+        load((&site, &template, &numbers), connections, pace, lasts)
+    };
+    let offer = |sustained: &Outcome| {
+        let spans = (TRACES * load::N_SPANS as u64) as f64;
+        Pace::Offered(TIMES as f64 * sustained.rate() / spans)
     };
     // Buffers grow to their size.
-    let mut acked = run(CONNECTIONS, Refused::Waits).acked;
+    let mut acked = run(CONNECTIONS, Pace::Answered).acked;
     let (mut rates, mut rates_over, mut offered) = (Vec::new(), Vec::new(), Vec::new());
     let (mut n_refused, mut n_over) = (0, 0);
+    let mut last_pace = Pace::Answered;
     // In turns, because others use the machine too.
     for _ in 0..N_TURNS {
-        let sustained = run(CONNECTIONS, Refused::Waits);
-        let over = run(CONNECTIONS * TIMES, Refused::GoesOn);
+        let sustained = run(CONNECTIONS, Pace::Answered);
+        let pace = offer(&sustained);
+        let over = run(CONNECTIONS_OVER, pace);
         rates.push(sustained.rate());
         rates_over.push(over.rate());
         offered.push(over.offered());
         n_refused += sustained.n_refused;
         n_over += over.n_refused;
         acked.extend([sustained.acked, over.acked].concat());
+        last_pace = pace;
     }
     if n_over == 0 {
         // What memory holds lasted for all of that: a turn that is longer.
-        let over = load(
-            &site,
-            &numbers,
-            CONNECTIONS * TIMES,
-            Refused::GoesOn,
-            SUSTAINED,
-        );
+        let shared = (&site, &template, &numbers);
+        let over = load(shared, CONNECTIONS_OVER, last_pace, SUSTAINED);
         n_over += over.n_refused;
         acked.extend(over.acked);
     }
@@ -99,7 +119,7 @@ fn four_times_what_is_sustainable_costs_neither_memory_nor_rate() {
         "{CONNECTIONS} connections: {rate:.0} spans/s, {n_refused} requests refused; {} connections, which offer \
          {offered:.0} spans/s ({:.1} times as many): {rate_over:.0} spans/s ({:.0} %), {n_over} requests refused; {} MiB at \
          the peak, {} MiB allowed",
-        CONNECTIONS * TIMES,
+        CONNECTIONS_OVER,
         offered / rate,
         100.0 * rate_over / rate,
         peak >> 10,
@@ -127,17 +147,23 @@ fn all_is_there(site: &Site, server: &Server, acked: &[TraceId]) {
 }
 
 fn load(
-    site: &Site,
-    numbers: &AtomicU64,
+    (site, template, numbers): (&Site, &Template, &AtomicU64),
     connections: u64,
-    refused: Refused,
+    pace: Pace,
     lasts: Duration,
 ) -> Outcome {
-    let port = site.otlp_http;
-    let start = Instant::now();
+    let load = Load {
+        port: site.otlp_http,
+        template,
+        numbers,
+        pace,
+        start: Instant::now(),
+        lasts,
+        n_sent: AtomicU64::new(0),
+    };
     let outcomes = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(move || send(port, numbers, refused, lasts)))
+            .map(|_| scope.spawn(|| load.send()))
             .collect();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap());
         joined.collect::<Vec<Outcome>>()
@@ -147,7 +173,7 @@ fn load(
         all.acked.extend(outcome.acked);
         all.n_refused += outcome.n_refused;
     }
-    all.took = start.elapsed();
+    all.took = load.start.elapsed();
     all
 }
 
@@ -166,30 +192,43 @@ impl Outcome {
     }
 }
 
-/// Sends over one connection, a request after the other.
-fn send(port: u16, numbers: &AtomicU64, refused: Refused, lasts: Duration) -> Outcome {
-    let (mut template, mut outcome) = (Template::new(), Outcome::default());
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let start = Instant::now();
-    while start.elapsed() < lasts {
-        let ids = template.number(numbers.fetch_add(1, Ordering::Relaxed));
-        stream.write_all(&template.bytes).unwrap();
-        let head = answer(&mut stream);
-        match head.split(' ').nth(1) {
-            Some("200") => outcome.acked.extend(ids),
-            Some("429") => {
-                assert!(header(&head, "retry-after").is_some(), "{head}");
-                outcome.n_refused += 1;
-                if refused == Refused::Waits {
-                    // As long as it is told to would be longer than all of this takes.
-                    std::thread::sleep(Duration::from_millis(100));
+// === impl Load ===
+
+impl Load<'_> {
+    /// Sends over one connection, a request after the other.
+    fn send(&self) -> Outcome {
+        let (mut template, mut outcome) = (self.template.clone(), Outcome::default());
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        while self.is_due() {
+            let ids = template.number(self.numbers.fetch_add(1, Ordering::Relaxed));
+            stream.write_all(&template.bytes).unwrap();
+            let head = answer(&mut stream);
+            match head.split(' ').nth(1) {
+                Some("200") => outcome.acked.extend(ids),
+                Some("429") => {
+                    assert!(header(&head, "retry-after").is_some(), "{head}");
+                    outcome.n_refused += 1;
+                    if self.pace == Pace::Answered {
+                        // As long as it is told to would be longer than all of this takes.
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
                 }
+                _ => panic!("{head}"),
             }
-            _ => panic!("{head}"),
         }
+        outcome
     }
-    outcome
+
+    /// Waits for the time of the next request; false if that is after the end.
+    fn is_due(&self) -> bool {
+        if let Pace::Offered(rate) = self.pace {
+            let number = self.n_sent.fetch_add(1, Ordering::Relaxed);
+            let due = Duration::from_secs_f64(number as f64 / rate).min(self.lasts);
+            std::thread::sleep(due.saturating_sub(self.start.elapsed()));
+        }
+        self.start.elapsed() < self.lasts
+    }
 }
 
 /// The head of an answer, in lower case but for its text; its body is read.
@@ -224,6 +263,7 @@ fn header(head: &str, name: &str) -> Option<u64> {
 }
 
 /// A request of which only the ids change: making one costs the sender next to nothing.
+#[derive(Clone)]
 struct Template {
     bytes: Vec<u8>,
     /// Where the ids of each trace stand, and where their texts do.
