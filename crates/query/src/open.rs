@@ -2,11 +2,13 @@
 //! some columns hold in them. It is what is left of a trace that need not be read whole.
 //!
 //! A span that was sent twice may lie in two sources. Equal spans have equal values, so that a trace in which
-//! two spans cannot be told apart is decided by none of this.
+//! two spans cannot be told apart is decided by none of this. [`asked`] has a column more for that.
+
+use std::sync::Arc;
 
 use foldhash::HashMap;
 use tracewell_model::source::LeafBatch;
-use tracewell_model::{AttributeValue, Column, TraceId, Value};
+use tracewell_model::{AttributeValue, Column, Intrinsic, TraceId, Value};
 
 use crate::leaves::places;
 use crate::pipeline::View;
@@ -34,6 +36,9 @@ struct OpenSpan {
     values: Box<[Held]>,
 }
 
+/// Spans of one start that are compared with each other; of more, the trace is read.
+const ALIKE_MAX: usize = 16;
+
 /// A value of a column, owned.
 #[derive(Debug, Clone, PartialEq)]
 enum Held {
@@ -47,6 +52,13 @@ pub(crate) struct OpenView<'a> {
     trace_id: TraceId,
     columns: &'a [Column],
     spans: &'a [OpenSpan],
+}
+
+/// These columns, and what tells spans apart that start at one time.
+pub(crate) fn asked(columns: &[Column]) -> Arc<[Column]> {
+    let duration = Column::Intrinsic(Intrinsic::Duration);
+    let more = (!columns.contains(&duration)).then_some(duration);
+    columns.iter().cloned().chain(more).collect()
 }
 
 // === impl OpenSpans ===
@@ -115,17 +127,26 @@ impl<'c> OpenSpans<'c> {
     }
 }
 
-/// True if two of these spans (by start) may be one.
+/// True if two of these spans (by start) may be one: nothing that is known of them differs.
 fn has_lookalikes(spans: &[OpenSpan]) -> bool {
     let mut at_one_time = spans.chunk_by(|a, b| a.start == b.start);
     at_one_time.any(|some| {
-        // More than two are compared with each other by who reads the trace.
-        match some {
-            [_] => false,
-            [a, b] => a.source != b.source || a.values == b.values,
-            _ => true,
-        }
+        let pairs = || some.iter().enumerate();
+        let is_like = |at: usize, span: &OpenSpan| {
+            let mut later = some.iter().skip(at + 1);
+            later.any(|other| other.may_be(span))
+        };
+        some.len() > ALIKE_MAX || pairs().any(|(at, span)| is_like(at, span))
     })
+}
+
+// === impl OpenSpan ===
+
+impl OpenSpan {
+    fn may_be(&self, other: &Self) -> bool {
+        let mut values = self.values.iter().zip(&other.values);
+        self.filters == other.filters && values.all(|(a, b)| a.is_same(b))
+    }
 }
 
 // === impl Held ===
@@ -143,6 +164,20 @@ impl Held {
             Value::Status(code) => Self::Number(Value::Status(code)),
             Value::Kind(code) => Self::Number(Value::Kind(code)),
             Value::Opaque => Self::Number(Value::Opaque),
+        }
+    }
+
+    /// Doubles by their bits.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(Value::Float(a)), Self::Number(Value::Float(b))) => {
+                a.to_bits() == b.to_bits()
+            }
+            // Doubles may lie in them.
+            (Self::Other(AttributeValue::Array(a)), Self::Other(AttributeValue::Array(b))) => {
+                a.len() == b.len()
+            }
+            (a, b) => a == b,
         }
     }
 

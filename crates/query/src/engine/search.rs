@@ -26,6 +26,7 @@ use super::summary;
 use crate::error::Result;
 use crate::leaves::LeafView;
 use crate::limit::QueryLimit;
+use crate::open;
 use crate::partial::OpenTrace;
 use crate::pipeline;
 use crate::plan::tags::TagPlan;
@@ -296,7 +297,7 @@ impl Search<'_> {
         }
         let mut ids: Vec<TraceId> = places.iter().map(|(_, id)| *id).collect();
         ids.sort_unstable();
-        let filters = plan.scan_filters();
+        let (filters, columns) = (plan.scan_filters(), open::asked(&columns));
         let open = self.run.open_spans(&ids, &filters, &columns).await?;
         let Some(mut open) = open else {
             // Too many at once: fewer, until they are as few as are read whole.

@@ -18,6 +18,7 @@ use super::readings::{self, Reading};
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
+use crate::open;
 use crate::partial::OpenTrace;
 use crate::plan::PlanLimits;
 use crate::plan::series::{SeriesPlan, SpansPlan};
@@ -184,23 +185,30 @@ impl Counting<'_, '_> {
         let plan = &self.spans.plan;
         let shared = self.shared.iter();
         let shared = shared.filter(|(_, known)| plan.may_match(known));
-        let mut ids: Vec<TraceId> = shared.map(|(id, _)| *id).collect();
+        let mut ids: Vec<(u64, TraceId)> = shared
+            .map(|(id, known)| (known.start_unix_nano, *id))
+            .collect();
+        // Those of one time lie in few groups.
         ids.sort_unstable();
+        let ids: Vec<TraceId> = ids.into_iter().map(|(_, id)| id).collect();
         let columns = self.columns.clone();
         let columns = columns.filter(|columns| plan.decides_on_fragments(columns));
+        let columns = columns.map(|columns| open::asked(&columns));
         let Some(columns) = columns else {
             return self.whole(&ids).await;
         };
         let (mut rest, mut n_at_once) = (ids.as_slice(), OPEN_AT_ONCE);
         while !rest.is_empty() && self.may_go_on()? {
             let (some, later) = rest.split_at(rest.len().min(n_at_once));
-            match self.open(some, &columns).await? {
+            let mut some = some.to_vec();
+            some.sort_unstable();
+            match self.open(&some, &columns).await? {
                 Some(undecided) => self.whole(&undecided).await?,
                 None if some.len() > 1 => {
                     n_at_once = some.len() / 2;
                     continue;
                 }
-                None => self.whole(some).await?,
+                None => self.whole(&some).await?,
             }
             rest = later;
         }
@@ -224,14 +232,16 @@ impl Counting<'_, '_> {
         Ok(Some(undecided))
     }
 
-    /// Reads traces (ids sorted) from all sources and counts their spans.
+    /// Reads traces from all sources and counts their spans.
     async fn whole(&mut self, ids: &[TraceId]) -> Result<()> {
         for some in ids.chunks(TRACES_AT_ONCE) {
             if !self.may_go_on()? {
                 break;
             }
             tokio::task::yield_now().await;
-            let (traces, n_left_out) = self.run.whole(some, self.counter.n_bytes()).await?;
+            let mut some = some.to_vec();
+            some.sort_unstable();
+            let (traces, n_left_out) = self.run.whole(&some, self.counter.n_bytes()).await?;
             self.run.leave_out(n_left_out);
             self.take(&traces);
         }

@@ -156,7 +156,7 @@ impl Counter<'_> {
             if is_open(trace.trace_id) {
                 continue;
             }
-            self.for_each_kept(asked, trace, &mut |row| {
+            self.for_each_kept(asked, trace, |row| {
                 let at = row as usize;
                 let start = starts.get(at).and_then(|start| u64::try_from(start).ok());
                 let Some(interval) = start.and_then(&mut interval_of) else {
@@ -177,7 +177,7 @@ impl Counter<'_> {
     }
 
     /// The rows of a trace that the pipeline yields, each once.
-    fn for_each_kept(&self, asked: Asked<'_>, trace: &LeafTrace, visit: &mut dyn FnMut(u32)) {
+    fn for_each_kept(&self, asked: Asked<'_>, trace: &LeafTrace, mut visit: impl FnMut(u32)) {
         let Asked { batch, columns } = asked;
         let Some(filters) = self.plan.filters_alone() else {
             let view = LeafView {
