@@ -20,6 +20,9 @@ use super::file::{ColumnPlace, Footer, TableReader};
 /// A column of a row group up to this size, not compressed, is small.
 pub(super) const CHUNK_BYTES_MAX: u64 = 8 << 10;
 
+/// And of so many rows at most: many rows of one value take few bytes, and a row decoded takes four to sixteen.
+const ROWS_MAX: i64 = 4_096;
+
 /// A column of a row group, of all rows.
 #[derive(Debug, Clone)]
 pub(super) struct SmallColumn {
@@ -84,6 +87,9 @@ impl TableReader {
 fn is_small(group: &RowGroupMetaData, place: &ColumnPlace) -> bool {
     let chunks = group.columns().get(place.chunks.clone());
     let mut left = CHUNK_BYTES_MAX;
+    if group.num_rows() > ROWS_MAX {
+        return false;
+    }
     chunks.is_some_and(|chunks| {
         chunks.iter().all(|chunk| {
             let bytes = u64::try_from(chunk.uncompressed_size()).ok();
