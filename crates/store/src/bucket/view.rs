@@ -168,7 +168,10 @@ impl Store {
             .iter()
             .filter(|block| remove.contains(&block.entry.id))
             .collect();
-        let known: BTreeSet<BlockId> = removed.iter().map(|block| block.entry.id).collect();
+        let of_removed = removed.iter().map(|block| &block.entry);
+        // What a block was merged from stands in its results too.
+        let known = of_removed.flat_map(|it| it.made_from.iter().chain([&it.id]).copied());
+        let known: BTreeSet<BlockId> = known.collect();
         for block in &live {
             removed.iter().for_each(|old| block.learn(old));
         }

@@ -405,7 +405,7 @@ impl Store {
             tenant: Some(output.tenant),
             partition: Some(output.partition),
             class: inputs.class(),
-            made_from: plan.inputs.clone(),
+            made_from: inputs.made_from(plan),
             writer: inputs.writer(),
             ..entry_of(id, core.format.version(), arrival, &written)
         };
@@ -676,6 +676,16 @@ impl Inputs {
         self.blocks
             .first()
             .map_or_else(String::new, |block| block.entry.class.clone())
+    }
+
+    /// The inputs, and in a bucket what they were merged from there: who uploaded a block of those, and does not
+    /// know that it did, may come back when no manifest names it any more.
+    fn made_from(&self, plan: &MergePlan) -> Vec<BlockId> {
+        let there = self.blocks.iter().filter(|it| it.home == Home::Bucket);
+        // First merges are made of blocks that never were there.
+        let merged = there.filter(|it| it.entry.level > 1);
+        let before = merged.flat_map(|it| &it.entry.made_from);
+        plan.inputs.iter().chain(before).copied().collect()
     }
 
     /// The log that the spans of all inputs came through, where it is one and the bucket says so.

@@ -255,6 +255,66 @@ fn several_processes_see_one_bucket() {
     });
 }
 
+/// A process whose upload was committed without its knowing, and which comes back when what came of the block was
+/// merged again and nothing names it any more, does not upload it a second time.
+#[test]
+fn what_was_merged_while_its_writer_was_away_is_not_uploaded_again() {
+    run_here(async {
+        let (clock, bucket) = (Arc::new(FakeClock::default()), memory());
+        let unreliable = UnreliableObjects::new(Arc::clone(&bucket), 1);
+        let way: Arc<dyn ObjectStore> = Arc::new(unreliable.clone());
+        let (mut sender, mut sent) = (Sender::new(7), Expected::new());
+        let other = Process::new(&clock, &bucket, 2).await;
+        send(&other, &mut sender, clock.now_unix_nano(), 5, &mut sent).await;
+        // The first manifest is never deleted, and is not to name the block.
+        other.world.store.flush().await.unwrap();
+        let first = blocks_of(&bucket).await;
+        let writer = Process::new(&clock, &way, 1).await;
+        send(&writer, &mut sender, clock.now_unix_nano(), 5, &mut sent).await;
+        // It dies between the commit in the bucket and its own.
+        unreliable.set_away(true);
+        writer.world.store.flush().await.unwrap_err();
+        let disk = writer.disk.after_kill();
+        unreliable.set_away(false);
+        writer.world.store.flush().await.unwrap();
+        drop(writer);
+        let uploaded = blocks_of(&bucket).await;
+        let uploaded: BTreeSet<String> = uploaded.difference(&first).cloned().collect();
+        assert!(!uploaded.is_empty());
+
+        // Longer than what was replaced is kept, and than the manifests are that named it.
+        for _ in 0..8 {
+            send(&other, &mut sender, clock.now_unix_nano(), 5, &mut sent).await;
+            other.world.store.flush().await.unwrap();
+            clock.advance(minutes(11));
+            other.tend().await;
+            while other.world.store.merge_next(true).await.unwrap() {}
+        }
+        clock.advance(minutes(61));
+        other.tend().await;
+        let left = blocks_of(&bucket).await;
+        assert!(uploaded.is_disjoint(&left), "{uploaded:?} of {left:?}");
+
+        let writer = Process::start(disk, &clock, &way, 3).await;
+        writer.tend().await;
+        other.tend().await;
+        let nothing = Expected::new();
+        for (process, what) in [(&writer, "the writer"), (&other, "the other")] {
+            process.world.check(&sent, &nothing, what).await;
+            check_shared(&process.world, &sent, what);
+        }
+        let after = blocks_of(&bucket).await;
+        assert!(uploaded.is_disjoint(&after), "{uploaded:?} of {after:?}");
+    });
+}
+
+/// Folders of blocks.
+async fn blocks_of(bucket: &Arc<dyn ObjectStore>) -> BTreeSet<String> {
+    let names = names(bucket, "traces/tracewell/blocks").await;
+    let blocks = names.iter().filter_map(|name| name.split('/').nth(3));
+    blocks.map(str::to_owned).collect()
+}
+
 /// The keeper of a bucket drops what one tenant has there by the age of that tenant, which may change
 /// meanwhile.
 #[test]
