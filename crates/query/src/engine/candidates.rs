@@ -49,9 +49,7 @@ impl Candidates {
 
     /// The first candidates that nothing unread can come before and that are no more than likely.
     pub(super) fn likely(&self, unread_start_max: Option<u64>, n_max: usize) -> Vec<Place> {
-        let settled = self.by_place.iter();
-        let settled = settled
-            .take_while(|(place, _)| unread_start_max.is_none_or(|unread| place.0.0 > unread));
+        let settled = self.all_settled(unread_start_max);
         let likely = settled.filter(|(_, standing)| **standing == Standing::Likely);
         likely.take(n_max).map(|(place, _)| *place).collect()
     }
@@ -95,8 +93,17 @@ impl Candidates {
 
     /// The first candidates that nothing unread can come before, as many as are wanted.
     pub(super) fn settled(&self, unread_start_max: Option<u64>) -> Vec<Place> {
-        let is_settled = |place: &&Place| unread_start_max.is_none_or(|unread| place.0.0 > unread);
-        let settled = self.by_place.keys().take_while(is_settled);
-        settled.take(self.wanted).copied().collect()
+        let settled = self.all_settled(unread_start_max);
+        settled.take(self.wanted).map(|(place, _)| *place).collect()
+    }
+
+    fn all_settled(
+        &self,
+        unread_start_max: Option<u64>,
+    ) -> impl Iterator<Item = (&Place, &Standing)> {
+        let is_settled =
+            move |place: &Place| unread_start_max.is_none_or(|unread| place.0.0 > unread);
+        let all = self.by_place.iter();
+        all.take_while(move |(place, _)| is_settled(place))
     }
 }
