@@ -204,7 +204,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "planted",
         what: "bugs inside of the engine, each of which the oracle has to notice",
-        part_of: PartOf::Nothing,
+        part_of: PartOf::Test,
         action: Action::Own(planted::run),
     },
     Step {
