@@ -1,12 +1,12 @@
 //! A trace as a batch of a source tells of it: the spans that match, and what some columns hold in them.
 
+use arrow_buffer::BooleanBuffer;
 use tracewell_model::source::{LeafBatch, LeafTrace};
 use tracewell_model::{Column, ColumnValues, TraceId, Value};
 
 use crate::pipeline::View;
 use crate::plan::{Field, FilterPlan};
 use crate::scalar::Scalar;
-use crate::tree::Node;
 
 /// A trace that lies in one source, asked for the columns of [`crate::plan::Plan::columns`]. Its spans are those
 /// that match some pair of braces.
@@ -30,25 +30,15 @@ impl View for LeafView<'_> {
     }
 
     fn bits(&self, index: usize, _: &FilterPlan) -> Vec<bool> {
-        let bits = self.batch.bits.get(index);
-        let is_set = |span| {
-            let row = self.row(span);
-            bits.is_some_and(|bits| row < bits.len() && bits.value(row))
-        };
-        (0..self.n_spans()).map(is_set).collect()
+        let spans = 0..self.n_spans();
+        spans
+            .map(|span| matches(self.batch, index, self.row(span)))
+            .collect()
     }
 
     fn value_of(&self, field: &Field, span: usize) -> Option<Scalar> {
-        let values: Vec<Value<'_>> = places(field, self.columns)
-            .map(|place| place.and_then(|place| self.batch.columns.get(place)))
-            .map(|column| column.map_or(Value::Nil, |column| column.value(self.row(span))))
-            .collect();
-        field.value(&values)
-    }
-
-    /// None: who asks for relations reads whole traces.
-    fn node(&self, _: usize) -> Node {
-        Node::default()
+        let columns = columns_of(self.batch, self.columns, field)?;
+        value_of(field, &columns, self.row(span))
     }
 
     fn trace_id(&self, _: usize) -> TraceId {
@@ -56,21 +46,41 @@ impl View for LeafView<'_> {
     }
 
     fn start_unix_nano(&self, span: usize) -> u64 {
-        let starts = self.batch.columns.first().and_then(ColumnValues::as_ints);
-        let start = starts.and_then(|starts| starts.get(self.row(span)));
-        start
-            .and_then(|start| u64::try_from(start).ok())
-            .unwrap_or(0)
+        start_of(self.batch, self.row(span)).unwrap_or(0)
     }
 }
 
-/// Where the columns of a field lie among those of a batch.
-pub(crate) fn places<'a>(
-    field: &'a Field,
-    columns: &'a [Column],
-) -> impl Iterator<Item = Option<usize>> + 'a {
-    let of_field = field.columns.iter();
-    of_field.map(|column| columns.iter().position(|other| other == column))
+/// Whether a row of a batch matches a filter.
+pub(crate) fn matches(batch: &LeafBatch, filter: usize, row: usize) -> bool {
+    let bits = batch.bits.get(filter);
+    bits.is_some_and(|bits| row < bits.len() && bits.value(row))
+}
+
+/// The filters that have a match in a trace of a batch, one bit each.
+pub(crate) fn filters_of(batch: &LeafBatch, trace: &LeafTrace) -> u64 {
+    let (from, n) = (
+        trace.from as usize,
+        trace.to.saturating_sub(trace.from) as usize,
+    );
+    // A hostile or broken source must not make this panic.
+    let has_any = |bits: &BooleanBuffer| {
+        from.checked_add(n).is_some_and(|to| to <= bits.len()) && bits.slice(from, n).has_true()
+    };
+    let filters = batch.bits.iter().take(64).enumerate();
+    let found = filters.filter(|(_, bits)| has_any(bits));
+    found.fold(0, |all, (index, _)| all | 1 << index)
+}
+
+/// When a span starts, of a batch that was asked for it first.
+pub(crate) fn start_of(batch: &LeafBatch, row: usize) -> Option<u64> {
+    let starts = batch.columns.first().and_then(ColumnValues::as_ints)?;
+    u64::try_from(starts.get(row)?).ok()
+}
+
+/// The value of a field in a row, of its columns in the batch.
+pub(crate) fn value_of(field: &Field, columns: &[&ColumnValues], row: usize) -> Option<Scalar> {
+    let values: Vec<Value<'_>> = columns.iter().map(|column| column.value(row)).collect();
+    field.value(&values)
 }
 
 /// Those of a batch that a field is of, in its order; `None` if one is not there.
@@ -79,6 +89,9 @@ pub(crate) fn columns_of<'b>(
     columns: &[Column],
     field: &Field,
 ) -> Option<Vec<&'b ColumnValues>> {
-    let places = places(field, columns);
-    places.map(|place| batch.columns.get(place?)).collect()
+    let of_field = field.columns.iter();
+    let place = |column: &Column| columns.iter().position(|other| other == column);
+    of_field
+        .map(|column| batch.columns.get(place(column)?))
+        .collect()
 }

@@ -8,49 +8,40 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 use tracewell_model::source::LeafBatch;
-use tracewell_model::{AttributeValue, Column, Intrinsic, TraceId, Value};
+use tracewell_model::{Column, Intrinsic, TraceId, Value};
 
-use crate::leaves::places;
+use crate::leaves;
 use crate::pipeline::View;
 use crate::plan::{Field, FilterPlan};
 use crate::scalar::Scalar;
-use crate::tree::Node;
 
 /// Spans of some traces, from any number of sources.
 #[derive(Debug)]
 pub(crate) struct OpenSpans<'c> {
     /// The start first.
     columns: &'c [Column],
+    /// In the order in which they came.
+    batches: Vec<LeafBatch>,
     traces: HashMap<TraceId, Vec<OpenSpan>>,
     n_spans: usize,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// A span by its place; of several at one time the earlier batch comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct OpenSpan {
     start: u64,
-    /// In which of the sources, in the order in which they were asked.
-    source: usize,
-    /// One bit per filter.
-    filters: u64,
-    /// One for each column.
-    values: Box<[Held]>,
+    batch: usize,
+    row: usize,
 }
 
 /// Spans of one start that are compared with each other; of more, the trace is read.
 const ALIKE_MAX: usize = 16;
 
-/// A value of a column, owned.
-#[derive(Debug, Clone, PartialEq)]
-enum Held {
-    Nil,
-    Number(Value<'static>),
-    Other(AttributeValue),
-}
-
 /// One trace of several sources, as a pipeline sees it.
 pub(crate) struct OpenView<'a> {
     trace_id: TraceId,
     columns: &'a [Column],
+    batches: &'a [LeafBatch],
     spans: &'a [OpenSpan],
 }
 
@@ -67,36 +58,25 @@ impl<'c> OpenSpans<'c> {
     pub(crate) fn new(columns: &'c [Column]) -> Self {
         Self {
             columns,
+            batches: Vec::new(),
             traces: HashMap::default(),
             n_spans: 0,
         }
     }
 
     /// Adds what a source says, which was asked for the columns.
-    pub(crate) fn add(&mut self, source: usize, batch: &LeafBatch) {
+    pub(crate) fn add(&mut self, batch: LeafBatch) {
         for trace in &batch.traces {
             let spans = self.traces.entry(trace.trace_id).or_default();
-            for row in trace.from as usize..trace.to as usize {
-                let bits = batch.bits.iter().take(64).enumerate();
-                let set = bits.filter(|(_, bits)| row < bits.len() && bits.value(row));
-                let values = batch
-                    .columns
-                    .iter()
-                    .map(|column| Held::of(column.value(row)));
-                let values: Box<[Held]> = values.collect();
-                let start = match values.first() {
-                    Some(Held::Number(Value::Int(start))) => u64::try_from(*start).unwrap_or(0),
-                    _ => 0,
-                };
-                spans.push(OpenSpan {
-                    start,
-                    source,
-                    filters: set.fold(0, |all, (index, _)| all | 1 << index),
-                    values,
-                });
-                self.n_spans += 1;
-            }
+            let rows = trace.from as usize..trace.to as usize;
+            self.n_spans += rows.len();
+            spans.extend(rows.map(|row| OpenSpan {
+                start: leaves::start_of(&batch, row).unwrap_or(0),
+                batch: self.batches.len(),
+                row,
+            }));
         }
+        self.batches.push(batch);
     }
 
     pub(crate) fn n_spans(&self) -> usize {
@@ -110,87 +90,60 @@ impl<'c> OpenSpans<'c> {
     ) -> Vec<TraceId> {
         let mut undecided = Vec::new();
         for (trace_id, spans) in &mut self.traces {
-            // As in a whole trace; those of one start lie in the order of their source.
-            spans.sort_by_key(|span| (span.start, span.source));
-            if has_lookalikes(spans) {
-                undecided.push(*trace_id);
-                continue;
-            }
+            // As in a whole trace.
+            spans.sort_unstable();
             let view = OpenView {
                 trace_id: *trace_id,
                 columns: self.columns,
+                batches: &self.batches,
                 spans,
             };
-            visit(*trace_id, &view);
+            match view.has_lookalikes() {
+                true => undecided.push(*trace_id),
+                false => visit(*trace_id, &view),
+            }
         }
         undecided
     }
 }
 
-/// True if two of these spans (by start) may be one: nothing that is known of them differs.
-fn has_lookalikes(spans: &[OpenSpan]) -> bool {
-    let mut at_one_time = spans.chunk_by(|a, b| a.start == b.start);
-    at_one_time.any(|some| {
-        let pairs = || some.iter().enumerate();
-        let is_like = |at: usize, span: &OpenSpan| {
-            let mut later = some.iter().skip(at + 1);
-            later.any(|other| other.may_be(span))
-        };
-        some.len() > ALIKE_MAX || pairs().any(|(at, span)| is_like(at, span))
-    })
-}
-
-// === impl OpenSpan ===
-
-impl OpenSpan {
-    fn may_be(&self, other: &Self) -> bool {
-        let mut values = self.values.iter().zip(&other.values);
-        self.filters == other.filters && values.all(|(a, b)| a.is_same(b))
-    }
-}
-
-// === impl Held ===
-
-impl Held {
-    fn of(value: Value<'_>) -> Self {
-        match value {
-            Value::Nil => Self::Nil,
-            Value::String(text) => Self::Other(AttributeValue::String(text.to_owned())),
-            Value::Array(items) => Self::Other(AttributeValue::Array(items.to_vec())),
-            Value::Int(value) => Self::Number(Value::Int(value)),
-            Value::Float(value) => Self::Number(Value::Float(value)),
-            Value::Bool(value) => Self::Number(Value::Bool(value)),
-            Value::Duration(nanos) => Self::Number(Value::Duration(nanos)),
-            Value::Status(code) => Self::Number(Value::Status(code)),
-            Value::Kind(code) => Self::Number(Value::Kind(code)),
-            Value::Opaque => Self::Number(Value::Opaque),
-        }
-    }
-
-    /// Doubles by their bits.
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Number(Value::Float(a)), Self::Number(Value::Float(b))) => {
-                a.to_bits() == b.to_bits()
-            }
-            // Doubles may lie in them.
-            (Self::Other(AttributeValue::Array(a)), Self::Other(AttributeValue::Array(b))) => {
-                a.len() == b.len()
-            }
-            (a, b) => a == b,
-        }
-    }
-
-    fn as_value(&self) -> Value<'_> {
-        match self {
-            Self::Nil => Value::Nil,
-            Self::Number(value) => *value,
-            Self::Other(value) => value.as_value(),
-        }
-    }
-}
-
 // === impl OpenView ===
+
+impl OpenView<'_> {
+    /// True if two of the spans may be one: nothing that is known of them differs.
+    fn has_lookalikes(&self) -> bool {
+        let mut at_one_time = self.spans.chunk_by(|a, b| a.start == b.start);
+        at_one_time.any(|some| {
+            let mut spans = some.iter().enumerate();
+            let is_like = |(at, span): (usize, &OpenSpan)| {
+                let mut later = some.iter().skip(at + 1);
+                later.any(|other| self.may_be(span, other))
+            };
+            some.len() > ALIKE_MAX || spans.any(is_like)
+        })
+    }
+
+    fn may_be(&self, a: &OpenSpan, b: &OpenSpan) -> bool {
+        let (Some(of_a), Some(of_b)) = (self.batches.get(a.batch), self.batches.get(b.batch))
+        else {
+            return true;
+        };
+        let mut columns = of_a.columns.iter().zip(&of_b.columns);
+        let mut filters = 0..of_a.bits.len();
+        filters.all(|it| leaves::matches(of_a, it, a.row) == leaves::matches(of_b, it, b.row))
+            && columns.all(|(of_a, of_b)| is_same(of_a.value(a.row), of_b.value(b.row)))
+    }
+}
+
+/// Doubles by their bits.
+fn is_same(a: Value<'_>, b: Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        // Doubles may lie in them.
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len(),
+        (a, b) => a == b,
+    }
+}
 
 impl View for OpenView<'_> {
     fn n_spans(&self) -> usize {
@@ -198,23 +151,18 @@ impl View for OpenView<'_> {
     }
 
     fn bits(&self, index: usize, _: &FilterPlan) -> Vec<bool> {
-        let spans = self.spans.iter();
-        spans
-            .map(|span| index < 64 && span.filters >> index & 1 == 1)
-            .collect()
+        let matches = |span: &OpenSpan| {
+            let batch = self.batches.get(span.batch);
+            batch.is_some_and(|batch| leaves::matches(batch, index, span.row))
+        };
+        self.spans.iter().map(matches).collect()
     }
 
     fn value_of(&self, field: &Field, span: usize) -> Option<Scalar> {
         let span = self.spans.get(span)?;
-        let held = places(field, self.columns).map(|place| span.values.get(place?));
-        let values = held.map(|held| held.map_or(Value::Nil, Held::as_value));
-        let values: Vec<Value<'_>> = values.collect();
-        field.value(&values)
-    }
-
-    /// None: who asks for relations reads whole traces.
-    fn node(&self, _: usize) -> Node {
-        Node::default()
+        let batch = self.batches.get(span.batch)?;
+        let columns = leaves::columns_of(batch, self.columns, field)?;
+        leaves::value_of(field, &columns, span.row)
     }
 
     fn trace_id(&self, _: usize) -> TraceId {

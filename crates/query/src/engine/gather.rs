@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow_buffer::BooleanBuffer;
 use futures::StreamExt;
 use hashbrown::HashMap;
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::{LeafBatch, LeafQuery, TraceRoot, TraceRow, TraceSet};
+use tracewell_model::source::{LeafBatch, LeafQuery, LeafTrace, TraceRoot, TraceRow, TraceSet};
 use tracewell_model::span::duration_nano;
 use tracewell_model::{Column, Filter, Intrinsic, Trace, TraceId, Value};
 
 use super::run::Run;
 use crate::error::Result;
+use crate::leaves;
 use crate::open::OpenSpans;
 use crate::partial::{OpenTrace, OpenTraces};
 
@@ -43,6 +43,20 @@ impl Run {
                 (!held.is_empty()).then_some((index, held))
             })
             .collect()
+    }
+
+    /// What a source is asked of these traces (ids sorted), wherever their spans start.
+    fn about(&self, ids: Vec<TraceId>, filters: &Arc<[Filter]>) -> LeafQuery {
+        LeafQuery {
+            tenant: self.tenant.clone(),
+            filters: Arc::clone(filters),
+            fragment_filters: None,
+            window: TimeRange::ALL,
+            also: TraceSet::none(),
+            only: Some(ids.into()),
+            spans: false,
+            columns: Arc::default(),
+        }
     }
 
     /// The trace rows of ids (sorted), each from all sources.
@@ -81,16 +95,8 @@ impl Run {
             let Some(source) = self.sources.get(index).map(Arc::clone) else {
                 continue;
             };
-            let query = LeafQuery {
-                tenant: self.tenant.clone(),
-                filters: Arc::clone(filters),
-                fragment_filters: None,
-                window,
-                also: TraceSet::none(),
-                only: Some(held.into()),
-                spans: false,
-                columns: Arc::default(),
-            };
+            let mut query = self.about(held, filters);
+            query.window = window;
             let mut batches = source.leaves(query, self.ctx.clone());
             while self.may_go_on()? {
                 let Some(answer) = batches.next().await else {
@@ -120,16 +126,8 @@ impl Run {
             let Some(source) = self.sources.get(index).map(Arc::clone) else {
                 continue;
             };
-            let query = LeafQuery {
-                tenant: self.tenant.clone(),
-                filters: Arc::clone(filters),
-                fragment_filters: None,
-                window: TimeRange::ALL,
-                also: TraceSet::none(),
-                only: Some(held.into()),
-                spans: false,
-                columns: Arc::clone(columns),
-            };
+            let mut query = self.about(held, filters);
+            query.columns = Arc::clone(columns);
             let mut batches = source.leaves(query, self.ctx.clone());
             while self.may_go_on()? {
                 if open.n_spans() > OPEN_SPANS_MAX {
@@ -141,7 +139,7 @@ impl Run {
                 let Some(batch) = self.note(&*source, answer)? else {
                     break;
                 };
-                open.add(index, &batch);
+                open.add(batch);
             }
         }
         Ok(Some(open))
@@ -228,29 +226,18 @@ impl JoinedRow {
     }
 }
 
-/// For every trace of a batch, which filters have a match in it.
+/// What a batch says of each of its traces.
 pub(super) fn trace_bits(batch: &LeafBatch) -> impl Iterator<Item = (TraceId, OpenTrace)> {
-    batch.traces.iter().map(|run| {
-        let (from, n) = (run.from as usize, run.to.saturating_sub(run.from) as usize);
-        let mut filters = 0u64;
-        for (index, bits) in batch.bits.iter().enumerate().take(64) {
-            if any_in(bits, from, n) {
-                filters |= 1 << index;
-            }
-        }
-        (
-            run.trace_id,
-            OpenTrace {
-                filters,
-                n_matched: n as u64,
-                start_unix_nano: run.start_unix_nano,
-                in_window: run.in_window,
-            },
-        )
-    })
+    let traces = batch.traces.iter();
+    traces.map(|trace| (trace.trace_id, open_trace(batch, trace)))
 }
 
-fn any_in(bits: &BooleanBuffer, from: usize, n: usize) -> bool {
-    // A hostile or broken source must not make this panic.
-    from.checked_add(n).is_some_and(|to| to <= bits.len()) && bits.slice(from, n).has_true()
+/// Which filters have a match in a trace of a batch, and where it stands.
+pub(super) fn open_trace(batch: &LeafBatch, trace: &LeafTrace) -> OpenTrace {
+    OpenTrace {
+        filters: leaves::filters_of(batch, trace),
+        n_matched: trace.to.saturating_sub(trace.from).into(),
+        start_unix_nano: trace.start_unix_nano,
+        in_window: trace.in_window,
+    }
 }

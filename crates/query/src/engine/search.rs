@@ -1,8 +1,8 @@
 //! Search: the newest traces that match, from any number of sources.
 //!
 //! Every source delivers its matches newest first and says how new what is left can be. A trace
-//! that lies in one source is a candidate as it comes, if what its source says of its spans makes it one. Of one that may lie in several, the bits of all
-//! fragments are added up; where the window leaves out a part of a source (or all of it), fragments
+//! that lies in one source is a candidate as it comes, if what its source says of its spans makes it
+//! one. Of one that may lie in several, the bits of all fragments are added up; where the window leaves out a part of a source (or all of it), fragments
 //! there are delivered for the traces that the source shares with one in the window. A candidate newer
 //! than everything unread is settled, and is then read whole, deduplicated and evaluated again on plain
 //! spans, which decides. So what a source answers must hold every match, and may hold more.

@@ -13,7 +13,7 @@ use tracewell_model::source::{LeafBatch, SpanSource};
 use tracewell_model::{Column, Trace, TraceId};
 
 use super::Engine;
-use super::gather::trace_bits;
+use super::gather::open_trace;
 use super::readings::{self, Reading};
 use super::run::Run;
 use crate::error::{Error, Result};
@@ -216,7 +216,7 @@ impl Counting<'_, '_> {
     }
 
     /// Counts traces of several sources (ids sorted) by what those say of their spans. Returns the ids of which
-    /// that is not enough, sorted; `None` if those are too many to be asked for at once.
+    /// that is not enough; `None` if those are too many to be asked for at once.
     async fn open(
         &mut self,
         ids: &[TraceId],
@@ -227,8 +227,7 @@ impl Counting<'_, '_> {
             return Ok(None);
         };
         let counter = &mut self.counter;
-        let mut undecided = open.decided(|_, trace| counter.take(trace, &|_| 1.0));
-        undecided.sort_unstable();
+        let undecided = open.decided(|_, trace| counter.take(trace, &|_| 1.0));
         Ok(Some(undecided))
     }
 
@@ -261,11 +260,12 @@ impl Counting<'_, '_> {
             };
             let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
             self.count_own(&batch, &shared).await?;
-            for (id, trace) in trace_bits(&batch) {
+            for trace in &batch.traces {
+                let id = trace.trace_id;
                 self.run.inspected_traces += 1;
                 if shared.contains(&id) || self.shared.contains_key(&id) {
-                    self.note(id, trace);
-                } else if self.columns.is_none() && plan.may_match(&trace) {
+                    self.note(id, open_trace(&batch, trace));
+                } else if self.columns.is_none() && plan.may_match(&open_trace(&batch, trace)) {
                     own.push(id);
                 }
             }

@@ -90,18 +90,18 @@ pub enum ScalarPlan {
 /// The columns of the fields of some stages, each once; `None` where spans that match do not tell all that the
 /// stages ask: of relations, of events and links, and where they begin with spans that match nothing.
 pub(super) fn columns_of(stages: &[StagePlan], columns: &mut Vec<Column>) -> Option<()> {
-    let mut begins = matches!(stages.first(), Some(StagePlan::Spanset(_)));
-    for stage in stages {
-        begins &= match stage {
-            StagePlan::Spanset(plan) => columns_of_spanset(plan, columns).is_some(),
-            StagePlan::ScalarFilter { left, right, .. } => columns_of_scalar(left, columns)
-                .and(columns_of_scalar(right, columns))
-                .is_some(),
-            StagePlan::By(field) => field.add_columns(columns).is_some(),
-            StagePlan::Coalesce => true,
-        };
-    }
-    begins.then_some(())
+    let Some(StagePlan::Spanset(_)) = stages.first() else {
+        return None;
+    };
+    stages.iter().try_for_each(|stage| match stage {
+        StagePlan::Spanset(plan) => columns_of_spanset(plan, columns),
+        StagePlan::ScalarFilter { left, right, .. } => {
+            columns_of_scalar(left, columns)?;
+            columns_of_scalar(right, columns)
+        }
+        StagePlan::By(field) => field.add_columns(columns),
+        StagePlan::Coalesce => Some(()),
+    })
 }
 
 fn columns_of_spanset(plan: &SpansetPlan, columns: &mut Vec<Column>) -> Option<()> {

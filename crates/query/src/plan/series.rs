@@ -66,6 +66,13 @@ pub struct Measured {
     pub in_seconds: bool,
 }
 
+impl Measured {
+    /// From what the field says to what is shown.
+    pub fn scale(&self) -> f64 {
+        if self.in_seconds { 1e-9 } else { 1.0 }
+    }
+}
+
 impl Function {
     /// As the language calls it.
     pub fn name(&self) -> &'static str {

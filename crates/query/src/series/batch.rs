@@ -141,14 +141,12 @@ impl Counter<'_> {
         let mut counted = Counted::default();
         let mut interval_of = self.axis.finder();
         let batch = asked.batch;
-        let Some(starts) = batch.columns.first().and_then(ColumnValues::as_ints) else {
-            return counted;
-        };
+        let filters = self.plan.filters_alone();
         let measured = self.plan.function.measured();
         let measured = measured.map(|measured| Measuring {
             field: &measured.field,
             columns: leaves::columns_of(batch, asked.columns, &measured.field).unwrap_or_default(),
-            scale: if measured.in_seconds { 1e-9 } else { 1.0 },
+            scale: measured.scale(),
         });
         let n_before = traces.start;
         let some = batch.traces.get(traces).unwrap_or_default();
@@ -156,9 +154,9 @@ impl Counter<'_> {
             if is_open(trace.trace_id) {
                 continue;
             }
-            self.for_each_kept(asked, trace, |row| {
+            self.for_each_kept(asked, (filters, trace), |row| {
                 let at = row as usize;
-                let start = starts.get(at).and_then(|start| u64::try_from(start).ok());
+                let start = leaves::start_of(batch, at);
                 let Some(interval) = start.and_then(&mut interval_of) else {
                     return;
                 };
@@ -176,10 +174,14 @@ impl Counter<'_> {
         counted
     }
 
-    /// The rows of a trace that the pipeline yields, each once.
-    fn for_each_kept(&self, asked: Asked<'_>, trace: &LeafTrace, mut visit: impl FnMut(u32)) {
-        let Asked { batch, columns } = asked;
-        let Some(filters) = self.plan.filters_alone() else {
+    /// The rows of a trace that the pipeline yields, each once; `filters` is all of it, where it is no more than that.
+    fn for_each_kept(
+        &self,
+        Asked { batch, columns }: Asked<'_>,
+        (filters, trace): (Option<&SpansetPlan>, &LeafTrace),
+        mut visit: impl FnMut(u32),
+    ) {
+        let Some(filters) = filters else {
             let view = LeafView {
                 batch,
                 columns,
@@ -194,16 +196,11 @@ impl Counter<'_> {
             (trace.from..trace.to).for_each(visit);
             return;
         }
-        let bits = batch.bits.iter().take(64);
-        let has = |row: u32, index: usize| {
-            let bits = batch.bits.get(index);
-            bits.is_some_and(|bits| (row as usize) < bits.len() && bits.value(row as usize))
+        let kept = yielded(filters, leaves::filters_of(batch, trace)).unwrap_or(0);
+        let is_kept = |row: u32| {
+            let mut filters = (0..64).filter(|index| kept >> index & 1 == 1);
+            filters.any(|index| leaves::matches(batch, index, row as usize))
         };
-        let any = |index: usize| (trace.from..trace.to).any(|row| has(row, index));
-        let found = (0..bits.len()).filter(|index| any(*index));
-        let found = found.fold(0u64, |all, index| all | 1 << index);
-        let kept = yielded(filters, found).unwrap_or(0);
-        let is_kept = |row: u32| (0..64).any(|index| kept >> index & 1 == 1 && has(row, index));
         let rows = trace.from..trace.to;
         rows.filter(|row| kept != 0 && is_kept(*row))
             .for_each(visit);
@@ -216,7 +213,6 @@ impl Counter<'_> {
         let n_intervals = (last - first) as usize + 1;
         let n_groups = groups.iter().max().map_or(0, |group| *group as usize + 1);
         let mut places = Places::new(n_groups.saturating_mul(n_intervals), counted.rows.len());
-        let starts = batch.columns.first().and_then(ColumnValues::as_ints);
         let mut slots: Vec<Slot> = Vec::new();
         let spans = groups.iter().zip(&counted.intervals).enumerate();
         for (at, (group, interval)) in spans {
@@ -239,8 +235,7 @@ impl Counter<'_> {
                 continue;
             }
             let row = counted.rows.get(at).map_or(usize::MAX, |row| *row as usize);
-            let start = starts.and_then(|starts| starts.get(row)).unwrap_or(0);
-            let start = u64::try_from(start).unwrap_or(0);
+            let start = leaves::start_of(batch, row).unwrap_or(0);
             let is_first = slot.first.is_none_or(|(known, of)| {
                 let ids = || trace_of(batch, counted, at) < trace_of(batch, counted, of);
                 start < known || (start == known && ids())
@@ -256,7 +251,7 @@ impl Counter<'_> {
         let fields = self.plan.by.iter();
         let value = |field: &Field| {
             let columns = leaves::columns_of(asked.batch, asked.columns, field)?;
-            value_of(field, &columns, row)
+            leaves::value_of(field, &columns, row)
         };
         fields.map(value).collect()
     }
@@ -283,14 +278,9 @@ impl Measuring<'_> {
         {
             return Some(ints.get(row)? as f64 * self.scale);
         }
-        let value = value_of(self.field, &self.columns, row)?;
+        let value = leaves::value_of(self.field, &self.columns, row)?;
         Some(value.as_number()? * self.scale)
     }
-}
-
-fn value_of(field: &Field, columns: &[&ColumnValues], row: usize) -> Option<Scalar> {
-    let values: Vec<Value<'_>> = columns.iter().map(|column| column.value(row)).collect();
-    field.value(&values)
 }
 
 fn trace_of(batch: &LeafBatch, counted: &Counted, at: usize) -> TraceId {

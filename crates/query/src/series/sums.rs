@@ -93,10 +93,9 @@ impl<'p> Counter<'p> {
         let measured = match self.plan.function.measured() {
             None => f64::NAN,
             Some(measured) => {
-                let scale = if measured.in_seconds { 1e-9 } else { 1.0 };
                 let value = trace.value_of(&measured.field, span);
                 match value.and_then(|value| value.as_number()) {
-                    Some(value) => value * scale,
+                    Some(value) => value * measured.scale(),
                     None => return,
                 }
             }
@@ -181,8 +180,7 @@ impl<'p> Counter<'p> {
                     buckets.sort_unstable();
                     buckets.dedup();
                     for bucket in buckets {
-                        let scale = if of.in_seconds { 1e-9 } else { 1.0 };
-                        let upper = f64::from(bucket).exp2() * scale;
+                        let upper = f64::from(bucket).exp2() * of.scale();
                         let label = ("__bucket".to_owned(), Scalar::Float(upper));
                         let values = axis_values(&axis, |interval| {
                             let cell = group.cells.get(&interval);

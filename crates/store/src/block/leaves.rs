@@ -11,7 +11,7 @@ use arrow_array::{Array, FixedSizeBinaryArray};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
 use tracewell_model::shared::SharedIds;
 use tracewell_model::source::{LeafBatch, LeafQuery, QueryContext, SourceResult, TraceSet};
-use tracewell_model::{Column, Filter, Intrinsic, TraceId};
+use tracewell_model::{Column, ColumnValues, Filter, Intrinsic, TraceId};
 
 use super::arrays::named;
 use super::columns::GroupColumns;
@@ -185,43 +185,60 @@ impl GroupScan<'_> {
         }
         let shared = match self.query.only {
             Some(_) => Vec::new(),
-            None => self.open_traces(unit, &runs, &any, &rows).await?,
+            None => {
+                let starts = self.starts_to_compare(unit, &rows, &values).await?;
+                self.open_traces(&runs, &any, starts.as_ref())
+            }
         };
         let columns = (columns.as_ref(), values);
         assemble(columns, &runs, &bits, shared, next)
             .map_err(|error| BlockError::malformed("spans", error.to_string()))
     }
 
-    /// The traces of these runs that may have spans elsewhere. Where columns are asked, also those that may hold a
-    /// span twice: merges leave equal spans out, first blocks do not.
-    async fn open_traces(
+    /// The starts of these rows where columns are asked and spans may lie here twice: merges leave equal spans out,
+    /// first blocks do not. `values` are those of the columns.
+    async fn starts_to_compare(
         &self,
         unit: &GroupColumns<'_>,
-        runs: &[scan::TraceRun],
-        any: &BooleanBuffer,
         rows: &[u32],
-    ) -> BlockResult<Vec<TraceId>> {
-        let is_shared = |run: &scan::TraceRun| self.shared.contains(run.trace_id);
-        let ids = |runs: Vec<&scan::TraceRun>| runs.iter().map(|run| run.trace_id).collect();
-        if self.query.columns.is_empty() || self.reader.meta().level > 0 {
-            return Ok(ids(runs.iter().filter(|run| is_shared(run)).collect()));
+        values: &[ColumnValues],
+    ) -> BlockResult<Option<ColumnValues>> {
+        if values.is_empty() || self.reader.meta().level > 0 {
+            return Ok(None);
         }
         let start = Column::Intrinsic(Intrinsic::Start);
+        let mut asked = self.query.columns.iter().zip(values);
+        if let Some((_, starts)) = asked.find(|(column, _)| **column == start) {
+            return Ok(Some(starts.clone()));
+        }
         let starts = scan::values(unit, &start, rows).await;
-        let starts = starts.map_err(BlockError::Query)?;
+        starts.map(Some).map_err(BlockError::Query)
+    }
+
+    /// The traces of these runs that may have spans elsewhere, and, by these starts, those that may hold one twice.
+    fn open_traces(
+        &self,
+        runs: &[scan::TraceRun],
+        any: &BooleanBuffer,
+        starts: Option<&ColumnValues>,
+    ) -> Vec<TraceId> {
         let mut from = 0;
-        let mut open = Vec::new();
-        for run in runs {
+        let mut repeats = |run: &scan::TraceRun| {
+            let Some(starts) = starts else {
+                return false;
+            };
             let n = any.slice(run.from as usize, (run.to - run.from) as usize);
             let to = from + n.count_set_bits();
             // They lie in the order of their starts.
-            let at_one_time = |row: &usize| starts.value(*row) == starts.value(*row + 1);
-            if is_shared(run) || (from..to.saturating_sub(1)).any(|row| at_one_time(&row)) {
-                open.push(run);
-            }
+            let mut rows = from..to.saturating_sub(1);
             from = to;
-        }
-        Ok(ids(open))
+            rows.any(|row| starts.value(row) == starts.value(row + 1))
+        };
+        let is_open = |run: &&scan::TraceRun| repeats(run) || self.shared.contains(run.trace_id);
+        runs.iter()
+            .filter(is_open)
+            .map(|run| run.trace_id)
+            .collect()
     }
 
     /// Which of these runs have a span that starts in the window.

@@ -264,6 +264,7 @@ impl Coder {
 pub struct Coded {
     pub values: Vec<AttributeValue>,
     texts: HashMap<Box<str>, u32>,
+    /// By type and bits.
     numbers: HashMap<(u8, u64), u32>,
 }
 
@@ -271,20 +272,19 @@ impl Coded {
     /// The code of a value.
     pub fn push(&mut self, value: Value<'_>) -> u32 {
         let next = self.values.len() as u32;
-        let of_number = |tag: u8, bits: u64| (tag, bits);
         let (key, value) = match value {
             Value::Nil => return NO_CODE,
             Value::String(text) => return self.text(text, next),
             Value::Int(value) | Value::Duration(value) => {
-                (of_number(0, value as u64), AttributeValue::Int(value))
+                ((0, value as u64), AttributeValue::Int(value))
             }
             Value::Status(code) | Value::Kind(code) => {
                 let code = i64::from(code);
-                (of_number(0, code as u64), AttributeValue::Int(code))
+                ((0, code as u64), AttributeValue::Int(code))
             }
-            Value::Float(value) => (of_number(1, value.to_bits()), AttributeValue::Double(value)),
-            Value::Bool(value) => (of_number(2, value.into()), AttributeValue::Bool(value)),
-            Value::Opaque => (of_number(3, 0), AttributeValue::Bytes(Vec::new())),
+            Value::Float(value) => ((1, value.to_bits()), AttributeValue::Double(value)),
+            Value::Bool(value) => ((2, value.into()), AttributeValue::Bool(value)),
+            Value::Opaque => ((3, 0), AttributeValue::Bytes(Vec::new())),
             Value::Array(items) => {
                 self.values.push(AttributeValue::Array(items.to_vec()));
                 return next;
