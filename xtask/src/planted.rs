@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::steps;
+use crate::{steps, tidy};
 
 const BUGS: &str = include_str!("planted/bugs.txt");
 const SWITCH: &str = include_str!("planted/switch.txt");
@@ -103,25 +102,11 @@ fn parse(text: &str) -> Result<Vec<Bug<'_>>> {
 
 /// The text files of the workspace, by their paths.
 fn sources(root: &Path) -> Result<BTreeMap<String, String>> {
-    let output = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .args(COPIED)
-        .current_dir(root)
-        .output()
-        .context("starting git")?;
-    ensure!(output.status.success(), "git ls-files fails");
-    let listed = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     let mut files = BTreeMap::new();
-    for path in listed.split('\0').filter(|path| !path.is_empty()) {
+    for path in tidy::listed(root, &COPIED)? {
         // A deleted file stays listed; what is no text is no source.
-        if let Ok(text) = std::fs::read_to_string(root.join(path)) {
-            files.insert(path.to_owned(), text);
+        if let Ok(text) = std::fs::read_to_string(root.join(&path)) {
+            files.insert(path, text);
         }
     }
     Ok(files)

@@ -56,33 +56,40 @@ fn complaints(root: &Path) -> Result<Vec<Complaint>> {
     Ok(all)
 }
 
+/// The files that are or may be kept, below these paths or all; one that was deleted may be among them.
+pub(crate) fn listed(root: &Path, below: &[&str]) -> Result<Vec<String>> {
+    let output = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .args(below)
+        .current_dir(root)
+        .output()
+        .context("starting git")?;
+    if !output.status.success() {
+        bail!("git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let listed = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
+    let paths = listed.split('\0').filter(|path| !path.is_empty());
+    Ok(paths.map(str::to_owned).collect())
+}
+
 // === impl Tree ===
 
 impl Tree {
     fn read(root: &Path) -> Result<Self> {
-        let output = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root)
-            .output()
-            .context("starting git")?;
-        if !output.status.success() {
-            bail!("git ls-files: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        let listed = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
         let mut files = Vec::new();
-        for path in listed.split('\0').filter(|path| !path.is_empty()) {
+        for path in listed(root, &[])? {
             // A deleted file stays listed until the deletion is staged.
-            let Ok(bytes) = std::fs::read(root.join(path)) else {
+            let Ok(bytes) = std::fs::read(root.join(&path)) else {
                 continue;
             };
             files.push(File {
-                path: path.to_owned(),
+                path,
                 text: String::from_utf8(bytes).unwrap_or_default(),
             });
         }
