@@ -1,8 +1,11 @@
 //! One column of one group as the bytes of a Parquet column chunk.
 //!
 //! Strings and ids come as codes of interned values, so nothing is hashed per row: dictionary and
-//! plain pages of them are written here. Numbers and lists go through the parquet crate's writers.
+//! plain pages of them are written here, and those of integers with few distinct values. All other
+//! numbers and lists go through the parquet crate's writers.
 //! What this is not: it chooses no columns and writes no files.
+
+use std::cmp::Ordering;
 
 use bytes::Bytes;
 use parquet::basic::{
@@ -134,7 +137,7 @@ impl Chunk {
             Values::Coded { codes, entries } => {
                 let n = cells.rows.as_ref().map_or(cells.n_rows, Vec::len);
                 let few = entries.len() <= style.dictionary_max && entries.len() * 4 <= n + 12;
-                let mut writer = PageBuilder::new(column, cells)?;
+                let mut writer = PageBuilder::new(column, cells);
                 if few {
                     writer.dictionary(codes, entries, style)?;
                 } else {
@@ -143,18 +146,50 @@ impl Chunk {
                 writer.finish()
             }
             Values::Fixed(bytes) => {
-                let mut writer = PageBuilder::new(column, cells)?;
+                let mut writer = PageBuilder::new(column, cells);
                 writer.fixed(bytes, style)?;
                 writer.finish()
             }
+            Values::Int32(values) if style.integers == Integers::ByData => match few(values) {
+                Some(few) => Self::few(column, cells, style, &few, i32::to_le_bytes),
+                None => encode_numbers(column, cells, style),
+            },
+            Values::Int64(values) if style.integers == Integers::ByData => match few(values) {
+                Some(few) => Self::few(column, cells, style, &few, i64::to_le_bytes),
+                None => encode_numbers(column, cells, style),
+            },
             _ => encode_numbers(column, cells, style),
         }
     }
+
+    /// Integers as codes of few distinct ones.
+    fn few<T: Copy, const N: usize>(
+        column: &ColumnDescPtr,
+        cells: &Cells<'_>,
+        style: Style,
+        (codes, entries): &(Vec<u32>, Vec<T>),
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> Result<Self> {
+        let entries: Vec<[u8; N]> = entries.iter().map(|entry| bytes(*entry)).collect();
+        let entries: Vec<&[u8]> = entries.iter().map(|entry| &entry[..]).collect();
+        let mut writer = PageBuilder::new(column, cells);
+        writer.dictionary(codes, &entries, style)?;
+        writer.finish()
+    }
 }
 
-/// Builds the pages of strings and ids.
+/// How the values of a column compare, each as the bytes of a plain page.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Bytes,
+    Signed,
+    Unsigned,
+}
+
+/// Builds the pages of strings and ids, and of integers that are a dictionary.
 struct PageBuilder<'a> {
     column: &'a ColumnDescPtr,
+    order: Order,
     cells: &'a Cells<'a>,
     sink: TrackedWrite<Vec<u8>>,
     codec: Codec,
@@ -177,9 +212,10 @@ struct PageRows {
 }
 
 impl<'a> PageBuilder<'a> {
-    fn new(column: &'a ColumnDescPtr, cells: &'a Cells<'a>) -> Result<Self> {
-        Ok(Self {
+    fn new(column: &'a ColumnDescPtr, cells: &'a Cells<'a>) -> Self {
+        Self {
             column,
+            order: Order::of(column),
             cells,
             sink: TrackedWrite::new(Vec::new()),
             codec: Codec::None,
@@ -192,7 +228,7 @@ impl<'a> PageBuilder<'a> {
             min: None,
             max: None,
             bloom: None,
-        })
+        }
     }
 
     fn dictionary(&mut self, codes: &[u32], entries: &[&[u8]], style: Style) -> Result<()> {
@@ -215,17 +251,19 @@ impl<'a> PageBuilder<'a> {
         };
         self.write(page, uncompressed_size)?;
         let width = hybrid::width_of(u32::try_from(entries.len())?.saturating_sub(1));
-        let ranks = ranks(entries);
+        let (by_rank, ranks) = self.order.ranks(entries);
+        let entry = |rank: u32| entries.get(*by_rank.get(rank as usize)? as usize).copied();
         let mut from = 0;
         for rows in self.pages(|_| PAGE_ROWS) {
             let page_codes = slice(codes, from, rows.n_values)?;
             from += rows.n_values;
-            let by_rank = |code: &&u32| ranks.get(**code as usize);
-            let min = page_codes.iter().min_by_key(by_rank);
-            let max = page_codes.iter().max_by_key(by_rank);
-            let bounds = min.zip(max).and_then(|(min, max)| {
-                Some((*entries.get(*min as usize)?, *entries.get(*max as usize)?))
+            let page_ranks = page_codes
+                .iter()
+                .filter_map(|code| ranks.get(*code as usize));
+            let (min, max) = page_ranks.fold((u32::MAX, 0), |(min, max), rank| {
+                (min.min(*rank), max.max(*rank))
             });
+            let bounds = entry(min).zip(entry(max));
             let mut plain = rows.levels;
             plain.push(width);
             hybrid::encode(page_codes, width, &mut plain);
@@ -309,7 +347,9 @@ impl<'a> PageBuilder<'a> {
                     n_rows = fit(value).clamp(1, PAGE_ROWS).min(self.cells.n_rows - row);
                     n_values = n_rows;
                     if optional {
-                        frame(&vec![1; n_rows], &mut levels);
+                        frame(&mut levels, |out| {
+                            hybrid::encode(&vec![1; n_rows], 1, out);
+                        });
                     }
                 }
                 Some(present) => {
@@ -324,13 +364,10 @@ impl<'a> PageBuilder<'a> {
                         n_rows = PAGE_ROWS;
                         n_values = rest.partition_point(|at| (*at as usize) < row + n_rows);
                     }
-                    let mut bits = vec![0; n_rows];
-                    for at in rest.iter().take(n_values) {
-                        if let Some(bit) = bits.get_mut(*at as usize - row) {
-                            *bit = 1;
-                        }
-                    }
-                    frame(&bits, &mut levels);
+                    let here = rest.get(..n_values).unwrap_or_default();
+                    frame(&mut levels, |out| {
+                        hybrid::encode_bits(here, row, n_rows, out);
+                    });
                 }
             }
             pages.push(PageRows {
@@ -383,10 +420,13 @@ impl<'a> PageBuilder<'a> {
             None => (Vec::new(), Vec::new()),
         };
         if bounds.is_some() {
-            if self.min.as_ref().is_none_or(|least| min < *least) {
+            let order = self.order;
+            let least = self.min.as_ref();
+            if least.is_none_or(|least| order.compare(&min, least).is_lt()) {
                 self.min = Some(min.clone());
             }
-            if self.max.as_ref().is_none_or(|most| max > *most) {
+            let most = self.max.as_ref();
+            if most.is_none_or(|most| order.compare(&max, most).is_gt()) {
                 self.max = Some(max.clone());
             }
         }
@@ -413,6 +453,18 @@ impl<'a> PageBuilder<'a> {
                     .with_max_is_exact(false)
                     .with_min_is_exact(false),
             ),
+            PhysicalType::INT32 => {
+                let value =
+                    |bytes: ByteArray| Some(i32::from_le_bytes(bytes.data().try_into().ok()?));
+                let (min, max) = (min.and_then(value), max.and_then(value));
+                Statistics::Int32(ValueStatistics::new(min, max, None, nulls, false))
+            }
+            PhysicalType::INT64 => {
+                let value =
+                    |bytes: ByteArray| Some(i64::from_le_bytes(bytes.data().try_into().ok()?));
+                let (min, max) = (min.and_then(value), max.and_then(value));
+                Statistics::Int64(ValueStatistics::new(min, max, None, nulls, false))
+            }
             _ => Statistics::FixedLenByteArray(ValueStatistics::new(
                 min.map(FixedLenByteArray::from),
                 max.map(FixedLenByteArray::from),
@@ -456,6 +508,47 @@ impl<'a> PageBuilder<'a> {
     }
 }
 
+// === impl Order ===
+
+impl Order {
+    fn of(column: &ColumnDescPtr) -> Self {
+        match (column.physical_type(), column.logical_type_ref()) {
+            (PhysicalType::INT32 | PhysicalType::INT64, Some(LogicalType::Integer(of)))
+                if !of.is_signed =>
+            {
+                Self::Unsigned
+            }
+            (PhysicalType::INT32 | PhysicalType::INT64, _) => Self::Signed,
+            _ => Self::Bytes,
+        }
+    }
+
+    fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
+        // From the most significant byte on, whose highest bit is the sign.
+        let flip = match self {
+            Self::Bytes => return a.cmp(b),
+            Self::Signed => 0x80,
+            Self::Unsigned => 0,
+        };
+        let top = |bytes: &[u8]| bytes.last().map(|top| top ^ flip);
+        (top(a).cmp(&top(b))).then_with(|| a.iter().rev().cmp(b.iter().rev()))
+    }
+
+    /// The entries in order, and the place of each in it.
+    fn ranks(self, entries: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
+        let bytes = |entry: &u32| entries.get(*entry as usize).copied().unwrap_or_default();
+        let mut order: Vec<u32> = (0..entries.len() as u32).collect();
+        order.sort_unstable_by(|a, b| self.compare(bytes(a), bytes(b)));
+        let mut ranks = vec![0; entries.len()];
+        for (rank, entry) in order.iter().enumerate() {
+            if let Some(place) = ranks.get_mut(*entry as usize) {
+                *place = rank as u32;
+            }
+        }
+        (order, ranks)
+    }
+}
+
 fn page_stats(page_type: PageType, encoding: Encoding, count: i32) -> PageEncodingStats {
     PageEncodingStats {
         page_type,
@@ -465,26 +558,13 @@ fn page_stats(page_type: PageType, encoding: Encoding, count: i32) -> PageEncodi
 }
 
 /// Definition levels of a version 1 page: their length, then the hybrid of width one.
-fn frame(bits: &[u32], out: &mut Vec<u8>) {
+fn frame(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&[0; 4]);
-    hybrid::encode(bits, 1, out);
+    encode(out);
     let len = (out.len() - 4) as u32;
     if let Some(place) = out.get_mut(..4) {
         place.copy_from_slice(&len.to_le_bytes());
     }
-}
-
-/// The place of each entry in the order of its bytes.
-fn ranks(entries: &[&[u8]]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..entries.len() as u32).collect();
-    order.sort_unstable_by_key(|entry| entries.get(*entry as usize));
-    let mut ranks = vec![0; entries.len()];
-    for (rank, entry) in order.into_iter().enumerate() {
-        if let Some(place) = ranks.get_mut(entry as usize) {
-            *place = rank as u32;
-        }
-    }
-    ranks
 }
 
 /// How many values from a given one on fill a page; `len` is the size of one.
@@ -566,12 +646,10 @@ fn encode_numbers(column: &ColumnDescPtr, cells: &Cells<'_>, style: Style) -> Re
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(4_096)
         .set_column_index_truncate_length(Some(BOUND_BYTES_MAX));
-    let properties = match (&cells.values, style.integers) {
-        (Values::Double(_) | Values::Bool(_), _) => properties.set_dictionary_enabled(false),
-        (Values::TextList { .. }, _) => properties.set_compression(style.codec.parquet()),
-        (Values::Int32List { .. }, _) => properties,
-        (Values::Int32(values), Integers::ByData) if few_distinct(values) => properties,
-        (Values::Int64(values), Integers::ByData) if few_distinct(values) => properties,
+    let properties = match &cells.values {
+        Values::Double(_) | Values::Bool(_) => properties.set_dictionary_enabled(false),
+        Values::TextList { .. } => properties.set_compression(style.codec.parquet()),
+        Values::Int32List { .. } => properties,
         _ => properties
             .set_dictionary_enabled(false)
             .set_encoding(Encoding::DELTA_BINARY_PACKED),
@@ -654,10 +732,24 @@ fn levels(column: &ColumnDescPtr, cells: &Cells<'_>) -> Levels {
     (Some(def), Some(rep))
 }
 
-fn few_distinct<T: Copy + Eq + std::hash::Hash>(values: &[T]) -> bool {
-    let mut seen = hashbrown::HashSet::with_hasher(foldhash::fast::RandomState::default());
-    values.iter().all(|value| {
-        seen.insert(*value);
-        seen.len() <= INT_DICTIONARY_MAX
-    }) && seen.len() * 4 <= values.len() + 12
+/// The values as codes of the distinct ones; `None` if those are many.
+fn few<T: Copy + Eq + std::hash::Hash>(values: &[T]) -> Option<(Vec<u32>, Vec<T>)> {
+    let mut code_of = hashbrown::HashMap::with_hasher(foldhash::fast::RandomState::default());
+    let (mut codes, mut entries) = (Vec::with_capacity(values.len()), Vec::new());
+    let mut last: Option<(T, u32)> = None;
+    for value in values {
+        let code = match last {
+            Some((last, code)) if last == *value => code,
+            _ => *code_of.entry(*value).or_insert_with(|| {
+                entries.push(*value);
+                entries.len() as u32 - 1
+            }),
+        };
+        if entries.len() > INT_DICTIONARY_MAX {
+            return None;
+        }
+        last = Some((*value, code));
+        codes.push(code);
+    }
+    (entries.len() * 4 <= values.len() + 12).then_some((codes, entries))
 }

@@ -30,6 +30,37 @@ pub(super) fn encode(values: &[u32], width: u8, out: &mut Vec<u8>) {
     pack(values.get(packed_from..).unwrap_or_default(), width, out);
 }
 
+/// Appends the encoding of `n_rows` bits, those of the given rows (ascending, counted from `first`) set.
+/// It is that of [`encode`] at width one, by the runs of what may be a few rows among many.
+pub(super) fn encode_bits(rows: &[u32], first: usize, n_rows: usize, out: &mut Vec<u8>) {
+    let mut pending = Vec::new();
+    let mut add = |value: u32, n: usize| {
+        let taken = pending.len().next_multiple_of(8) - pending.len();
+        if n < taken + 8 {
+            pending.extend(std::iter::repeat_n(value, n));
+            return;
+        }
+        pending.extend(std::iter::repeat_n(value, taken));
+        pack(&pending, 1, out);
+        pending.clear();
+        varint(((n - taken) as u64) << 1, out);
+        out.push(value as u8);
+    };
+    let mut at = 0;
+    for run in rows.chunk_by(|a, b| *a + 1 == *b) {
+        let from = run.first().map_or(at, |row| *row as usize - first);
+        if from > at {
+            add(0, from - at);
+        }
+        add(1, run.len());
+        at = from + run.len();
+    }
+    if n_rows > at {
+        add(0, n_rows - at);
+    }
+    pack(&pending, 1, out);
+}
+
 /// One packed stretch; the last group is filled with zeros.
 fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
     if values.is_empty() {
@@ -37,21 +68,20 @@ fn pack(values: &[u32], width: u8, out: &mut Vec<u8>) {
     }
     let groups = values.len().div_ceil(8);
     varint((groups as u64) << 1 | 1, out);
+    let end = out.len() + groups * usize::from(width);
+    out.reserve(groups * usize::from(width));
     let (mut bits, mut n_bits) = (0u64, 0u32);
-    let padding = groups * 8 - values.len();
-    for value in values
-        .iter()
-        .copied()
-        .chain(std::iter::repeat_n(0, padding))
-    {
-        bits |= u64::from(value) << n_bits;
+    for value in values {
+        bits |= u64::from(*value) << n_bits;
         n_bits += u32::from(width);
-        while n_bits >= 8 {
-            out.push(bits as u8);
-            bits >>= 8;
-            n_bits -= 8;
+        if n_bits >= 32 {
+            out.extend_from_slice(&(bits as u32).to_le_bytes());
+            bits >>= 32;
+            n_bits -= 32;
         }
     }
+    out.extend_from_slice(&(bits as u32).to_le_bytes());
+    out.resize(end, 0);
 }
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {

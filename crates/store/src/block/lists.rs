@@ -102,17 +102,22 @@ impl OwnerShapes {
         let mut distinct = Vec::new();
         let mut numbers = HashMap::<ContentHash, u32, FixedState>::default();
         let mut of = Vec::with_capacity(batch.num_rows());
+        let mut last: Option<(ContentHash, u32)> = None;
         for row in 0..hashes.len() {
             if hashes.is_null(row) {
                 of.push(NO_SHAPE);
                 continue;
             }
             let hash = ContentHash(id16(hashes.value(row)));
-            let number = numbers.entry(hash).or_insert_with(|| {
-                distinct.push(hash);
-                distinct.len() as u32 - 1
-            });
-            of.push(*number);
+            let number = match last {
+                Some((last, number)) if last == hash => number,
+                _ => *numbers.entry(hash).or_insert_with(|| {
+                    distinct.push(hash);
+                    distinct.len() as u32 - 1
+                }),
+            };
+            last = Some((hash, number));
+            of.push(number);
         }
         Ok(Self { distinct, of })
     }
@@ -324,16 +329,17 @@ impl Column {
         let strings = &mut dictionary.strings;
         let values = match (value_type, array.data_type()) {
             (AttributeType::String, _) => {
-                let texts = Texts::new(array)?;
-                Values::Codes(codes(strings, &texts, array.len()).flatten().collect())
+                Values::Codes(codes_of_valid(strings, &Texts::new(array)?))
             }
             (AttributeType::Int, DataType::Int64) => {
-                let values = array.as_primitive::<Int64Type>().iter().flatten();
-                Values::Words(values.map(|value| value as u64).collect())
+                let values = array.as_primitive::<Int64Type>();
+                let words = valid(values.values(), values.nulls());
+                Values::Words(words.map(|value| value as u64).collect())
             }
             (AttributeType::Double, DataType::Float64) => {
-                let values = array.as_primitive::<Float64Type>().iter().flatten();
-                Values::Words(values.map(f64::to_bits).collect())
+                let values = array.as_primitive::<Float64Type>();
+                let words = valid(values.values(), values.nulls());
+                Values::Words(words.map(f64::to_bits).collect())
             }
             (AttributeType::Bool, DataType::Boolean) => {
                 let values = array.as_boolean().iter().flatten();
@@ -385,6 +391,36 @@ impl Default for Values {
     fn default() -> Self {
         Self::Words(Vec::new())
     }
+}
+
+/// The values of the rows that are not null. Most rows of most promoted columns are.
+fn valid<T: Copy>(values: &[T], nulls: Option<&NullBuffer>) -> impl Iterator<Item = T> {
+    let all = nulls.is_none().then_some(0..values.len());
+    let slices = nulls.into_iter().flat_map(NullBuffer::valid_slices);
+    let slices = all.into_iter().chain(slices.map(|(from, to)| from..to));
+    slices.flat_map(|slice| values.get(slice).unwrap_or_default().iter().copied())
+}
+
+/// The codes of the texts that are not null.
+fn codes_of_valid(strings: &mut Interner, texts: &Texts) -> Vec<StringCode> {
+    let (keys, entries) = match texts {
+        Texts::Codes(keys, entries) => (keys, entries),
+        Texts::Plain(texts) => {
+            let texts = texts.iter().flatten();
+            return texts.map(|text| strings.intern(text.as_bytes())).collect();
+        }
+    };
+    let mut known: Vec<Option<StringCode>> = vec![None; entries.len()];
+    let mut codes = Vec::with_capacity(keys.len() - keys.null_count());
+    for key in valid(keys.values(), keys.nulls()) {
+        let Some(known) = known.get_mut(key as usize) else {
+            debug_assert!(false, "arrow checks the keys of dictionaries");
+            continue;
+        };
+        let intern = || strings.intern(entries.value(key as usize).as_bytes());
+        codes.push(*known.get_or_insert_with(intern));
+    }
+    codes
 }
 
 /// The codes of a column's texts.

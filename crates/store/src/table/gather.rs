@@ -13,19 +13,38 @@ impl SpanTable {
     /// The named rows in the given order with their events, links and attributes, each of which then
     /// lies in the order of its owners. Addresses that do not exist give nothing.
     pub fn gather(tables: &[&SpanTable], rows: &[RowAddress]) -> SpanTable {
-        let mut out = SpanTable::with_capacity(rows.len());
-        for address in rows {
-            if let Some(table) = tables.get(address.table as usize) {
-                out.push_row(table, address.row as usize);
-            }
+        let place = |address: &RowAddress| {
+            let table: &SpanTable = tables.get(address.table as usize)?;
+            let row = address.row as usize;
+            (row < table.n_spans()).then_some((table, row))
+        };
+        let places: Vec<(&SpanTable, usize)> = rows.iter().filter_map(place).collect();
+        let mut out = SpanTable::default();
+        out.reserve_for(&places);
+        // Column by column: the rows of a trace lie far from each other, a column's values less so.
+        out.spans.gather_fixed(&places);
+        for (from, row) in &places {
+            out.push_lists(from, *row);
         }
         out
     }
 
-    fn with_capacity(n_spans: usize) -> Self {
-        let mut table = SpanTable::default();
-        table.spans.reserve(n_spans);
-        table
+    fn reserve_for(&mut self, places: &[(&SpanTable, usize)]) {
+        let (mut n_events, mut n_links, mut n_attributes) = (0, 0, 0);
+        for (from, row) in places {
+            let spans = &from.spans;
+            let (events, links) = (spans.events.get(*row), spans.links.get(*row));
+            n_events += events.len();
+            n_links += links.len();
+            n_attributes += spans.attributes.get(*row).len()
+                + events
+                    .map(|at| from.events.attributes.get(at).len())
+                    .sum::<usize>()
+                + links
+                    .map(|at| from.links.attributes.get(at).len())
+                    .sum::<usize>();
+        }
+        self.reserve(places.len(), n_events, n_links, n_attributes);
     }
 
     /// Makes room for so many rows in all, not for so many more.
@@ -49,13 +68,17 @@ impl SpanTable {
         if !self.spans.push_fixed(&from.spans, row) {
             return false;
         }
+        self.push_lists(from, row);
+        true
+    }
+
+    fn push_lists(&mut self, from: &SpanTable, row: usize) {
         let attributes = self
             .attributes
             .push_range(&from.attributes, from.spans.attributes.get(row));
         self.spans.attributes.push(attributes.0, attributes.1);
         self.push_events(from, from.spans.events.get(row));
         self.push_links(from, from.spans.links.get(row));
-        true
     }
 
     fn push_events(&mut self, from: &SpanTable, rows: std::ops::Range<usize>) {
@@ -102,6 +125,44 @@ macro_rules! push_fixed {
     }};
 }
 
+/// Copies the rows of each named column.
+macro_rules! gather_fixed {
+    ($self:ident, $places:ident, $($column:ident),* $(,)?) => {$(
+        // Columns of one group have the same length; a default stands for a broken table.
+        let value = |place: &(&SpanTable, usize)| {
+            place.0.spans.$column.get(place.1).copied().unwrap_or_default()
+        };
+        $self.$column.extend($places.iter().map(value));
+    )*};
+}
+
+/// Does with all fixed columns of spans what another macro does with named ones.
+macro_rules! span_columns {
+    ($macro:ident, $($argument:ident),*) => {
+        $macro!(
+            $($argument,)*
+            trace_id,
+            tenant,
+            span_id,
+            parent_span_id,
+            has_parent,
+            start_unix_nano,
+            end_unix_nano,
+            name,
+            kind,
+            status_code,
+            status_message,
+            trace_state,
+            flags,
+            dropped_attributes,
+            dropped_events,
+            dropped_links,
+            resource,
+            scope,
+        )
+    };
+}
+
 impl SpanRows {
     fn reserve(&mut self, n: usize) {
         self.tenant.reserve_exact(n);
@@ -128,29 +189,11 @@ impl SpanRows {
     }
 
     fn push_fixed(&mut self, from: &SpanRows, row: usize) -> bool {
-        push_fixed!(
-            self,
-            from,
-            row,
-            trace_id,
-            tenant,
-            span_id,
-            parent_span_id,
-            has_parent,
-            start_unix_nano,
-            end_unix_nano,
-            name,
-            kind,
-            status_code,
-            status_message,
-            trace_state,
-            flags,
-            dropped_attributes,
-            dropped_events,
-            dropped_links,
-            resource,
-            scope,
-        )
+        span_columns!(push_fixed, self, from, row)
+    }
+
+    fn gather_fixed(&mut self, places: &[(&SpanTable, usize)]) {
+        span_columns!(gather_fixed, self, places);
     }
 }
 
