@@ -16,6 +16,7 @@ mod collect;
 mod columns;
 mod copy;
 mod decode;
+mod delta;
 mod encode;
 mod entities;
 pub mod error;

@@ -36,6 +36,7 @@ use object_store::{
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, FileMetadata, create_dir_durably, parent_of};
+use crate::threads;
 
 mod upload;
 
@@ -476,13 +477,16 @@ impl Files {
     }
 }
 
-/// Runs a call that blocks on the blocking pool of the runtime, or here if there is none.
+/// Runs a call that blocks on the blocking pool of the runtime, or here if there is none or this is a
+/// thread of the store: to wake another thread and be woken by it costs more than most reads do.
 pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime.spawn_blocking(call).await.map_err(generic)?,
-        Err(_) => call(),
+        Ok(runtime) if !threads::may_block() => {
+            runtime.spawn_blocking(call).await.map_err(generic)?
+        }
+        _ => call(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! One column of one group as the bytes of a Parquet column chunk.
 //!
 //! Strings and ids come as codes of interned values, so nothing is hashed per row: dictionary and
-//! plain pages of them are written here, and those of integers with few distinct values. All other
-//! numbers and lists go through the parquet crate's writers.
+//! plain pages of them are written here, and the pages of integers. Other numbers and lists, which are
+//! few, go through the parquet crate's writers.
 //! What this is not: it chooses no columns and writes no files.
 
 use std::cmp::Ordering;
@@ -24,6 +24,7 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::delta::{self, Integer};
 use super::hybrid;
 use super::schema::PAGE_BYTES;
 
@@ -150,30 +151,31 @@ impl Chunk {
                 writer.fixed(bytes, style)?;
                 writer.finish()
             }
-            Values::Int32(values) if style.integers == Integers::ByData => match few(values) {
-                Some(few) => Self::few(column, cells, style, &few, i32::to_le_bytes),
-                None => encode_numbers(column, cells, style),
-            },
-            Values::Int64(values) if style.integers == Integers::ByData => match few(values) {
-                Some(few) => Self::few(column, cells, style, &few, i64::to_le_bytes),
-                None => encode_numbers(column, cells, style),
-            },
-            _ => encode_numbers(column, cells, style),
+            Values::Int32(values) => Self::integers(column, cells, style, values),
+            Values::Int64(values) => Self::integers(column, cells, style, values),
+            _ => encode_others(column, cells, style),
         }
     }
 
-    /// Integers as codes of few distinct ones.
-    fn few<T: Copy, const N: usize>(
+    fn integers<T: Integer>(
         column: &ColumnDescPtr,
         cells: &Cells<'_>,
         style: Style,
-        (codes, entries): &(Vec<u32>, Vec<T>),
-        bytes: impl Fn(T) -> [u8; N],
+        values: &[T],
     ) -> Result<Self> {
-        let entries: Vec<[u8; N]> = entries.iter().map(|entry| bytes(*entry)).collect();
-        let entries: Vec<&[u8]> = entries.iter().map(|entry| &entry[..]).collect();
+        let few = match style.integers {
+            Integers::ByData => few(values),
+            Integers::Delta => None,
+        };
         let mut writer = PageBuilder::new(column, cells);
-        writer.dictionary(codes, &entries, style)?;
+        match few {
+            Some((codes, entries)) => {
+                let entries: Vec<T::Bytes> = entries.into_iter().map(T::bytes).collect();
+                let entries: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
+                writer.dictionary(&codes, &entries, style)?;
+            }
+            None => writer.delta(values)?,
+        }
         writer.finish()
     }
 }
@@ -186,13 +188,15 @@ enum Order {
     Unsigned,
 }
 
-/// Builds the pages of strings and ids, and of integers that are a dictionary.
+/// Builds the pages of strings, ids and integers.
 struct PageBuilder<'a> {
     column: &'a ColumnDescPtr,
     order: Order,
     cells: &'a Cells<'a>,
     sink: TrackedWrite<Vec<u8>>,
     codec: Codec,
+    /// Of the values.
+    encoding: Encoding,
     columns: ColumnIndexBuilder,
     offsets: OffsetIndexBuilder,
     dictionary_offset: Option<u64>,
@@ -219,6 +223,7 @@ impl<'a> PageBuilder<'a> {
             cells,
             sink: TrackedWrite::new(Vec::new()),
             codec: Codec::None,
+            encoding: Encoding::PLAIN,
             columns: ColumnIndexBuilder::new(column.physical_type()),
             offsets: OffsetIndexBuilder::new(),
             dictionary_offset: None,
@@ -240,6 +245,7 @@ impl<'a> PageBuilder<'a> {
             PhysicalType::BYTE_ARRAY if page.len() > DICTIONARY_PLAIN_BYTES_MAX => style.codec,
             _ => Codec::None,
         };
+        self.encoding = Encoding::RLE_DICTIONARY;
         self.dictionary_offset = Some(self.sink.bytes_written() as u64);
         let uncompressed_size = page.len();
         let buf = Bytes::from(self.codec.compress(page)?);
@@ -267,13 +273,7 @@ impl<'a> PageBuilder<'a> {
             let mut plain = rows.levels;
             plain.push(width);
             hybrid::encode(page_codes, width, &mut plain);
-            self.data(
-                rows.n_rows,
-                rows.n_values,
-                plain,
-                bounds,
-                Encoding::RLE_DICTIONARY,
-            )?;
+            self.data(rows.n_rows, rows.n_values, plain, bounds)?;
         }
         Ok(())
     }
@@ -301,7 +301,7 @@ impl<'a> PageBuilder<'a> {
                 self.append_plain(entry, &mut plain);
                 bounds = Some(widen(bounds, entry));
             }
-            self.data(rows.n_rows, rows.n_values, plain, bounds, Encoding::PLAIN)?;
+            self.data(rows.n_rows, rows.n_values, plain, bounds)?;
         }
         Ok(())
     }
@@ -328,7 +328,33 @@ impl<'a> PageBuilder<'a> {
                 .fold(None, |bounds, id| Some(widen(bounds, id)));
             let mut plain = rows.levels;
             plain.extend_from_slice(ids);
-            self.data(rows.n_rows, rows.n_values, plain, bounds, Encoding::PLAIN)?;
+            self.data(rows.n_rows, rows.n_values, plain, bounds)?;
+        }
+        Ok(())
+    }
+
+    fn delta<T: Integer>(&mut self, values: &[T]) -> Result<()> {
+        self.encoding = Encoding::DELTA_BINARY_PACKED;
+        let page_values = match delta::width_of(values) {
+            0 => PAGE_ROWS,
+            width => PAGE_BYTES * 8 / width as usize,
+        };
+        let order = self.order;
+        let key = |value: &&T| match order {
+            Order::Unsigned => value.flipped(),
+            _ => **value,
+        };
+        let mut from = 0;
+        for rows in self.pages(|_| page_values) {
+            let values = slice(values, from, rows.n_values)?;
+            from += values.len();
+            let min = values.iter().min_by_key(key).map(|value| value.bytes());
+            let max = values.iter().max_by_key(key).map(|value| value.bytes());
+            let bounds = min.as_ref().zip(max.as_ref());
+            let bounds = bounds.map(|(min, max)| (min.as_ref(), max.as_ref()));
+            let mut packed = rows.levels;
+            delta::encode(values, &mut packed);
+            self.data(rows.n_rows, rows.n_values, packed, bounds)?;
         }
         Ok(())
     }
@@ -394,7 +420,6 @@ impl<'a> PageBuilder<'a> {
         n_values: usize,
         plain: Vec<u8>,
         bounds: Option<(&[u8], &[u8])>,
-        encoding: Encoding,
     ) -> Result<()> {
         let offset = self.sink.bytes_written() as u64;
         self.data_offset.get_or_insert(offset);
@@ -403,7 +428,7 @@ impl<'a> PageBuilder<'a> {
         let page = Page::DataPage {
             buf,
             num_values: u32::try_from(n_rows)?,
-            encoding,
+            encoding: self.encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
@@ -473,10 +498,7 @@ impl<'a> PageBuilder<'a> {
                 false,
             )),
         };
-        let data = match self.dictionary_offset {
-            Some(_) => Encoding::RLE_DICTIONARY,
-            None => Encoding::PLAIN,
-        };
+        let data = self.encoding;
         let mut pages = vec![page_stats(PageType::DATA_PAGE, data, self.n_pages)];
         let mut encodings = vec![Encoding::RLE, data];
         if self.dictionary_offset.is_some() {
@@ -637,8 +659,8 @@ fn cut(value: &[u8], text: bool) -> usize {
     at
 }
 
-/// Numbers, booleans and lists, by the parquet crate.
-fn encode_numbers(column: &ColumnDescPtr, cells: &Cells<'_>, style: Style) -> Result<Chunk> {
+/// Fractions, booleans and lists, by the parquet crate.
+fn encode_others(column: &ColumnDescPtr, cells: &Cells<'_>, style: Style) -> Result<Chunk> {
     let mut sink = TrackedWrite::new(Vec::new());
     let properties = WriterProperties::builder()
         .set_statistics_enabled(EnabledStatistics::Page)
@@ -649,22 +671,13 @@ fn encode_numbers(column: &ColumnDescPtr, cells: &Cells<'_>, style: Style) -> Re
     let properties = match &cells.values {
         Values::Double(_) | Values::Bool(_) => properties.set_dictionary_enabled(false),
         Values::TextList { .. } => properties.set_compression(style.codec.parquet()),
-        Values::Int32List { .. } => properties,
-        _ => properties
-            .set_dictionary_enabled(false)
-            .set_encoding(Encoding::DELTA_BINARY_PACKED),
+        _ => properties,
     };
     let levels = levels(column, cells);
     let (def, rep) = (levels.0.as_deref(), levels.1.as_deref());
     let page_writer = Box::new(SerializedPageWriter::new(&mut sink));
     let mut writer = get_column_writer(column.clone(), properties.build().into(), page_writer);
     match (&cells.values, &mut writer) {
-        (Values::Int32(values), ColumnWriter::Int32ColumnWriter(writer)) => {
-            writer.write_batch(values, def, rep)?;
-        }
-        (Values::Int64(values), ColumnWriter::Int64ColumnWriter(writer)) => {
-            writer.write_batch(values, def, rep)?;
-        }
         (Values::Double(values), ColumnWriter::DoubleColumnWriter(writer)) => {
             writer.write_batch(values, def, rep)?;
         }
@@ -733,7 +746,7 @@ fn levels(column: &ColumnDescPtr, cells: &Cells<'_>) -> Levels {
 }
 
 /// The values as codes of the distinct ones; `None` if those are many.
-fn few<T: Copy + Eq + std::hash::Hash>(values: &[T]) -> Option<(Vec<u32>, Vec<T>)> {
+fn few<T: Integer>(values: &[T]) -> Option<(Vec<u32>, Vec<T>)> {
     let mut code_of = hashbrown::HashMap::with_hasher(foldhash::fast::RandomState::default());
     let (mut codes, mut entries) = (Vec::with_capacity(values.len()), Vec::new());
     let mut last: Option<(T, u32)> = None;
@@ -753,3 +766,6 @@ fn few<T: Copy + Eq + std::hash::Hash>(values: &[T]) -> Option<(Vec<u32>, Vec<T>
     }
     (entries.len() * 4 <= values.len() + 12).then_some((codes, entries))
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,6 +238,8 @@ impl<'a> Lists<'a> {
     ) -> BlockResult<Runs> {
         let recipes = self.recipes(level, dictionary)?;
         let mut columns = self.columns(level, &recipes, select, dictionary).await?;
+        let recipe = |shape: &u32| recipes.get(*shape as usize).map_or(0, Vec::len);
+        out.reserve(level.shapes.of.iter().map(recipe).sum());
         let mut runs = Runs::default();
         for (at, (shape, number)) in level.shapes.of.iter().zip(&level.numbers).enumerate() {
             let start = out.len() as u32;

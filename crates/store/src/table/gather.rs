@@ -242,7 +242,8 @@ impl LinkRows {
 }
 
 impl AttributeRows {
-    fn reserve(&mut self, n: usize) {
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, n: usize) {
         self.key.reserve_exact(n);
         self.value_type.reserve_exact(n);
         self.value.reserve_exact(n);
