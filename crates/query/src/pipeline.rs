@@ -11,7 +11,7 @@ use tracewell_model::{TraceId, Value};
 
 use crate::plan::term::{arithmetic, negate};
 use crate::plan::{Field, FilterPlan, Plan, ScalarPlan, SpansetPlan, StagePlan};
-use crate::row::TraceFacts;
+use crate::row::{Row, TraceFacts};
 use crate::scalar::Scalar;
 use crate::syntax::ast::{Aggregate, Kin, LogicOp, Relation, RelationMode};
 use crate::tree::Node;
@@ -54,6 +54,11 @@ pub(crate) trait View {
         Node::default()
     }
 
+    /// All of a span; `None` where columns of it are known, and no more.
+    fn row(&self, _span: usize) -> Option<Row<'_>> {
+        None
+    }
+
     fn trace_id(&self, span: usize) -> TraceId;
 
     fn start_unix_nano(&self, span: usize) -> u64;
@@ -75,6 +80,10 @@ impl View for TraceFacts<'_> {
 
     fn node(&self, span: usize) -> Node {
         self.tree().node(span)
+    }
+
+    fn row(&self, span: usize) -> Option<Row<'_>> {
+        TraceFacts::row(self, span)
     }
 
     fn trace_id(&self, span: usize) -> TraceId {

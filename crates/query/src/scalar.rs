@@ -81,6 +81,16 @@ impl Scalar {
         }
     }
 
+    /// About what it takes in memory.
+    pub(crate) fn n_bytes(&self) -> u64 {
+        let text = match self {
+            Self::String(text) => text.len(),
+            Self::Array(items) => items.len() * size_of::<Self>(),
+            _ => 0,
+        };
+        (size_of::<Self>() + text) as u64
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::String(_) => 0,

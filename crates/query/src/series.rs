@@ -6,6 +6,7 @@
 
 pub mod axis;
 mod batch;
+mod comparison;
 pub mod math;
 pub mod sketch;
 mod sums;

@@ -21,6 +21,7 @@ use self::join::join;
 use self::pipeline::{Scene, Set};
 use self::value::Datum;
 
+mod comparison;
 mod filter;
 mod join;
 mod pipeline;

@@ -1,13 +1,16 @@
 //! Metrics queries: which spans are counted, by what, and what is done with the series.
 
+use std::ops::Range;
+
 use tracewell_model::{CompareOp, Intrinsic};
 
 use super::field::Field;
 use super::pipeline::Parts;
-use super::{Context, Plan, PlanLimits};
+use super::{Context, FilterPlan, Plan, PlanLimits};
 use crate::error::Result;
 use crate::plan::term::{arithmetic, negate};
 use crate::request::Aliases;
+use crate::row::Row;
 use crate::scalar::Scalar;
 use crate::syntax::ast::{
     ArithmeticOp, Expr, ExprKind, IntrinsicField, Literal, MetricsExpr, MetricsFunction,
@@ -16,6 +19,10 @@ use crate::syntax::ast::{
 
 /// Labels of one series, as Tempo has it; one less where the function brings one of its own.
 const GROUPS_MAX: usize = 5;
+
+/// Values of an attribute that `compare()` shows, without a word of it and at most: as Tempo has it.
+const COMPARED: usize = 10;
+const COMPARED_MAX: usize = 1_000;
 
 /// What a metrics query yields.
 #[derive(Debug, Clone)]
@@ -56,6 +63,25 @@ pub enum Function {
     Avg(Measured),
     Histogram(Measured),
     Quantile(Measured, Vec<f64>),
+    Compare(Box<Comparison>),
+}
+
+/// Which spans are beside which.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    selection: FilterPlan,
+    /// Starts of the spans that may be selected, in Unix nanoseconds.
+    window: Option<Range<u64>>,
+    /// Values of each attribute that an answer shows.
+    pub n_max: usize,
+}
+
+impl Comparison {
+    pub(crate) fn selects(&self, row: &Row<'_>) -> bool {
+        let window = self.window.as_ref();
+        window.is_none_or(|window| window.contains(&row.span().start_unix_nano))
+            && row.matches(&self.selection.exact)
+    }
 }
 
 /// A number of a span.
@@ -85,12 +111,13 @@ impl Function {
             Self::Avg(_) => "avg_over_time",
             Self::Histogram(_) => "histogram_over_time",
             Self::Quantile(..) => "quantile_over_time",
+            Self::Compare(_) => "compare",
         }
     }
 
     pub fn measured(&self) -> Option<&Measured> {
         match self {
-            Self::Rate | Self::Count => None,
+            Self::Rate | Self::Count | Self::Compare(_) => None,
             Self::Min(of)
             | Self::Max(of)
             | Self::Sum(of)
@@ -138,6 +165,7 @@ impl Context<'_> {
             } => SeriesPlan::Spans(Box::new(self.spans(expr, pipeline, function, by)?)),
             MetricsKind::Stage(inner, stage) => {
                 let of = Box::new(self.series(inner)?);
+                self.check_stage(expr, &of)?;
                 match stage {
                     MetricsStage::Top(n) | MetricsStage::Bottom(n) => SeriesPlan::Ranked {
                         of,
@@ -155,6 +183,8 @@ impl Context<'_> {
             }
             MetricsKind::Arithmetic(op, left, right) => {
                 let (left, right) = (self.series(left)?, self.series(right)?);
+                self.check_stage(expr, &left)?;
+                self.check_stage(expr, &right)?;
                 SeriesPlan::Arithmetic(*op, Box::new(left), Box::new(right))
             }
             MetricsKind::Scalar(scalar) => match self.folded(scalar, &Scalar::Duration)? {
@@ -164,6 +194,18 @@ impl Context<'_> {
                 value => SeriesPlan::Constant(number(&value)),
             },
         })
+    }
+
+    /// The series of a comparison are of two sides and of many attributes: no stage has a meaning for them.
+    fn check_stage(&self, expr: &MetricsExpr, of: &SeriesPlan) -> Result<()> {
+        match of {
+            SeriesPlan::Spans(spans) if matches!(spans.function, Function::Compare(_)) => Err(self
+                .type_error(
+                    expr.span,
+                    "nothing can be done with the series of `compare()`",
+                )),
+            _ => Ok(()),
+        }
     }
 
     fn spans(
@@ -194,8 +236,22 @@ impl Context<'_> {
                 }
                 Function::Quantile(self.measured(of)?, quantiles.clone())
             }
-            MetricsFunction::Compare { .. } => return Err(self.not_built(expr.span, "`compare()`")),
+            MetricsFunction::Compare {
+                selection,
+                top,
+                window,
+            } => Function::Compare(Box::new(Comparison {
+                selection: self.filter(selection.as_deref())?,
+                window: window
+                    .map(|window| self.selected(expr, window))
+                    .transpose()?,
+                n_max: self.compared_max(expr, *top)?,
+            })),
         };
+        if matches!(function, Function::Compare(_)) && !by.is_empty() {
+            let message = "`compare()` groups by every attribute: it takes no `by()`";
+            return Err(self.type_error(expr.span, message));
+        }
         let own = usize::from(matches!(
             function,
             Function::Histogram(_) | Function::Quantile(..)
@@ -212,6 +268,30 @@ impl Context<'_> {
                 .map(|expr| self.field(expr))
                 .collect::<Result<_>>()?,
         })
+    }
+
+    fn compared_max(&self, expr: &MetricsExpr, top: Option<i64>) -> Result<usize> {
+        let Some(top) = top else {
+            return Ok(COMPARED);
+        };
+        let n_max = usize::try_from(top).ok();
+        n_max
+            .filter(|n| (1..=COMPARED_MAX).contains(n))
+            .ok_or_else(|| {
+                let message =
+                    format!("it shows between 1 and {COMPARED_MAX} values of an attribute");
+                self.type_error(expr.span, message)
+            })
+    }
+
+    fn selected(&self, expr: &MetricsExpr, (start, end): (i64, i64)) -> Result<Range<u64>> {
+        match (u64::try_from(start), u64::try_from(end)) {
+            (Ok(start), Ok(end)) if start < end => Ok(start..end),
+            _ => Err(self.type_error(
+                expr.span,
+                "the selection starts before it ends, both in Unix nanoseconds",
+            )),
+        }
     }
 
     fn measured(&self, expr: &Expr) -> Result<Measured> {

@@ -410,6 +410,24 @@ fn series_are_compared_with_seconds_where_a_duration_is_given() {
 }
 
 #[test]
+fn a_comparison_is_a_query_of_its_own() {
+    let refused = |text: &str, why: &str| {
+        let limits = PlanLimits::from(&tracewell_model::Limits::default());
+        let plan = SeriesPlan::new(text, &parse(text).unwrap(), Aliases::Resolve, limits);
+        let error = plan.unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    };
+    let no_stage = "nothing can be done with the series of `compare()`";
+    refused("{ } | compare({ .a }) | topk(3)", no_stage);
+    refused("({ } | compare({ .a })) / ({ } | rate())", no_stage);
+    refused("({ } | rate()) * ({ } | compare({ .a }))", no_stage);
+    refused("{ } | compare({ .a }, 0)", "between 1 and 1000 values");
+    refused("{ } | compare({ .a }, 1001)", "between 1 and 1000 values");
+    refused("{ } | compare({ .a }, 5, 7, 7)", "starts before it ends");
+    refused("{ } | compare({ name + 1 })", "type error");
+}
+
+#[test]
 fn a_trace_needs_what_the_operators_require() {
     let required = |text: &str| format!("{:?}", plan(text).unwrap().combine);
     let both = "And([And([Filter(0), Filter(1)])])";

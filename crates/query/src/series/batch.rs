@@ -15,7 +15,7 @@ use super::Exemplar;
 use super::sums::{Cell, Counter};
 use crate::leaves::{self, LeafView};
 use crate::pipeline;
-use crate::plan::series::SpansPlan;
+use crate::plan::series::{Function, SpansPlan};
 use crate::plan::{Field, SpansetPlan, StagePlan};
 use crate::scalar::Scalar;
 use crate::syntax::ast::LogicOp;
@@ -27,6 +27,9 @@ impl SpansPlan {
     /// What is to be asked of sources so that they can count the spans of traces that each holds whole, the start
     /// first; `None` where only a whole trace tells which of its spans count, and by what.
     pub(crate) fn columns(&self) -> Option<Arc<[Column]>> {
+        if matches!(self.function, Function::Compare(_)) {
+            return None;
+        }
         let mut columns = self.plan.columns()?;
         let measured = self.function.measured().map(|measured| &measured.field);
         let mut fields = measured.into_iter().chain(&self.by);

@@ -7,6 +7,7 @@ use tracewell_model::TimeRange;
 use tracewell_model::span::Span;
 
 use super::axis::Axis;
+use super::comparison::Sides;
 use super::sketch::Sketch;
 use super::{Exemplar, NAME, Series, SeriesSet};
 use crate::pipeline::{self, View};
@@ -22,6 +23,8 @@ pub(crate) struct Counter<'p> {
     is_weighted: bool,
     pub(super) exemplars_max: usize,
     groups: BTreeMap<Vec<Option<Scalar>>, Group>,
+    /// Of a comparison.
+    sides: Sides,
     /// About what the groups hold.
     n_bytes: u64,
 }
@@ -63,12 +66,13 @@ impl<'p> Counter<'p> {
             is_weighted,
             exemplars_max,
             groups: BTreeMap::new(),
+            sides: Sides::default(),
             n_bytes: 0,
         }
     }
 
     pub(crate) fn n_bytes(&self) -> u64 {
-        self.n_bytes
+        self.n_bytes + self.sides.n_bytes()
     }
 
     pub(crate) fn is_weighted(&self) -> bool {
@@ -90,6 +94,10 @@ impl<'p> Counter<'p> {
     }
 
     fn count(&mut self, (trace, span): (&dyn View, usize), interval: usize, weight: f64) {
+        if let Function::Compare(plan) = &self.plan.function {
+            self.sides.take(plan, (trace, span), interval, weight);
+            return;
+        }
         let measured = match self.plan.function.measured() {
             None => f64::NAN,
             Some(measured) => {
@@ -121,7 +129,7 @@ impl<'p> Counter<'p> {
         exemplar: Option<Exemplar>,
     ) {
         if !self.groups.contains_key(key) {
-            let n_bytes = key.iter().flatten().map(scalar_bytes).sum::<u64>();
+            let n_bytes = key.iter().flatten().map(Scalar::n_bytes).sum::<u64>();
             self.n_bytes += GROUP_BYTES + n_bytes;
             self.groups.insert(key.to_vec(), Group::default());
         }
@@ -155,6 +163,9 @@ impl<'p> Counter<'p> {
 
     pub(crate) fn finish(self) -> SeriesSet {
         let (axis, plan) = (self.axis, self.plan);
+        if let Function::Compare(comparison) = &plan.function {
+            return self.sides.finish(comparison, &axis);
+        }
         let share = self.exemplars_max.div_ceil(self.groups.len().max(1));
         let mut all = Vec::new();
         for (key, group) in self.groups {
@@ -221,6 +232,7 @@ impl Cell {
                 }
             }
             Function::Quantile(..) => self.sketch.add(value, weight),
+            Function::Compare(_) => debug_assert!(false, "a comparison has sides and no cells"),
             Function::Min(_) | Function::Max(_) | Function::Sum(_) | Function::Avg(_) => {
                 self.n += weight;
                 self.sum += value * weight;
@@ -260,7 +272,7 @@ impl Cell {
             Function::Max(_) => self.max,
             Function::Sum(_) => Some(self.sum),
             Function::Avg(_) => Some(self.sum / self.n),
-            Function::Histogram(_) | Function::Quantile(..) => None,
+            Function::Histogram(_) | Function::Quantile(..) | Function::Compare(_) => None,
         }
     }
 }
@@ -311,15 +323,6 @@ fn spread(all: BTreeMap<usize, Exemplar>, n_max: usize) -> Vec<Exemplar> {
     let step = n.div_ceil(n_max.max(1)).max(1);
     let each = all.into_values().step_by(step);
     each.take(n_max).collect()
-}
-
-fn scalar_bytes(scalar: &Scalar) -> u64 {
-    let text = match scalar {
-        Scalar::String(text) => text.len(),
-        Scalar::Array(items) => items.len() * size_of::<Scalar>(),
-        _ => 0,
-    };
-    (size_of::<Scalar>() + text) as u64
 }
 
 /// How many spans one stands for: `ot=th:...` in its trace state, the threshold below which its sampler rejects

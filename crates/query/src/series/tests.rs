@@ -1,9 +1,17 @@
 use tracewell_model::CompareOp;
 
+use tracewell_model::{KeyValue, Limits, Span, SpanId, Status};
+
 use super::axis::{AxisError, INTERVALS_MAX};
+use super::comparison::VALUES_MAX;
 use super::math::{Operand, arithmetic, compared, ranked};
 use super::*;
+use crate::plan::PlanLimits;
+use crate::plan::series::SeriesPlan;
+use crate::request::Aliases;
+use crate::row::TraceFacts;
 use crate::syntax::ast::ArithmeticOp;
+use crate::syntax::parse;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -173,4 +181,141 @@ fn series_of_equal_labels_are_joined_and_one_of_all_with_each() {
         Operand::Number(2.0),
     );
     assert!(matches!(number, Operand::Series(set) if set.series[0].values[0] == Some(8.0)));
+}
+
+fn attribute(key: &str, value: AttributeValue) -> KeyValue {
+    let key = key.to_owned();
+    KeyValue { key, value }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, AttributeValue::String(value.to_owned()))
+}
+
+fn span(id: u8, start: u64, code: i32, attributes: Vec<KeyValue>) -> Span {
+    let mut span = Span {
+        trace_id: TraceId([7; 16]),
+        span_id: SpanId([id; 8]),
+        name: "get".to_owned(),
+        start_unix_nano: start,
+        end_unix_nano: start + 1,
+        kind: 2,
+        attributes,
+        ..Span::default()
+    };
+    span.status = (code > 0).then(|| Status {
+        code,
+        message: String::new(),
+    });
+    span
+}
+
+/// The series of a comparison of one trace, as lines: labels, then the count of each interval.
+fn sides(query: &str, spans: &[Span]) -> Vec<String> {
+    let limits = PlanLimits::from(&Limits::default());
+    let plan = SeriesPlan::new(query, &parse(query).unwrap(), Aliases::Resolve, limits).unwrap();
+    let SeriesPlan::Spans(plan) = &plan else {
+        panic!("{plan:?}");
+    };
+    let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 100);
+    counter.take(&TraceFacts::of(spans), &|_| 1.0);
+    let lines = counter.finish().series.into_iter().map(|series| {
+        assert_eq!(series.exemplars, []);
+        let labels = series.labels.iter().map(|(key, value)| {
+            let value = format!("{:?}", value.to_attribute());
+            format!("{key}={value}")
+        });
+        let labels: Vec<String> = labels.collect();
+        let values = series.values.iter().map(|value| value.unwrap().to_string());
+        let values: Vec<String> = values.collect();
+        format!("{} {}", labels.join(" "), values.join(" "))
+    });
+    lines
+        .map(|line| line.replace("String(\"", "").replace("\")", ""))
+        .collect()
+}
+
+#[test]
+fn a_comparison_counts_every_value_of_both_sides() {
+    let spans = [
+        span(
+            1,
+            5,
+            2,
+            vec![text("pod", "a"), attribute("n", AttributeValue::Int(1))],
+        ),
+        span(2, 6, 2, vec![text("pod", "a"), text("pod", "hidden")]),
+        span(
+            3,
+            15,
+            0,
+            vec![text("pod", "b"), attribute("n", AttributeValue::Empty)],
+        ),
+        span(4, 16, 0, vec![text("pod", "a")]),
+        // Outside of the range.
+        span(5, 25, 2, vec![text("pod", "z")]),
+    ];
+    let lines = sides("{ } | compare({ status = error })", &spans);
+    let with = |start: &str| -> Vec<&str> {
+        let lines = lines.iter().map(String::as_str);
+        lines.filter(|line| line.contains(start)).collect()
+    };
+    assert_eq!(
+        with("span."),
+        [
+            "__meta_type=baseline span.pod=a 0 1",
+            "__meta_type=baseline span.pod=b 0 1",
+            "__meta_type=selection span.n=Int(1) 1 0",
+            "__meta_type=selection span.pod=a 2 0",
+            "__meta_type=baseline_total span.pod=nil 0 2",
+            "__meta_type=selection_total span.n=nil 1 0",
+            "__meta_type=selection_total span.pod=nil 2 0",
+        ]
+    );
+    assert_eq!(
+        with("status"),
+        [
+            "__meta_type=baseline status=unset 0 2",
+            "__meta_type=selection status=error 2 0",
+            "__meta_type=baseline_total status=nil 0 2",
+            "__meta_type=selection_total status=nil 2 0",
+        ]
+    );
+    assert_eq!(with("rootName=get").len(), 2);
+    assert_eq!(with("__meta_error"), [""; 0]);
+}
+
+#[test]
+fn a_comparison_has_a_time_of_its_own_and_says_what_it_does_not_show() {
+    let pods = ["a", "b", "b", "c"];
+    let spans: Vec<Span> = (1..)
+        .zip(pods)
+        .map(|(id, pod)| span(id, u64::from(id), 0, vec![text("pod", pod)]))
+        .collect();
+    let lines = sides("{ } | compare({ }, 1, 2, 4)", &spans);
+    let pods: Vec<&String> = lines.iter().filter(|it| it.contains("pod")).collect();
+    assert_eq!(
+        pods,
+        [
+            "__meta_type=baseline span.pod=a 1 0",
+            "__meta_type=selection span.pod=b 2 0",
+            "__meta_type=baseline_total span.pod=nil 2 0",
+            "__meta_type=selection_total span.pod=nil 2 0",
+            "__meta_error=__too_many_values__ span.pod=nil 0 0",
+        ]
+    );
+}
+
+#[test]
+fn a_comparison_tells_a_bounded_number_of_values_apart() {
+    let many = VALUES_MAX as i64 + 10;
+    let of = |n: i64| span(1, 5, 0, vec![attribute("id", AttributeValue::Int(n))]);
+    let spans: Vec<Span> = (0..many).map(of).collect();
+    let lines = sides("{ } | compare({ status = error }, 1000)", &spans);
+    let ids = lines.iter().filter(|it| it.contains("span.id=Int("));
+    assert_eq!(ids.count(), 1_000);
+    let total = format!("__meta_type=baseline_total span.id=nil {many} 0");
+    assert!(lines.contains(&total), "{:?}", lines.iter().rev().take(9));
+    let error = "__meta_error=__too_many_values__ span.id=nil 0 0";
+    assert!(lines.iter().any(|line| line == error));
 }

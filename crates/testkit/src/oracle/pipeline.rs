@@ -244,7 +244,7 @@ impl<'q> Scene<'q, '_> {
         Ok(groups.into_iter().map(|(_, group)| group).collect())
     }
 
-    fn holds(&mut self, expr: &'q Expr, at: usize) -> Result<bool> {
+    pub(super) fn holds(&mut self, expr: &'q Expr, at: usize) -> Result<bool> {
         self.compiled(expr)?;
         let facts = self.facts;
         self.filters[&address(expr)].matches(at, facts)

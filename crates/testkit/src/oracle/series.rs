@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tracewell_model::Span;
 use tracewell_query::Aliases;
 use tracewell_query::parse;
 use tracewell_query::syntax::ast::{
     Expr, ExprKind, IntrinsicField, MetricsFunction, MetricsKind, OverTime, Root,
 };
 
+use super::comparison::Sides;
 use super::filter::TraceFacts;
 use super::pipeline::Scene;
 use super::value::Datum;
@@ -42,10 +44,15 @@ impl Intervals {
             end += self.step;
         }
     }
+
+    fn interval(&self, start: u64) -> Option<usize> {
+        let mut ends = self.ends().into_iter();
+        ends.position(|end| start <= end && start > end.saturating_sub(self.step))
+    }
 }
 
 impl Oracle {
-    /// One function over one pipeline: no second stage, no arithmetic, no `compare()`.
+    /// One function over one pipeline: no second stage, no arithmetic.
     pub fn series(&self, text: &str, over: Intervals, aliases: Aliases) -> Result<SeriesOfAll> {
         let query = parse(text)?;
         let Root::Metrics(expr) = &query.root else {
@@ -61,6 +68,7 @@ impl Oracle {
         };
         let ends = over.ends();
         let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
+        let mut sides = Sides::new(ends.len());
         let mut filters = BTreeMap::new();
         for trace in self.traces() {
             let facts = TraceFacts::of(&trace.spans);
@@ -74,13 +82,16 @@ impl Oracle {
             let spans: std::collections::BTreeSet<usize> =
                 sets.into_iter().flat_map(|set| set.spans).collect();
             for at in spans {
-                let Some(start) = trace.spans.get(at).map(|span| span.start_unix_nano) else {
+                let Some(span) = trace.spans.get(at) else {
                     continue;
                 };
-                let is_in = |end: &u64| start <= *end && start > end.saturating_sub(over.step);
-                let Some(interval) = ends.iter().position(is_in) else {
+                let Some(interval) = over.interval(span.start_unix_nano) else {
                     continue;
                 };
+                if let Some(is_selected) = selected(function, &mut scene, (at, span))? {
+                    sides.take(&facts, span, interval, is_selected);
+                    continue;
+                }
                 let Some(value) = measured(function, &mut scene, at)? else {
                     continue;
                 };
@@ -99,16 +110,48 @@ impl Oracle {
                 }
             }
         }
-        let names: Vec<String> = by.iter().map(ToString::to_string).collect();
-        let mut all = SeriesOfAll::new();
-        for (values, cells) in groups.into_values() {
-            for (more, values_of) in of_cells(function, &cells, over.step as f64 / 1e9) {
-                let labels = labels(function, &names, &values, more);
-                all.insert(labels, values_of);
-            }
+        if let MetricsFunction::Compare { top, .. } = function {
+            return Ok(sides.series(*top));
         }
-        Ok(all)
+        Ok(of_groups(function, by, groups, over.step as f64 / 1e9))
     }
+}
+
+fn of_groups(
+    function: &MetricsFunction,
+    by: &[Expr],
+    groups: BTreeMap<Vec<String>, Group>,
+    seconds: f64,
+) -> SeriesOfAll {
+    let names: Vec<String> = by.iter().map(ToString::to_string).collect();
+    let mut all = SeriesOfAll::new();
+    for (values, cells) in groups.into_values() {
+        for (more, values_of) in of_cells(function, &cells, seconds) {
+            all.insert(labels(function, &names, &values, more), values_of);
+        }
+    }
+    all
+}
+
+/// Of a comparison, whether a span is of its selection.
+fn selected<'q>(
+    function: &'q MetricsFunction,
+    scene: &mut Scene<'q, '_>,
+    (at, span): (usize, &Span),
+) -> Result<Option<bool>> {
+    let MetricsFunction::Compare {
+        selection, window, ..
+    } = function
+    else {
+        return Ok(None);
+    };
+    let start = i128::from(span.start_unix_nano);
+    let is_in = |(from, to): (i64, i64)| start >= from.into() && start < to.into();
+    let holds = match selection {
+        None => true,
+        Some(selection) => scene.holds(selection, at)?,
+    };
+    Ok(Some(holds && window.is_none_or(is_in)))
 }
 
 fn name(function: &MetricsFunction) -> &'static str {
@@ -162,7 +205,7 @@ fn measured<'q>(
     let of = match function {
         MetricsFunction::Rate | MetricsFunction::CountOverTime => return Ok(Some(1.0)),
         MetricsFunction::OverTime(_, of) | MetricsFunction::QuantileOverTime(of, _) => of,
-        MetricsFunction::Compare { .. } => return Err(OracleError::Unknown("`compare()`")),
+        MetricsFunction::Compare { .. } => return Ok(None),
     };
     let number = scene.value(of, at)?.number();
     Ok(number.map(|number| match is_span_duration(of) {

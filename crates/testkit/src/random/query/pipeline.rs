@@ -174,6 +174,24 @@ fn field(random: &mut Random) -> String {
     }
 }
 
+/// A selection, the number of values to show, and the time that the selection is from.
+fn sides(random: &mut Random, spans: &[&Span]) -> String {
+    let selection = super::filter(random, spans);
+    let n_max = *random.pick(&[1, 2, 10, 1_000]);
+    let mut start = || {
+        spans
+            .get(random.below(spans.len().max(1)))
+            .map(|span| span.start_unix_nano)
+    };
+    match (start(), start()) {
+        (Some(a), Some(b)) if a < b && b <= i64::MAX as u64 && n_max < 10 => {
+            format!("compare({selection}, {n_max}, {a}, {b})")
+        }
+        _ if n_max == 10 => format!("compare({selection})"),
+        _ => format!("compare({selection}, {n_max})"),
+    }
+}
+
 /// One function over a pipeline.
 pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
     let from = match random.percent(60) {
@@ -195,6 +213,9 @@ pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
             format!("{which}_over_time({measured})")
         }
     };
+    if random.percent(12) {
+        return format!("{from} | {}", sides(random, spans));
+    }
     let label = |random: &mut Random| match random.percent(60) {
         true => (*random.pick(GROUPS)).to_owned(),
         false => attribute(random),
