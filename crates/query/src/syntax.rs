@@ -9,6 +9,7 @@ mod error;
 mod lexer;
 mod parser;
 mod print;
+mod suggest;
 mod token;
 
 #[cfg(test)]

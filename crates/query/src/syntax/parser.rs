@@ -8,14 +8,41 @@ mod field;
 mod pipeline;
 
 use super::SyntaxLimits;
-use super::ast::{Expr, ExprKind, Hint, Literal, Query, Root, TextSpan};
+use super::ast::{
+    Expr, ExprKind, Hint, INTRINSICS, KINDS, Literal, Query, Root, STATUSES, TextSpan,
+};
 use super::error::SyntaxError;
 use super::lexer::Lexer;
+use super::suggest::nearest;
 use super::token::{Symbol, Token, excerpt};
 use crate::limit::QueryLimit;
 use pipeline::Operand;
 
 type ParseResult<T> = Result<T, SyntaxError>;
+
+/// Words that stand before a parenthesis, for suggestions.
+const FUNCTIONS: [&str; 20] = [
+    "rate",
+    "count_over_time",
+    "min_over_time",
+    "max_over_time",
+    "sum_over_time",
+    "avg_over_time",
+    "histogram_over_time",
+    "quantile_over_time",
+    "compare",
+    "topk",
+    "bottomk",
+    "count",
+    "min",
+    "max",
+    "avg",
+    "sum",
+    "by",
+    "coalesce",
+    "select",
+    "with",
+];
 
 struct Parser<'a> {
     text: &'a str,
@@ -223,6 +250,12 @@ impl<'a> Parser<'a> {
             Token::Word(word) if word == "and" || word == "or" => {
                 error.with_hint("logic is written `&&` and `||`")
             }
+            Token::Word(word) => match nearest(word, FUNCTIONS.iter().copied()) {
+                Some(meant) if meant != word => {
+                    error.with_hint(format!("did you mean \"{meant}\"?"))
+                }
+                _ => error,
+            },
             _ => error,
         }
     }
@@ -307,7 +340,6 @@ impl<'a> Parser<'a> {
 
     /// The constant that the current token is.
     fn literal_here(&self) -> Option<Literal> {
-        use super::ast::{KINDS, STATUSES};
         Some(match &self.token {
             Token::String(text) => Literal::String(text.as_str().into()),
             Token::Int(value) => Literal::Int(*value),
@@ -336,8 +368,20 @@ impl<'a> Parser<'a> {
     }
 
     fn unknown_word(&mut self) -> SyntaxError {
-        let word = excerpt(self.token_text());
-        self.unexpected().with_hint(format!(
+        let text = self.token_text();
+        let word = excerpt(text);
+        let constants = STATUSES.iter().chain(KINDS).map(|(name, _)| *name);
+        let constants = constants.chain(["nil", "true", "false"]);
+        let meant = match nearest(text, INTRINSICS.iter().map(|it| it.written)) {
+            Some(meant) => Some(("intrinsic", meant)),
+            None => nearest(text, constants).map(|meant| ("constant", meant)),
+        };
+        let mut error = self.unexpected();
+        if let Some((what, meant)) = meant {
+            error.message = format!("unknown {what} \"{word}\": did you mean \"{meant}\"?");
+            error.expected.clear();
+        }
+        error.with_hint(format!(
             "an attribute needs a scope: `span.{word}`, `resource.{word}`, or `.{word}` for any; text needs double quotes"
         ))
     }

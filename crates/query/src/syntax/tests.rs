@@ -138,6 +138,20 @@ fn errors_say_where_what_and_how() {
          `.foo` for any; text needs double quotes",
     );
     fails(
+        "{ statuss = error }",
+        "parse error at line 1, col 3: unknown intrinsic \"statuss\": did you mean \"status\"?; an \
+         attribute needs a scope: `span.statuss`, `resource.statuss`, or `.statuss` for any; text \
+         needs double quotes",
+    );
+    fails(
+        "{ status = eror }",
+        "parse error at line 1, col 12: unknown constant \"eror\": did you mean \"error\"?; an \
+         attribute needs a scope: `span.eror`, `resource.eror`, or `.eror` for any; text needs \
+         double quotes",
+    );
+    let error = parse("{ } | raet()").unwrap_err().to_string();
+    assert!(error.ends_with("; did you mean \"rate\"?"), "{error}");
+    fails(
         "{ } | count()",
         "parse error at line 1, col 1: a query cannot end in a number; compare the aggregate, as in `count() > 2`",
     );
