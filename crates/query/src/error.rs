@@ -15,11 +15,16 @@ pub enum Error {
     Syntax(SyntaxError),
     /// The text is TraceQL and means nothing: types that do not go together, a bad regex.
     #[error("type error at {position}: {message}")]
-    Type { position: Position, message: String },
+    Type {
+        position: Position,
+        span: TextSpan,
+        message: String,
+    },
     /// The text is right and this version cannot execute it.
     #[error("{construct} (at {position}) is not built yet")]
     NotBuilt {
         position: Position,
+        span: TextSpan,
         construct: String,
     },
     /// A parameter of a request is wrong.
@@ -87,6 +92,7 @@ impl Error {
     pub(crate) fn type_error(text: &str, span: TextSpan, message: impl Into<String>) -> Self {
         Self::Type {
             position: Position::of(text, span.from),
+            span,
             message: message.into(),
         }
     }
@@ -94,6 +100,7 @@ impl Error {
     pub(crate) fn not_built(text: &str, span: TextSpan, construct: impl Into<String>) -> Self {
         Self::NotBuilt {
             position: Position::of(text, span.from),
+            span,
             construct: construct.into(),
         }
     }

@@ -12,6 +12,7 @@ mod fixtures;
 pub mod leaves;
 mod limit;
 mod open;
+pub mod outline;
 pub mod partial;
 pub mod pipeline;
 pub mod plan;

@@ -38,6 +38,7 @@ pub use field::Field;
 pub(crate) use name::{Candidate, candidates_of};
 pub use pipeline::{ScalarPlan, SpansetPlan, StagePlan};
 pub use shown::{Shown, ShownField};
+pub(crate) use types::static_type;
 
 use crate::error::{Error, Result};
 use crate::partial::OpenTrace;

@@ -16,8 +16,8 @@ mod token;
 mod tests;
 
 pub use error::{Position, SyntaxError};
-pub(crate) use print::arithmetic_text;
 pub use print::print_attribute;
+pub(crate) use print::{arithmetic_text, compare_text};
 
 use ast::{Expr, Query};
 

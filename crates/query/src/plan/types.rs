@@ -5,8 +5,9 @@
 
 use tracewell_model::{AttributeScope, CompareOp};
 
-use super::Context;
+use super::{Context, PlanLimits};
 use crate::error::{Error, Result};
+use crate::request::Aliases;
 use crate::syntax::ast::{Expr, ExprKind, IntrinsicField, Literal};
 
 use tracewell_model::Intrinsic;
@@ -34,6 +35,19 @@ impl Type {
             Self::Bool => "a boolean",
             Self::Status => "a status",
             Self::Kind => "a kind",
+        }
+    }
+
+    /// In a word, for a tree that is shown.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Nil => "nil",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Bool => "boolean",
+            Self::Status => "status",
+            Self::Kind => "kind",
         }
     }
 
@@ -147,6 +161,13 @@ impl Context<'_> {
         };
         never.map_or(Ok(()), Err)
     }
+}
+
+/// What is known of the value of an expression before any span is; `None` where its types do not go together.
+pub(crate) fn static_type(expr: &Expr) -> Option<&'static str> {
+    let limits = PlanLimits::from(&tracewell_model::Limits::default());
+    let ctx = Context::new("", Aliases::Resolve, limits);
+    ctx.type_of(expr).ok().map(Type::word)
 }
 
 fn literal_type(literal: &Literal) -> Type {

@@ -402,7 +402,7 @@ impl Display for MetricsFunction {
 
 // === operators ===
 
-pub(super) fn compare_text(op: CompareOp) -> &'static str {
+pub(crate) fn compare_text(op: CompareOp) -> &'static str {
     match op {
         CompareOp::Equal => "=",
         CompareOp::NotEqual => "!=",
