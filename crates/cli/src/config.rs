@@ -51,6 +51,7 @@ pub(crate) struct Listen {
     /// For every endpoint that names a port only.
     pub(crate) host: String,
     pub(crate) http: Endpoint,
+    pub(crate) query_grpc: Endpoint,
     pub(crate) otlp_grpc: Endpoint,
     pub(crate) otlp_http: Endpoint,
 }
@@ -200,6 +201,7 @@ impl Default for Config {
             listen: Listen {
                 host: "127.0.0.1".to_owned(),
                 http: Endpoint::Port(3200),
+                query_grpc: Endpoint::Off,
                 otlp_grpc: Endpoint::Port(4317),
                 otlp_http: Endpoint::Port(4318),
             },
@@ -416,6 +418,7 @@ impl Config {
     fn check_ports(&self, raw: &Raw, findings: &mut Findings) {
         let surfaces = [
             ("listen.http", &self.listen.http),
+            ("listen.query_grpc", &self.listen.query_grpc),
             ("listen.otlp_grpc", &self.listen.otlp_grpc),
             ("listen.otlp_http", &self.listen.otlp_http),
         ];

@@ -184,8 +184,9 @@ fn start_serving(
         tenants: Arc::clone(tenants),
         ingest: Some((Arc::clone(tenants.metrics()), receivers.admission())),
     };
+    let listeners = ports.http.into_iter().chain(ports.query_grpc).collect();
     let server =
-        tracewell_server::Server::new(server_config, ports.http, backend).context("http.prefix")?;
+        tracewell_server::Server::new(server_config, listeners, backend).context("http.prefix")?;
     let stop = process.stop_token();
     Ok(Serving {
         ingest: ingest_runtime.spawn(receivers.run(stop.clone())),
@@ -284,6 +285,7 @@ fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         http = or_off(addresses.http.as_ref()),
+        query_grpc = or_off(addresses.query_grpc.as_ref()),
         otlp_grpc = or_off(addresses.otlp_grpc.as_ref()),
         otlp_http = or_off(addresses.otlp_http.as_ref()),
         data = %config.storage.path.display(),
@@ -306,6 +308,9 @@ fn announce(config: &Config, addresses: &ports::Addresses, store: &Store, took: 
         let prefix = &config.http.prefix;
         let url = address.http();
         line("query API", format!("{url}{prefix}/api/search"));
+    }
+    if let Some(address) = &addresses.query_grpc {
+        line("query gRPC", address.http());
     }
     line("data", config.storage.path.display().to_string());
     eprintln!("{text}");

@@ -39,7 +39,13 @@ pub struct SearchRequest {
     pub limit: usize,
     /// At most so many spans are shown of each spanset.
     pub spans_per_spanset: usize,
+    /// Who wants to hear of traces of the answer as they are found, before all are; in no order. The answer
+    /// has them all the same.
+    pub found: Option<Found>,
 }
+
+/// Where traces go as they are found.
+pub type Found = tokio::sync::mpsc::UnboundedSender<TraceSummary>;
 
 #[derive(Debug, Clone)]
 pub enum SearchQuery {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::queries::Queries;
 use crate::routes::Route;
 use crate::tempo::tags::Version;
-use crate::{status, tempo};
+use crate::{grpc, status, tempo};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -136,14 +136,7 @@ impl Api {
     ) -> Response<Body> {
         let start = Instant::now();
         let tenants = self.tenants(route, &headers);
-        let labels: Vec<TenantId> = match &tenants {
-            Ok((first, others)) => others
-                .iter()
-                .chain([first])
-                .map(|it| it.id.clone())
-                .collect(),
-            Err(_) => vec![other_tenants()],
-        };
+        let labels = labels(&tenants);
         let answered = async {
             let (tenant, others) = tenants?;
             let call = Call {
@@ -161,10 +154,7 @@ impl Api {
         let response = match Box::pin(answered).await {
             Ok(response) => response,
             Err(error) => {
-                log(route, &error);
-                if let Some(limit) = error.limit() {
-                    self.count_limit(limit);
-                }
+                self.note_refused(route, &error);
                 answer::respond_error(&error)
             }
         };
@@ -176,6 +166,57 @@ impl Api {
             start.elapsed(),
         );
         response
+    }
+
+    /// Answers a call of gRPC by the messages that it sends; what remains is how it ended.
+    pub(crate) async fn stream(
+        self: Arc<Self>,
+        route: Route,
+        headers: HeaderMap,
+        body: Body,
+        out: grpc::Messages,
+    ) -> ApiResult<()> {
+        let start = Instant::now();
+        let tenants = self.tenants(route, &headers);
+        let labels = labels(&tenants);
+        let answered = async {
+            let (tenant, others) = tenants?;
+            let message = grpc::read(body).await?;
+            let (path_param, params) = tempo::stream::question(route, &message)?;
+            let call = Call {
+                route,
+                path_param,
+                params,
+                headers,
+                tenant,
+                others,
+                aliases: self.aliases,
+            };
+            tempo::stream::answer(&self, &call, out).await
+        };
+        let ended = Box::pin(answered).await;
+        let status = ended
+            .as_ref()
+            .err()
+            .map_or(StatusCode::OK, ApiError::status);
+        if let Err(error) = &ended {
+            self.note_refused(route, error);
+        }
+        self.observe(
+            route,
+            &Method::POST,
+            labels,
+            status.as_u16(),
+            start.elapsed(),
+        );
+        ended
+    }
+
+    fn note_refused(&self, route: Route, error: &ApiError) {
+        log(route, error);
+        if let Some(limit) = error.limit() {
+            self.count_limit(limit);
+        }
     }
 
     async fn answer(&self, call: &Call) -> ApiResult<Answer> {
@@ -442,6 +483,17 @@ impl Call {
     /// True if read-time views (aliases, separated Zipkin spans) are switched off: `raw=true`.
     pub(crate) fn is_raw(&self) -> bool {
         matches!(self.params.get("raw"), Some("true" | "1"))
+    }
+}
+
+/// Who asks, for counters.
+fn labels(tenants: &ApiResult<(Arc<Tenant>, Vec<Arc<Tenant>>)>) -> Vec<TenantId> {
+    match tenants {
+        Ok((first, others)) => {
+            let all = others.iter().chain([first]);
+            all.map(|it| it.id.clone()).collect()
+        }
+        Err(_) => vec![other_tenants()],
     }
 }
 

@@ -37,6 +37,9 @@ pub enum ApiError {
     TimedOut { limit: Duration },
     #[error("query cancelled")]
     Cancelled,
+    /// There is no such thing here.
+    #[error("{0}")]
+    NotServed(String),
     #[error("{0}")]
     Internal(String),
     #[error("{0}")]
@@ -61,8 +64,25 @@ impl ApiError {
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Cancelled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::NotServed(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The status of a gRPC call. Source: grpc/grpc, `doc/statuscodes.md`.
+    pub(crate) fn grpc_code(&self) -> u16 {
+        match self.status().as_u16() {
+            400 => 3,
+            401 => 16,
+            403 => 7,
+            404 => 5,
+            429 => 8,
+            CLIENT_CLOSED_REQUEST => 1,
+            501 => 12,
+            503 => 14,
+            504 => 4,
+            _ => 13,
         }
     }
 

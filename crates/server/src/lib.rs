@@ -10,6 +10,7 @@ mod answer;
 mod api;
 pub mod error;
 mod gate;
+mod grpc;
 pub mod host;
 mod json;
 mod measure;

@@ -33,6 +33,11 @@ impl Params {
         Ok(Self(pairs))
     }
 
+    /// Pairs that were no query string.
+    pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// The first value of a parameter, unless it is empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::answer;
 use crate::api::Api;
+use crate::grpc;
 
 macro_rules! routes {
     ($($name:ident = $path:literal, $label:literal;)*) => {
@@ -49,6 +50,13 @@ routes! {
     TagValuesV2 = "/api/v2/search/tag/{*rest}", "api_v2_search_tag_tagname_values";
     QueryRange = "/api/metrics/query_range", "api_metrics_query_range";
     QueryInstant = "/api/metrics/query", "api_metrics_query";
+    StreamSearch = "/tempopb.StreamingQuerier/Search", "/tempopb.StreamingQuerier/Search";
+    StreamTagNamesV1 = "/tempopb.StreamingQuerier/SearchTags", "/tempopb.StreamingQuerier/SearchTags";
+    StreamTagNamesV2 = "/tempopb.StreamingQuerier/SearchTagsV2", "/tempopb.StreamingQuerier/SearchTagsV2";
+    StreamTagValuesV1 = "/tempopb.StreamingQuerier/SearchTagValues", "/tempopb.StreamingQuerier/SearchTagValues";
+    StreamTagValuesV2 = "/tempopb.StreamingQuerier/SearchTagValuesV2", "/tempopb.StreamingQuerier/SearchTagValuesV2";
+    StreamQueryRange = "/tempopb.StreamingQuerier/MetricsQueryRange", "/tempopb.StreamingQuerier/MetricsQueryRange";
+    StreamQueryInstant = "/tempopb.StreamingQuerier/MetricsQueryInstant", "/tempopb.StreamingQuerier/MetricsQueryInstant";
     Echo = "/api/echo", "api_echo";
     BuildInfo = "/api/status/buildinfo", "api_status_buildinfo";
     Ready = "/ready", "ready";
@@ -81,13 +89,26 @@ impl Route {
     pub(crate) fn operation(self) -> &'static str {
         match self {
             Self::TraceV1 | Self::TraceV2 => "traces",
-            Self::Search => "search",
-            Self::TagNamesV1 | Self::TagNamesV2 | Self::TagValuesV1 | Self::TagValuesV2 => {
-                "metadata"
-            }
-            Self::QueryRange | Self::QueryInstant => "metrics",
+            Self::Search | Self::StreamSearch => "search",
+            Self::TagNamesV1
+            | Self::TagNamesV2
+            | Self::TagValuesV1
+            | Self::TagValuesV2
+            | Self::StreamTagNamesV1
+            | Self::StreamTagNamesV2
+            | Self::StreamTagValuesV1
+            | Self::StreamTagValuesV2 => "metadata",
+            Self::QueryRange
+            | Self::QueryInstant
+            | Self::StreamQueryRange
+            | Self::StreamQueryInstant => "metrics",
             _ => "",
         }
+    }
+
+    /// True for a method of gRPC.
+    fn is_streamed(self) -> bool {
+        self.path().starts_with("/tempopb.")
     }
 
     /// Paths below `/api` stand behind the configured prefix.
@@ -98,7 +119,17 @@ impl Route {
     fn methods(self) -> MethodFilter {
         match self {
             Self::Flush | Self::Shutdown => MethodFilter::GET.or(MethodFilter::POST),
+            _ if self.is_streamed() => MethodFilter::POST,
             _ => MethodFilter::GET,
+        }
+    }
+
+    /// The same for people.
+    pub(crate) fn verbs(self) -> &'static str {
+        match self {
+            Self::Flush | Self::Shutdown => "GET, POST",
+            _ if self.is_streamed() => "POST (gRPC)",
+            _ => "GET",
         }
     }
 }
@@ -111,6 +142,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         } else {
             route.path().to_owned()
         };
+        if route.is_streamed() {
+            let handler = move |State(api): State<Arc<Api>>, headers: HeaderMap, body: Body| async move {
+                match grpc::is_call(&headers) {
+                    true => grpc::respond(|out| api.stream(route, headers, body, out)),
+                    false => not_grpc(route),
+                }
+            };
+            router = router.route(&path, on(route.methods(), handler));
+            continue;
+        }
         let handler = move |State(api): State<Arc<Api>>,
                             method: Method,
                             params: RawPathParams,
@@ -131,8 +172,22 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-async fn not_found(uri: http::Uri) -> Response<Body> {
+fn not_grpc(route: Route) -> Response<Body> {
+    let text = format!(
+        "{} is a method of gRPC, with content type application/grpc.\n",
+        route.path()
+    );
+    answer::with_status(
+        answer::Answer::text(text).respond(&HeaderMap::new()),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    )
+}
+
+async fn not_found(uri: http::Uri, headers: HeaderMap) -> Response<Body> {
     let path: String = uri.path().chars().take(200).collect();
+    if grpc::is_call(&headers) {
+        return grpc::no_such_method(&path);
+    }
     let text = format!(
         "There is no {path} here. This is Tracewell's query port: GET /status/endpoints lists what \
          there is; spans are sent to 4317 (OTLP/gRPC) and 4318 (OTLP/HTTP).\n"

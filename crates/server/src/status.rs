@@ -151,10 +151,7 @@ fn endpoints(api: &Api) -> String {
                 ""
             };
             let path = route.path().replace("{*rest}", "{name}/values");
-            match route {
-                Route::Flush | Route::Shutdown => format!("GET, POST {prefix}{path}\n"),
-                _ => format!("GET {prefix}{path}\n"),
-            }
+            format!("{} {prefix}{path}\n", route.verbs())
         })
         .collect()
 }

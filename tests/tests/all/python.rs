@@ -3,6 +3,7 @@
 mod guide;
 mod live_blocks;
 mod secure;
+mod streaming;
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

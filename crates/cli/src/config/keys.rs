@@ -92,6 +92,13 @@ const KEYS: &[KeySpec] = &[
         show: |config| config.listen.http.to_string(),
     },
     KeySpec {
+        name: "listen.query_grpc",
+        unit: Unit::Endpoint,
+        doc: "A port of its own for `tempopb.StreamingQuerier`, 9095 in Tempo. Off, because `listen.http` answers it too, and there Grafana looks for it.",
+        apply: |config, node| store(&mut config.listen.query_grpc, values::endpoint(node)),
+        show: |config| config.listen.query_grpc.to_string(),
+    },
+    KeySpec {
         name: "listen.otlp_grpc",
         unit: Unit::Endpoint,
         doc: "OpenTelemetry over gRPC.",

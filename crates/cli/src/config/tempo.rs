@@ -49,7 +49,12 @@ const ONLY_IN_3: [&str; 6] = [
 ];
 
 /// The keys of ours for what listens.
-const SURFACES: [&str; 3] = ["listen.http", "listen.otlp_grpc", "listen.otlp_http"];
+const SURFACES: [&str; 4] = [
+    "listen.http",
+    "listen.query_grpc",
+    "listen.otlp_grpc",
+    "listen.otlp_http",
+];
 
 /// True if this can only be a file of Tempo's.
 pub(crate) fn is_tempo(root: &Node) -> bool {
@@ -234,8 +239,11 @@ impl Translation<'_> {
     /// True for a surface that listens wherever `listen.host` says.
     fn is_without_address(&self, key: &str) -> bool {
         let written = self.raw.settings.iter().rfind(|it| it.key == key);
-        written
-            .is_none_or(|setting| matches!(values::endpoint(&setting.node), Ok(Endpoint::Port(_))))
+        let Some(setting) = written else {
+            // The only one that is off where nothing is said of it.
+            return key != "listen.query_grpc";
+        };
+        matches!(values::endpoint(&setting.node), Ok(Endpoint::Port(_)))
     }
 
     fn listen(&mut self, root: &Node) {
@@ -249,19 +257,35 @@ impl Translation<'_> {
                            Tracewell on 3200; write it to be sure";
             self.findings.warning(&place, message.to_owned());
         }
+        let origin = ["server.http_listen_port", "server.http_listen_address"];
+        self.endpoint("listen.http", 3200, origin, (port, address));
+        let port = server.and_then(|server| written_at(server, "grpc_listen_port"));
+        let address = server.and_then(|server| written_at(server, "grpc_listen_address"));
+        let origin = ["server.grpc_listen_port", "server.grpc_listen_address"];
+        self.endpoint("listen.query_grpc", 9095, origin, (port, address));
+    }
+
+    /// A surface with a port and an address of its own, either of which may be left out.
+    fn endpoint(
+        &mut self,
+        key: &'static str,
+        default: i64,
+        [of_port, of_address]: [&'static str; 2],
+        (port, address): (Option<&Node>, Option<&Node>),
+    ) {
         let (origin, line) = match (port, address) {
-            (Some(port), _) => ("server.http_listen_port", port.line),
-            (None, Some(address)) => ("server.http_listen_address", address.line),
+            (Some(port), _) => (of_port, port.line),
+            (None, Some(address)) => (of_address, address.line),
             (None, None) => return,
         };
-        let port = port.map_or(Value::Int(3200), |node| node.value.clone());
+        let port = port.map_or(Value::Int(default), |node| node.value.clone());
         let place = self.place(origin, line);
         match address {
             Some(address) => {
                 let endpoint = format!("{}:{}", address.value.plain(), port.plain());
-                self.set_text("listen.http", endpoint, origin, place);
+                self.set_text(key, endpoint, origin, place);
             }
-            None => self.set("listen.http", Node { line, value: port }, origin, place),
+            None => self.set(key, Node { line, value: port }, origin, place),
         }
     }
 

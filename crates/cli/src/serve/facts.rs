@@ -51,6 +51,7 @@ fn of_process(process: &Process) -> Section {
     let addresses = process.addresses();
     for (name, address) in [
         ("http", &addresses.http),
+        ("query grpc", &addresses.query_grpc),
         ("otlp grpc", &addresses.otlp_grpc),
         ("otlp http", &addresses.otlp_http),
     ] {

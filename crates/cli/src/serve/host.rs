@@ -165,6 +165,7 @@ impl Host for Process {
         };
         [
             surface("http", &self.addresses.http),
+            surface("query_grpc", &self.addresses.query_grpc),
             surface("otlp_grpc", &self.addresses.otlp_grpc),
             surface("otlp_http", &self.addresses.otlp_http),
             Some(("store".to_owned(), state_of_store)),

@@ -16,12 +16,14 @@ use crate::config::values::Endpoint;
 pub(super) struct Ports {
     pub(super) receivers: Listeners,
     pub(super) http: Vec<Listener>,
+    pub(super) query_grpc: Vec<Listener>,
 }
 
 /// Where a client on this machine finds each surface; `None` if it is off.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Addresses {
     pub(super) http: Option<Address>,
+    pub(super) query_grpc: Option<Address>,
     pub(super) otlp_grpc: Option<Address>,
     pub(super) otlp_http: Option<Address>,
 }
@@ -48,12 +50,14 @@ impl Ports {
                 http: open(&listen.otlp_http, encrypted.otlp_http, "listen.otlp_http")?,
             },
             http: open(&listen.http, encrypted.http, "listen.http")?,
+            query_grpc: open(&listen.query_grpc, encrypted.http, "listen.query_grpc")?,
         })
     }
 
     pub(super) fn addresses(&self) -> Addresses {
         Addresses {
             http: address(&self.http),
+            query_grpc: address(&self.query_grpc),
             otlp_grpc: address(&self.receivers.grpc),
             otlp_http: address(&self.receivers.http),
         }

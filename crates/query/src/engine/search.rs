@@ -31,7 +31,7 @@ use crate::partial::OpenTrace;
 use crate::pipeline;
 use crate::plan::tags::TagPlan;
 use crate::plan::{Plan, PlanLimits};
-use crate::request::{SearchQuery, SearchRequest, SearchResponse, TraceSummary};
+use crate::request::{Found, SearchQuery, SearchRequest, SearchResponse, TraceSummary};
 use crate::row::TraceFacts;
 
 /// Bytes of one candidate and of its place in the set of shared traces, with the slack of both.
@@ -85,6 +85,7 @@ pub(super) async fn search(engine: &Engine, request: SearchRequest) -> Result<Se
             window: request.window,
             limit: request.limit,
             spans_per_spanset: request.spans_per_spanset,
+            found: request.found.clone(),
             trace_spans_max: engine.limits.trace_spans_max,
             candidates: Candidates::new(request.limit, n_max),
             shared: HashMap::default(),
@@ -119,6 +120,7 @@ struct Search<'s> {
     window: TimeRange,
     limit: usize,
     spans_per_spanset: usize,
+    found: Option<Found>,
     trace_spans_max: usize,
     candidates: Candidates,
     /// Every shared trace with a match, its fragments added up.
@@ -179,7 +181,9 @@ impl Search<'_> {
             // The newest first: what it delivers settles most.
             readings.sort_by_key(|reading| Reverse(reading.unread_start_max));
             let unread = readings.first().map(|reading| reading.unread_start_max);
-            let any = round.is_multiple_of(ROUNDS_UNVERIFIED_MAX) || self.run.nears_a_limit();
+            let any = round.is_multiple_of(ROUNDS_UNVERIFIED_MAX)
+                || self.run.nears_a_limit()
+                || self.found.is_some();
             self.settle(unread, any).await?;
             if self.traces.len() >= self.limit || !self.run.may_go_on()? || readings.is_empty() {
                 return Ok(());
@@ -459,6 +463,10 @@ impl Search<'_> {
 
     fn answer(&mut self, summary: TraceSummary) {
         self.n_bytes = self.n_bytes.saturating_add(summary::bytes(&summary));
+        if let Some(found) = &self.found {
+            // Nobody listens any more: the query is cancelled at its next step.
+            drop(found.send(summary.clone()));
+        }
         self.traces.push(summary);
         self.candidates.took();
         if self.n_bytes > self.bytes_max {

@@ -50,6 +50,7 @@ fn request(query: SearchQuery, window: TimeRange, limit: usize) -> SearchRequest
         window,
         limit,
         spans_per_spanset: 3,
+        found: None,
     }
 }
 

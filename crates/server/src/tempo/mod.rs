@@ -1,9 +1,11 @@
 //! Tempo's HTTP API: trace by id, search, series, tags. It translates between requests and the engine's
 //! questions; it decides nothing about data.
 
+mod messages;
 pub(crate) mod search;
 pub(crate) mod series;
 mod shared_spans;
+pub(crate) mod stream;
 pub(crate) mod tags;
 pub(crate) mod trace;
 mod trace_json;

@@ -1,12 +1,13 @@
 //! `GET /api/search`: TraceQL or tags, newest traces first.
 
-use tracewell_query::request::{ServiceStats, SpanSummary, Spanset, TraceSummary};
+use tracewell_query::request::{Found, ServiceStats, SpanSummary, Spanset, TraceSummary};
 use tracewell_query::{QueryStats, SearchQuery, SearchRequest, SearchResponse, TagSearch};
 
 use super::{bounded, small, trace_json};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
+use crate::gate::Permit;
 use crate::json::Json;
 use crate::params::{self, Params};
 use crate::time;
@@ -31,9 +32,20 @@ const RESERVED: &[&str] = &[
     "skip_ast_transformations",
 ];
 /// What Tempo writes where no root span has arrived.
-const NO_ROOT: &str = "<root span not yet received>";
+pub(super) const NO_ROOT: &str = "<root span not yet received>";
 
 pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let (found, _permit) = ask(api, call, None).await?;
+    let answer = Answer::json(|json| write_response(json, &found));
+    Ok(answer.with_partial(found.partial).holding(found.held))
+}
+
+/// Searches as the parameters of a call say. `listener` hears of the traces as they are found.
+pub(super) async fn ask(
+    api: &Api,
+    call: &Call,
+    listener: Option<Found>,
+) -> ApiResult<(SearchResponse, Permit)> {
     let params = &call.params;
     let query = query_of(params)?;
     let limit = bounded(params, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)?;
@@ -51,13 +63,14 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
             window,
             limit,
             spans_per_spanset,
+            // What one of several tenants has may not be among the newest of all.
+            found: listener.clone().filter(|_| call.others.is_empty()),
         })
     };
     let add = |found: &mut SearchResponse, more| found.add(more, limit, spans_per_spanset);
-    let (found, _permit) = api.ask(call, ask, add).await?;
+    let (found, permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
-    let answer = Answer::json(|json| write_response(json, &found));
-    Ok(answer.with_partial(found.partial).holding(found.held))
+    Ok((found, permit))
 }
 
 fn query_of(params: &Params) -> ApiResult<SearchQuery> {

@@ -8,6 +8,7 @@ use super::{bounded, trace_json};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
+use crate::gate::Permit;
 use crate::json::Json;
 use crate::params::Params;
 use crate::time;
@@ -17,25 +18,40 @@ const RANGE_NANO_MAX: u64 = 24 * 3_600 * 1_000_000_000;
 const NANOS_PER_MS: u64 = 1_000_000;
 
 pub(crate) async fn range(api: &Api, call: &Call) -> ApiResult<Answer> {
+    Ok(answer(ask_range(api, call).await?))
+}
+
+pub(crate) async fn instant(api: &Api, call: &Call) -> ApiResult<Answer> {
+    Ok(answer(ask_instant(api, call).await?))
+}
+
+fn answer((found, _permit): (SeriesResponse, Permit)) -> Answer {
+    let answer = Answer::json(|json| write_response(json, &found));
+    answer.with_partial(found.partial)
+}
+
+/// The series of the intervals of a range, as the parameters of a call say.
+pub(super) async fn ask_range(api: &Api, call: &Call) -> ApiResult<(SeriesResponse, Permit)> {
     let (start, end) = range_of(&call.params, api)?;
     let step = match call.params.get("step") {
         None => Axis::default_step(start, end),
         Some(text) => step_of(text)?,
     };
-    answer(api, call, (start, end), Some(step)).await
+    ask(api, call, (start, end), Some(step)).await
 }
 
-pub(crate) async fn instant(api: &Api, call: &Call) -> ApiResult<Answer> {
+/// Series of one value over all of a range.
+pub(super) async fn ask_instant(api: &Api, call: &Call) -> ApiResult<(SeriesResponse, Permit)> {
     let range = range_of(&call.params, api)?;
-    answer(api, call, range, None).await
+    ask(api, call, range, None).await
 }
 
-async fn answer(
+async fn ask(
     api: &Api,
     call: &Call,
     (start, end): (u64, u64),
     step_nano: Option<u64>,
-) -> ApiResult<Answer> {
+) -> ApiResult<(SeriesResponse, Permit)> {
     if !call.others.is_empty() {
         let message = "series of several tenants are asked for one by one";
         return Err(ApiError::BadRequest(message.to_owned()));
@@ -56,10 +72,9 @@ async fn answer(
             series_max: (series_max > 0).then_some(series_max),
         })
     };
-    let (found, _permit) = api.ask(call, ask, |_, _| {}).await?;
+    let (found, permit) = api.ask(call, ask, |_, _| {}).await?;
     api.observe_query(call, &found.stats);
-    let answer = Answer::json(|json| write_response(json, &found));
-    Ok(answer.with_partial(found.partial))
+    Ok((found, permit))
 }
 
 /// The range that was asked for; an end that lies ahead is now.

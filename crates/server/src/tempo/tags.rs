@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tracewell_model::AttributeScope;
-use tracewell_query::request::{TagName, TagScope};
+use tracewell_query::request::{ScopeTags, TagName, TagScope};
 use tracewell_query::{
     QueryStats, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
 };
@@ -12,6 +12,7 @@ use super::{bounded, small};
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
+use crate::gate::Permit;
 use crate::json::Json;
 use crate::time;
 
@@ -30,6 +31,19 @@ pub(crate) enum Version {
 
 /// `GET /api/search/tags` and `/api/v2/search/tags`.
 pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult<Answer> {
+    let (found, _permit) = ask_names(api, call, version).await?;
+    let answer = match version {
+        Version::V1 => names_v1(&found),
+        Version::V2 => names_v2(&found),
+    };
+    Ok(answer.with_partial(partial_of(found.partial, found.truncated)))
+}
+
+pub(super) async fn ask_names(
+    api: &Api,
+    call: &Call,
+    version: Version,
+) -> ApiResult<(TagNamesResponse, Permit)> {
     let request_scopes = scopes_of(call.params.get("scope"), version)?;
     let window = time::search_window(&call.params, api.now(), api.default_window_nano)?;
     let limit = limit_of(call, NAMES_MAX)?;
@@ -44,17 +58,27 @@ pub(crate) async fn names(api: &Api, call: &Call, version: Version) -> ApiResult
         })
     };
     let add = |found: &mut TagNamesResponse, more| found.add(more, limit);
-    let (found, _permit) = api.ask(call, ask, add).await?;
+    let (found, permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
-    let answer = match version {
-        Version::V1 => names_v1(&found),
-        Version::V2 => names_v2(&found),
-    };
-    Ok(answer.with_partial(partial_of(found.partial, found.truncated)))
+    Ok((found, permit))
 }
 
 /// `GET /api/search/tag/{name}/values` and `/api/v2/search/tag/{name}/values`.
 pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResult<Answer> {
+    let (found, _permit) = ask_values(api, call, version).await?;
+    let answer = match version {
+        Version::V1 => values_v1(&found),
+        Version::V2 => values_v2(&found),
+    };
+    let partial = partial_of(found.partial, found.truncated);
+    Ok(answer.with_partial(partial).holding(found.held))
+}
+
+pub(super) async fn ask_values(
+    api: &Api,
+    call: &Call,
+    version: Version,
+) -> ApiResult<(TagValuesResponse, Permit)> {
     let tag = call
         .path_param
         .strip_suffix("/values")
@@ -79,14 +103,9 @@ pub(crate) async fn values(api: &Api, call: &Call, version: Version) -> ApiResul
         })
     };
     let add = |found: &mut TagValuesResponse, more| found.add(more, limit);
-    let (found, _permit) = api.ask(call, ask, add).await?;
+    let (found, permit) = api.ask(call, ask, add).await?;
     api.observe_query(call, &found.stats);
-    let answer = match version {
-        Version::V1 => values_v1(&found),
-        Version::V2 => values_v2(&found),
-    };
-    let partial = partial_of(found.partial, found.truncated);
-    Ok(answer.with_partial(partial).holding(found.held))
+    Ok((found, permit))
 }
 
 fn scopes_of(scope: Option<&str>, version: Version) -> ApiResult<Vec<TagScope>> {
@@ -156,19 +175,21 @@ fn names_v1(found: &TagNamesResponse) -> Answer {
     })
 }
 
-fn names_v2(found: &TagNamesResponse) -> Answer {
-    // A scope without names says nothing; span and resource are there for clients that expect them.
+/// The scopes of version 2. One without names says nothing; span and resource are there for clients that expect
+/// them.
+pub(super) fn shown(found: &TagNamesResponse) -> impl Iterator<Item = &ScopeTags> {
     let always = [
         TagScope::Attribute(AttributeScope::Span),
         TagScope::Attribute(AttributeScope::Resource),
     ];
-    let shown = found
-        .scopes
-        .iter()
-        .filter(|scope| !scope.names.is_empty() || always.contains(&scope.scope));
+    let scopes = found.scopes.iter();
+    scopes.filter(move |scope| !scope.names.is_empty() || always.contains(&scope.scope))
+}
+
+fn names_v2(found: &TagNamesResponse) -> Answer {
     Answer::json(|json| {
         json.object(|json| {
-            json.key("scopes").array(shown, |json, scope| {
+            json.key("scopes").array(shown(found), |json, scope| {
                 json.object(|json| {
                     json.key("name").string(scope.scope.name());
                     json.key("tags")

@@ -26,4 +26,4 @@ pub use json::{decode_json, decode_json_admitted, json_to_protobuf, protobuf_to_
 pub use owned::{resource_of, scope_of, spans_of};
 pub use reject::{OTHER_SERVICES, Reason, Rejections};
 pub use signal::{Signal, spans_by_service};
-pub use value::{decode_any_value, encode_any_value};
+pub use value::{decode_any_value, encode_any_value, write_key_value};

@@ -46,7 +46,7 @@ pub(super) fn write_any_value(out: &mut Writer, value: &AttributeValue) {
 }
 
 /// Writes a `KeyValue` in a field; its value is always written, also if it is empty.
-pub(super) fn write_key_value(out: &mut Writer, field: u32, attribute: &KeyValue) {
+pub fn write_key_value(out: &mut Writer, field: u32, attribute: &KeyValue) {
     out.message(field, |out| {
         out.bytes_unless_empty(1, attribute.key.as_bytes());
         out.message(2, |out| write_any_value(out, &attribute.value));

@@ -151,6 +151,7 @@ pub(super) fn request(case: &Case) -> SearchRequest {
         window: case.window,
         limit: case.limit,
         spans_per_spanset: case.spans_max,
+        found: None,
     }
 }
 

@@ -57,7 +57,6 @@ const FORWARDING: &str = "forwarding is not built yet, and spans stop going wher
 const BY_API: &str = "overrides by API are not built yet; those that were set do not hold, /api/overrides answers 404";
 const LIMITS: &str = "Tracewell has no such limit of a tenant; limits.* hold";
 const RETRY_INFO: &str = "a refusal always says when to try again";
-const STREAMING: &str = "streaming is not built yet; searches are answered as one";
 const KAFKA: &str = "Tracewell writes its own log and reads no Kafka yet";
 const REPORTS: &str = "Tracewell reports nothing to anybody";
 const SCHEDULER_RETENTION: &str =
@@ -73,10 +72,7 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ),
     ("target", Action::Elsewhere),
     ("http_api_prefix", Action::Same("http.prefix")),
-    (
-        "stream_over_http_enabled",
-        Action::Unless(&["false"], STREAMING),
-    ),
+    ("stream_over_http_enabled", Action::Silent),
     (
         "shutdown_delay",
         Action::Unless(
@@ -103,8 +99,8 @@ pub(super) const KEYS: &[(&str, Action)] = &[
     ("server.*", Action::NoEffect(SERVER)),
     ("server.http_listen_port", Action::Elsewhere),
     ("server.http_listen_address", Action::Elsewhere),
-    ("server.grpc_listen_port", Action::NoEffect(STREAMING)),
-    ("server.grpc_listen_address", Action::NoEffect(STREAMING)),
+    ("server.grpc_listen_port", Action::Elsewhere),
+    ("server.grpc_listen_address", Action::Elsewhere),
     ("server.log_level", Action::Same("log.level")),
     (
         "server.log_format",
