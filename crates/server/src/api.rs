@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::queries::Queries;
 use crate::routes::Route;
 use crate::tempo::tags::Version;
-use crate::{grpc, status, tempo};
+use crate::{grpc, parse, status, tempo};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) struct Api {
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
     pub(crate) connections: Arc<ConnectionMetrics>,
+    /// What bounds a query.
+    pub(crate) query_limits: Limits,
     /// All limits and their values, for `/metrics`.
     limits: Vec<(&'static str, u64)>,
     counters: Mutex<Counters>,
@@ -61,6 +63,14 @@ struct Counters {
     limits_hit: BTreeMap<&'static str, u64>,
     /// Those with counters of their own.
     tenants: BTreeSet<TenantId>,
+}
+
+/// A request over HTTP beside its route and headers.
+pub(crate) struct Question<'q> {
+    /// The part of the path that varies, percent-decoded; empty if none does.
+    pub(crate) path_param: String,
+    pub(crate) query: Option<&'q str>,
+    pub(crate) body: Body,
 }
 
 /// One request.
@@ -117,6 +127,7 @@ impl Api {
             ingest: parts.ingest,
             connections: Arc::default(),
             limits: parts.limits.values(),
+            query_limits: parts.limits,
             counters: Mutex::default(),
         }
     }
@@ -130,8 +141,7 @@ impl Api {
         self: &Arc<Self>,
         route: Route,
         method: Method,
-        path_param: String,
-        query: Option<&str>,
+        question: Question<'_>,
         headers: HeaderMap,
     ) -> Response<Body> {
         let start = Instant::now();
@@ -139,10 +149,15 @@ impl Api {
         let labels = labels(&tenants);
         let answered = async {
             let (tenant, others) = tenants?;
+            let mut params = Params::parse(question.query)?;
+            if route == Route::Parse {
+                let bytes_max = self.query_limits.query_bytes_max;
+                params.put("q", parse::text_of(question.body, bytes_max).await?);
+            }
             let call = Call {
                 route,
-                path_param,
-                params: Params::parse(query)?,
+                path_param: question.path_param,
+                params,
                 headers,
                 tenant,
                 others,
@@ -230,6 +245,7 @@ impl Api {
             Route::TagValuesV2 => tempo::tags::values(self, call, Version::V2).await,
             Route::QueryRange => tempo::series::range(self, call).await,
             Route::QueryInstant => tempo::series::instant(self, call).await,
+            Route::Parse => Ok(parse::answer(self, call)),
             Route::Metrics => self.scrape(),
             _ => status::answer(self, call).await,
         }

@@ -16,6 +16,7 @@ mod json;
 mod measure;
 pub mod metrics;
 mod params;
+mod parse;
 pub mod queries;
 mod routes;
 pub mod server;

@@ -33,6 +33,11 @@ impl Params {
         Ok(Self(pairs))
     }
 
+    /// One more, which comes before those of its name.
+    pub(crate) fn put(&mut self, key: &str, value: String) {
+        self.0.insert(0, (key.to_owned(), value));
+    }
+
     /// Pairs that were no query string.
     pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
         Self(pairs)

@@ -9,7 +9,7 @@ use axum::routing::{MethodFilter, on};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::answer;
-use crate::api::Api;
+use crate::api::{Api, Question};
 use crate::grpc;
 
 macro_rules! routes {
@@ -57,6 +57,7 @@ routes! {
     StreamTagValuesV2 = "/tempopb.StreamingQuerier/SearchTagValuesV2", "/tempopb.StreamingQuerier/SearchTagValuesV2";
     StreamQueryRange = "/tempopb.StreamingQuerier/MetricsQueryRange", "/tempopb.StreamingQuerier/MetricsQueryRange";
     StreamQueryInstant = "/tempopb.StreamingQuerier/MetricsQueryInstant", "/tempopb.StreamingQuerier/MetricsQueryInstant";
+    Parse = "/api/tracewell/parse", "api_tracewell_parse";
     Echo = "/api/echo", "api_echo";
     BuildInfo = "/api/status/buildinfo", "api_status_buildinfo";
     Ready = "/ready", "ready";
@@ -81,7 +82,7 @@ impl Route {
     pub(crate) fn is_open(self) -> bool {
         matches!(
             self,
-            Self::Echo | Self::Ready | Self::BuildInfo | Self::Home
+            Self::Echo | Self::Parse | Self::Ready | Self::BuildInfo | Self::Home
         )
     }
 
@@ -119,6 +120,7 @@ impl Route {
     fn methods(self) -> MethodFilter {
         match self {
             Self::Flush | Self::Shutdown => MethodFilter::GET.or(MethodFilter::POST),
+            Self::Parse => MethodFilter::POST,
             _ if self.is_streamed() => MethodFilter::POST,
             _ => MethodFilter::GET,
         }
@@ -128,6 +130,7 @@ impl Route {
     pub(crate) fn verbs(self) -> &'static str {
         match self {
             Self::Flush | Self::Shutdown => "GET, POST",
+            Self::Parse => "POST",
             _ if self.is_streamed() => "POST (gRPC)",
             _ => "GET",
         }
@@ -156,13 +159,18 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
                             method: Method,
                             params: RawPathParams,
                             RawQuery(query): RawQuery,
-                            headers: HeaderMap| async move {
+                            headers: HeaderMap,
+                            body: Body| async move {
             let param = params
                 .iter()
                 .next()
                 .map_or_else(String::new, |(_, value)| value.to_owned());
-            api.respond(route, method, param, query.as_deref(), headers)
-                .await
+            let question = Question {
+                path_param: param,
+                query: query.as_deref(),
+                body,
+            };
+            api.respond(route, method, question, headers).await
         };
         router = router.route(&path, on(route.methods(), handler));
     }

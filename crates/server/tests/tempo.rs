@@ -13,8 +13,8 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use serde_json::{Value, json};
 use tracewell_model::{
-    AttributeScope, AttributeValue, Event, KeyValue, Link, Resource, Scope, Span, SpanId, Status,
-    TimeRange, Trace, TraceId,
+    AttributeScope, AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId,
+    Status, TimeRange, Trace, TraceId,
 };
 use tracewell_query::request::{
     RootSummary, ScopeTags, ServiceStats, SpanSummary, Spanset, TagName, TagScope, TagValue,
@@ -681,6 +681,45 @@ async fn values_of_tags_with_any_name_in_both_versions() {
     };
     assert_eq!(request.name, TagName::Bare(String::from("a/b")));
     assert_eq!(running.get("/api/search/tag/a").await.status, 404);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_examined_for_editors() {
+    let running = Running::start().await;
+    let examined = running.post("/api/tracewell/parse", "{status=error}|rate()");
+    let examined = examined.await.json();
+    assert_eq!(examined["valid"], true);
+    assert_eq!(examined["yields"], "series");
+    assert_eq!(examined["canonical"], "{ status = error } | rate()");
+    assert_eq!(examined["errors"], json!([]));
+    let comparison = &examined["ast"]["children"][0]["children"][0]["children"][0]["children"][0];
+    assert_eq!(
+        *comparison,
+        json!({
+            "kind": "comparison", "text": "=", "type": "boolean", "from": 1, "to": 13,
+            "children": [
+                {"kind": "intrinsic", "text": "status", "type": "status", "from": 1, "to": 7},
+                {"kind": "constant", "text": "error", "type": "status", "from": 8, "to": 13},
+            ],
+        })
+    );
+    let wrong = running.post("/api/tracewell/parse", "{ statuss = error }");
+    let wrong = wrong.await.json();
+    assert_eq!(wrong["valid"], false);
+    let error = &wrong["errors"][0];
+    let place = ["kind", "from", "to", "line", "column"].map(|key| error[key].clone());
+    assert_eq!(json!(place), json!(["syntax", 2, 9, 1, 3]));
+    let message = "unknown intrinsic \"statuss\": did you mean \"status\"?";
+    assert_eq!(error["message"], message);
+    let large = "x".repeat(3 * Limits::default().query_bytes_max);
+    let answer = running.post("/api/tracewell/parse", large).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("limits.query_bytes_max"));
+    let binary = vec![0xff, 0xfe];
+    let answer = running.post("/api/tracewell/parse", binary).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(running.get("/api/tracewell/parse").await.status, 405);
     running.stop().await;
 }
 

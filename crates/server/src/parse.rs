@@ -1,0 +1,82 @@
+//! `POST /api/tracewell/parse`: what a text of TraceQL is, for editors. Nothing is executed, and nobody's data
+//! is asked for.
+
+use axum::body::Body;
+use tracewell_query::outline::{Outline, Problem, examine};
+
+use crate::answer::{Answer, Channel};
+use crate::api::{Api, Call};
+use crate::error::{ApiError, ApiResult};
+use crate::json::Json;
+
+/// The text of a request: its body.
+pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
+    // A text that is too large by a little is told so with its place by the parser.
+    let bytes = axum::body::to_bytes(body, bytes_max.saturating_mul(2)).await;
+    let bytes = bytes.map_err(|_| {
+        ApiError::BadRequest(format!(
+            "the query has more than {bytes_max} bytes, which limits.query_bytes_max sets"
+        ))
+    })?;
+    String::from_utf8(bytes.into())
+        .map_err(|_| ApiError::BadRequest("the query is no UTF-8".to_owned()))
+}
+
+pub(crate) fn answer(api: &Api, call: &Call) -> Answer {
+    let text = call.params.get("q").unwrap_or_default();
+    let examined = examine(text, call.aliases, &api.query_limits);
+    Answer::json(|json| {
+        json.object(|json| {
+            json.key("valid").bool(examined.problems.is_empty());
+            if let Some(canonical) = &examined.canonical {
+                let yields = if examined.is_series {
+                    "series"
+                } else {
+                    "traces"
+                };
+                json.key("yields").string(yields);
+                json.key("canonical").string(canonical);
+            }
+            json.key("errors").array(&examined.problems, write_problem);
+            if let Some(tree) = &examined.tree {
+                json.key("ast");
+                write_outline(json, tree);
+            }
+        });
+    })
+}
+
+fn write_problem(json: &mut Json<Channel>, problem: &Problem) {
+    json.object(|json| {
+        json.key("kind").string(problem.kind);
+        json.key("from").plain(problem.span.from);
+        json.key("to").plain(problem.span.to);
+        json.key("line").plain(problem.position.line);
+        json.key("column").plain(problem.position.column);
+        json.key("message").string(&problem.message);
+        if !problem.expected.is_empty() {
+            let expected = json.key("expected");
+            expected.array(&problem.expected, |json, it| json.string(it));
+        }
+        if let Some(hint) = &problem.hint {
+            json.key("hint").string(hint);
+        }
+    });
+}
+
+fn write_outline(json: &mut Json<Channel>, node: &Outline) {
+    json.object(|json| {
+        json.key("kind").string(node.kind);
+        json.string_unless_empty("text", &node.text);
+        if let Some(value_type) = node.value_type {
+            json.key("type").string(value_type);
+        }
+        if let Some(span) = node.span {
+            json.key("from").plain(span.from);
+            json.key("to").plain(span.to);
+        }
+        if !node.children.is_empty() {
+            json.key("children").array(&node.children, write_outline);
+        }
+    });
+}
