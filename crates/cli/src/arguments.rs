@@ -273,6 +273,9 @@ pub(crate) struct Query {
     /// Traces to show.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: u32,
+    /// Length of the intervals of series: 15s, 5m.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) step: Option<String>,
     #[command(flatten)]
     pub(crate) server: Server,
 }
@@ -284,6 +287,7 @@ Examples:
   tracewell query --start '2026-01-31 12:00:00' --end '2026-01-31 12:05:00'
   tracewell query '{ resource.service.name = \"checkout\" && duration > 500ms }'
   tracewell query '{ span.http.route = \"/cart\" } && { span.db.system = \"redis\" }'
+  tracewell query '{ status = error } | rate() by (resource.service.name)' --since 1h --step 1m
   tracewell query '{ status = error }' --tenant team-a   on a server with tenants
   tracewell query '{ status = error }' --json | jq -r '.traces[].traceID'";
 

@@ -4,26 +4,43 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::Value;
+use tracewell_query::syntax::ast::Root;
 
 use crate::arguments::{Query, Tags};
+use crate::caret::pointed;
 use crate::client::{escape, list, text};
+use crate::series::table_of_series;
 use crate::{clock, output, runtime};
 
 /// Longest text in a column of a table.
 const CELL_MAX: usize = 60;
 
 pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
-    let found = runtime::small()?.block_on(async {
+    let is_series = tracewell_query::parse(&arguments.query)
+        .is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+    let asked = runtime::small()?.block_on(async {
         let mut client = arguments.server.client()?;
         let mut parameters = arguments.window.parameters(clock::now() / 1_000_000_000)?;
         parameters.push(("q", arguments.query.clone()));
+        if is_series {
+            parameters.extend(arguments.step.clone().map(|step| ("step", step)));
+            return client
+                .get_json("/api/metrics/query_range", &parameters)
+                .await;
+        }
         parameters.push(("limit", arguments.limit.to_string()));
         client.get_json("/api/search", &parameters).await
-    })?;
+    });
+    let found = asked.map_err(|error| pointed(error, &arguments.query))?;
     found.warn_if_partial();
     let answer = found.value;
     if arguments.server.json {
         output::print_json(&answer)?;
+    } else if is_series {
+        output::print(&table_of_series(&answer))?;
+        if list(&answer, "series").is_empty() {
+            eprintln!("no span matches; look further back with --since 24h");
+        }
     } else {
         output::print(&table_of_traces(&answer))?;
         if list(&answer, "traces").is_empty() {

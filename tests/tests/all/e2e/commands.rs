@@ -60,6 +60,19 @@ fn answers_as_json_are_json_and_nothing_else() {
     let report = json(&run(&demo, 0));
     assert!(report["n_spans"].as_u64().unwrap() >= 2_000, "{report}");
     assert_eq!(report["n_lost"], 0, "{report}");
+    let by_service = "{ } | rate() by (resource.service.name)";
+    let series = run(
+        &[
+            "query", by_service, "--since", "2h", "--step", "5m", "--server", &url,
+        ],
+        0,
+    );
+    let table = text(&series);
+    assert!(table.starts_with("series"), "{table}");
+    assert!(table.contains("resource.service.name="), "{table}");
+    let misspelt = run(&["query", "{ statuss = error }", "--server", &url], 2);
+    let place = "  { statuss = error }\n    ^^^^^^^";
+    assert!(errors(&misspelt).contains(place), "{}", errors(&misspelt));
     assert!(server.stop().success());
     let gone = run(&["query", "--server", &url], 1);
     assert!(
