@@ -35,6 +35,10 @@ const TRACES_AT_ONCE: usize = 128;
 const OPEN_AT_ONCE: usize = 4_096;
 /// Traces of a batch that are counted at once: of ten spans each, some milliseconds.
 const COUNTED_AT_ONCE: usize = 8_192;
+/// Spans of whole traces that are counted before others have their turn: some milliseconds.
+const SPANS_AT_ONCE: usize = 4_096;
+/// A series beside its values: labels and places.
+const SERIES_BYTES: u64 = 256;
 /// What is known of a shared trace, with the slack of its place.
 const SHARED_BYTES: u64 = 64;
 
@@ -139,11 +143,11 @@ async fn counted(
     counter: Counter<'_>,
     engine: &Engine,
 ) -> Result<SeriesSet> {
+    let bytes_max = engine.limits.query_memory_bytes_max / 2;
     if spans.plan.is_empty() {
-        return Ok(counter.finish());
+        return Ok(counter.finish(usize::MAX).0);
     }
     let sources = run.sources.clone();
-    let bytes_max = engine.limits.query_memory_bytes_max / 2;
     // How many spans one stands for is read from its trace state, which is no column.
     let columns = spans.columns().filter(|_| !counter.is_weighted());
     let mut counting = Counting {
@@ -156,7 +160,19 @@ async fn counted(
         bytes_max,
     };
     counting.all(&sources).await?;
-    Ok(counting.counter.finish())
+    let counter = counting.counter;
+    // What was counted is sparse, and a series has a place for every interval.
+    let bytes_of_each = SERIES_BYTES + counter.n_intervals() * size_of::<Option<f64>>() as u64;
+    let series_max = usize::try_from(bytes_max / bytes_of_each).unwrap_or(usize::MAX);
+    let (set, n_left_out) = counter.finish(series_max);
+    if n_left_out > 0 {
+        run.limits_hit.insert(QueryLimit::MemoryBytes);
+        run.miss(format!(
+            "{n_left_out} series more would take more than {bytes_max} bytes, half of \
+             limits.query_memory_bytes_max: group by less, or ask for fewer intervals"
+        ));
+    }
+    Ok(set)
 }
 
 struct Counting<'s, 'p> {
@@ -242,7 +258,7 @@ impl Counting<'_, '_> {
             some.sort_unstable();
             let (traces, n_left_out) = self.run.whole(&some, self.counter.n_bytes()).await?;
             self.run.leave_out(n_left_out);
-            self.take(&traces);
+            self.take(&traces).await?;
         }
         Ok(())
     }
@@ -310,12 +326,20 @@ impl Counting<'_, '_> {
         self.run.deduplicate(&mut traces);
         let n_left_out = self.run.ctx.take_left_out();
         self.run.leave_out(n_left_out);
-        self.take(&traces);
-        Ok(())
+        self.take(&traces).await
     }
 
-    fn take(&mut self, traces: &[Trace]) {
+    async fn take(&mut self, traces: &[Trace]) -> Result<()> {
+        let mut n_spans = 0;
         for trace in traces {
+            n_spans += trace.spans.len();
+            if n_spans > SPANS_AT_ONCE {
+                n_spans = 0;
+                tokio::task::yield_now().await;
+                if !self.may_go_on()? {
+                    return Ok(());
+                }
+            }
             for filter in &self.spans.plan.filters {
                 self.run.note_pairs(&filter.exact, &trace.spans);
             }
@@ -327,6 +351,7 @@ impl Counting<'_, '_> {
             let facts = TraceFacts::of(&trace.spans);
             self.counter.take(&facts, &weight_of);
         }
+        Ok(())
     }
 
     fn note(&mut self, id: TraceId, fragment: OpenTrace) {

@@ -242,9 +242,11 @@ impl Context<'_> {
                 window,
             } => Function::Compare(Box::new(Comparison {
                 selection: self.filter(selection.as_deref())?,
-                window: window
-                    .map(|window| self.selected(expr, window))
-                    .transpose()?,
+                window: match window {
+                    // As Tempo has it: none.
+                    None | Some((0, 0)) => None,
+                    Some(window) => Some(self.selected(expr, *window)?),
+                },
                 n_max: self.compared_max(expr, *top)?,
             })),
         };

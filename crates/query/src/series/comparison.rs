@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use tracewell_model::{Column, Intrinsic, KeyValue};
 
 use super::{Axis, Series, SeriesSet};
@@ -97,30 +97,49 @@ impl Sides {
         self.n_bytes += side.take(&row, interval, weight);
     }
 
-    pub(super) fn finish(self, plan: &Comparison, axis: &Axis) -> SeriesSet {
-        let mut all = Vec::new();
-        let mut totals = Vec::new();
+    /// The most frequent values of each side, then the totals, then what was not shown in full: so many series at
+    /// most, and how many were left out. What comes last stays longest.
+    pub(super) fn finish(
+        self,
+        plan: &Comparison,
+        axis: &Axis,
+        series_max: usize,
+    ) -> (SeriesSet, usize) {
+        let sides = [(self.baseline, "baseline"), (self.selection, "selection")];
+        let sides = sides.map(|(side, name)| (side.by_label(), name));
         let mut full = BTreeSet::new();
-        for (side, name) in [(self.baseline, "baseline"), (self.selection, "selection")] {
-            for (label, values) in side.by_label() {
+        let mut ends = Vec::new();
+        for (by_label, name) in &sides {
+            for (label, values) in by_label {
                 if values.is_full || values.each.len() > plan.n_max {
-                    full.insert(label.clone());
+                    full.insert(label);
                 }
+                let labels = [(META_TYPE, text(&format!("{name}_total"))), (label, nil())];
+                ends.push((labels, Some(&values.total)));
+            }
+        }
+        for label in full {
+            ends.push(([(META_ERROR, text(TOO_MANY_VALUES)), (label, nil())], None));
+        }
+        let mut n_left_out = ends.len().saturating_sub(series_max);
+        ends.truncate(series_max);
+        let mut all = Vec::new();
+        for (by_label, name) in &sides {
+            for (label, values) in by_label {
                 for (value, cells) in values.most_frequent(plan.n_max) {
-                    let labels = [(META_TYPE, text(name)), (&label, value)];
+                    if all.len() + ends.len() >= series_max {
+                        n_left_out += 1;
+                        continue;
+                    }
+                    let labels = [(META_TYPE, text(name)), (label, value)];
                     all.push(series(labels, cells.on(axis)));
                 }
-                let labels = [(META_TYPE, text(&format!("{name}_total"))), (&label, nil())];
-                totals.push(series(labels, values.total.on(axis)));
             }
         }
         let none = Cells::default();
-        all.extend(totals);
-        all.extend(full.iter().map(|label| {
-            let labels = [(META_ERROR, text(TOO_MANY_VALUES)), (label, nil())];
-            series(labels, none.on(axis))
-        }));
-        SeriesSet { series: all }
+        let ends = ends.into_iter();
+        all.extend(ends.map(|(labels, cells)| series(labels, cells.unwrap_or(&none).on(axis))));
+        (SeriesSet { series: all }, n_left_out)
     }
 }
 
@@ -141,11 +160,13 @@ impl Side {
             (&span.attributes, &mut self.spans),
             (&span.resource.attributes, &mut self.resources),
         ] {
-            for (at, KeyValue { key, value }) in attributes.iter().enumerate() {
+            let mut met = HashSet::default();
+            for KeyValue { key, value } in attributes {
                 // The first of a key is its value.
-                let before = attributes.get(..at).unwrap_or_default();
-                let is_first = !before.iter().any(|it| it.key == *key);
-                let Some(value) = Scalar::of(value.as_value()).filter(|_| is_first) else {
+                if !met.insert(key.as_str()) {
+                    continue;
+                }
+                let Some(value) = Scalar::of(value.as_value()) else {
                     continue;
                 };
                 if !known.contains_key(key) {

@@ -161,15 +161,25 @@ impl<'p> Counter<'p> {
         }
     }
 
-    pub(crate) fn finish(self) -> SeriesSet {
+    pub(crate) fn n_intervals(&self) -> u64 {
+        self.axis.n() as u64
+    }
+
+    /// So many series at most, and how many were left out.
+    pub(crate) fn finish(self, series_max: usize) -> (SeriesSet, usize) {
         let (axis, plan) = (self.axis, self.plan);
         if let Function::Compare(comparison) = &plan.function {
-            return self.sides.finish(comparison, &axis);
+            return self.sides.finish(comparison, &axis, series_max);
         }
+        let mut n_left_out = 0;
         let share = self.exemplars_max.div_ceil(self.groups.len().max(1));
         let mut all = Vec::new();
         for (key, group) in self.groups {
             let labels = labels(plan, key);
+            if all.len() >= series_max {
+                n_left_out += 1;
+                continue;
+            }
             let exemplars = spread(group.exemplars, share);
             match &plan.function {
                 Function::Quantile(_, quantiles) => {
@@ -215,7 +225,9 @@ impl<'p> Counter<'p> {
                 first.exemplars = exemplars;
             }
         }
-        SeriesSet { series: all }
+        n_left_out += all.len().saturating_sub(series_max);
+        all.truncate(series_max);
+        (SeriesSet { series: all }, n_left_out)
     }
 }
 

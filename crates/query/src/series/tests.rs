@@ -219,17 +219,22 @@ fn sides(query: &str, spans: &[Span]) -> Vec<String> {
     };
     let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 100);
     counter.take(&TraceFacts::of(spans), &|_| 1.0);
-    let lines = counter.finish().series.into_iter().map(|series| {
-        assert_eq!(series.exemplars, []);
-        let labels = series.labels.iter().map(|(key, value)| {
-            let value = format!("{:?}", value.to_attribute());
-            format!("{key}={value}")
+    let lines = counter
+        .finish(usize::MAX)
+        .0
+        .series
+        .into_iter()
+        .map(|series| {
+            assert_eq!(series.exemplars, []);
+            let labels = series.labels.iter().map(|(key, value)| {
+                let value = format!("{:?}", value.to_attribute());
+                format!("{key}={value}")
+            });
+            let labels: Vec<String> = labels.collect();
+            let values = series.values.iter().map(|value| value.unwrap().to_string());
+            let values: Vec<String> = values.collect();
+            format!("{} {}", labels.join(" "), values.join(" "))
         });
-        let labels: Vec<String> = labels.collect();
-        let values = series.values.iter().map(|value| value.unwrap().to_string());
-        let values: Vec<String> = values.collect();
-        format!("{} {}", labels.join(" "), values.join(" "))
-    });
     lines
         .map(|line| line.replace("String(\"", "").replace("\")", ""))
         .collect()
@@ -283,6 +288,37 @@ fn a_comparison_counts_every_value_of_both_sides() {
     );
     assert_eq!(with("rootName=get").len(), 2);
     assert_eq!(with("__meta_error"), [""; 0]);
+}
+
+#[test]
+fn series_that_do_not_fit_are_counted_and_totals_stay() {
+    let finished = |query: &str, series_max| {
+        let limits = PlanLimits::from(&Limits::default());
+        let query = (query, parse(query).unwrap());
+        let plan = SeriesPlan::new(query.0, &query.1, Aliases::Resolve, limits).unwrap();
+        let SeriesPlan::Spans(plan) = &plan else {
+            panic!("{plan:?}");
+        };
+        let pods = ["a", "b", "c"].map(|pod| vec![text("pod", pod)]);
+        let spans: Vec<Span> = (1..).zip(pods).map(|(id, of)| span(id, 5, 0, of)).collect();
+        let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 0);
+        counter.take(&TraceFacts::of(&spans), &|_| 1.0);
+        let (set, n_left_out) = counter.finish(series_max);
+        (set.series.len(), n_left_out)
+    };
+    assert_eq!(finished("{ } | rate() by (span.pod)", 2), (2, 1));
+    assert_eq!(
+        finished(
+            "{ } | quantile_over_time(duration, .5, .9) by (span.pod)",
+            3
+        ),
+        (3, 2)
+    );
+    // Of each of name, kind, status, rootName and pod a total, and three values of the last.
+    let (n_all, none) = finished("{ } | compare({ .a })", 100);
+    assert_eq!((n_all, none), (12, 0));
+    assert_eq!(finished("{ } | compare({ .a })", 6), (6, 6));
+    assert_eq!(finished("{ } | compare({ .a })", 1), (1, 11));
 }
 
 #[test]

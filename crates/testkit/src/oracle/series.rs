@@ -146,7 +146,9 @@ fn selected<'q>(
         return Ok(None);
     };
     let start = i128::from(span.start_unix_nano);
-    let is_in = |(from, to): (i64, i64)| start >= from.into() && start < to.into();
+    let is_in = |(from, to): (i64, i64)| {
+        (from, to) == (0, 0) || (start >= from.into() && start < to.into())
+    };
     let holds = match selection {
         None => true,
         Some(selection) => scene.holds(selection, at)?,

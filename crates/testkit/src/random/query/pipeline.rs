@@ -188,6 +188,7 @@ fn sides(random: &mut Random, spans: &[&Span]) -> String {
             format!("compare({selection}, {n_max}, {a}, {b})")
         }
         _ if n_max == 10 => format!("compare({selection})"),
+        _ if n_max == 2 => format!("compare({selection}, 2, 0, 0)"),
         _ => format!("compare({selection}, {n_max})"),
     }
 }
