@@ -1,6 +1,6 @@
 """Asks tempopb.StreamingQuerier with the official gRPC library, and the HTTP API the same.
 
-    streaming.py PORT START END [CERTIFICATE]
+    streaming.py PORT START END GRPC_PORT
 
 Each answer over gRPC, put together from its messages, must be the one over HTTP. Prints a line for each
 method; ends with 1 and the difference where one differs.
@@ -8,6 +8,7 @@ method; ends with 1 and the difference where one differs.
 
 import json
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -104,9 +105,9 @@ def classes():
 
 
 class Server:
-    def __init__(self, port):
+    def __init__(self, port, grpc_port):
         self.http = f"http://127.0.0.1:{port}"
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{grpc_port}")
         self.classes = classes()
 
     def call(self, method, request, answer, **fields):
@@ -233,8 +234,8 @@ def refusals(server, start, end):
 
 
 def main():
-    port, start, end = (int(argument) for argument in sys.argv[1:4])
-    server = Server(port)
+    port, start, end, grpc_port = (int(argument) for argument in sys.argv[1:5])
+    server = Server(port, port)
     n_messages = search(server, start, end, "{ status = error }", 2_000)
     assert n_messages > 1, f"{n_messages} message is no stream"
     search(server, start, end, "{ kind = server } >> { status = error }", 20)
@@ -244,14 +245,38 @@ def main():
     series(server, start, end, "{ } | compare({ status = error })")
     tags(server, start, end)
     refusals(server, start, end)
-    # Who has seen enough leaves, and the next call on the connection is answered.
-    call = server.call(
-        "Search", "SearchRequest", "SearchResponse", query="{ }", start=start, end=end, limit=10_000
-    )
-    first = next(call)
-    assert first.traces
-    call.cancel()
+    by_tags(server, start, end)
+    # The same on the port for gRPC alone, where nothing else answers.
+    alone = Server(port, grpc_port)
+    search(alone, start, end, "{ status = error }", 20)
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{grpc_port}/metrics", timeout=10)
+        raise AssertionError("/metrics on the port for gRPC")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error.code
+    # Who has seen enough leaves, more often than queries may run at a time (the server has one turn, and who waits
+    # for it is refused after half a minute).
+    for _ in range(20):
+        call = server.call(
+            "Search", "SearchRequest", "SearchResponse",
+            query="{ }", start=start, end=end, limit=10_000,
+        )
+        assert next(call).traces
+        call.cancel()
     search(server, start, end, "{ status = error }", 20)
+
+
+def by_tags(server, start, end):
+    """Tags as a map, which over HTTP are one text."""
+    tags = [{"key": "service.name", "value": "checkout"}, {"key": "odd", "value": 'a "b" \\'}]
+    for some, expected in [(tags[:1], True), (tags, False)]:
+        found = together(
+            server.call("Search", "SearchRequest", "SearchResponse", tags=some, start=start, end=end,
+                        minDurationMs=1, limit=5),
+            "traces",
+        )
+        assert bool(found["traces"]) == expected, found
+    print("tags: as a map")
 
 
 main()

@@ -184,9 +184,9 @@ fn start_serving(
         tenants: Arc::clone(tenants),
         ingest: Some((Arc::clone(tenants.metrics()), receivers.admission())),
     };
-    let listeners = ports.http.into_iter().chain(ports.query_grpc).collect();
     let server =
-        tracewell_server::Server::new(server_config, listeners, backend).context("http.prefix")?;
+        tracewell_server::Server::new(server_config, ports.http, backend).context("http.prefix")?;
+    let server = server.with_grpc(ports.query_grpc);
     let stop = process.stop_token();
     Ok(Serving {
         ingest: ingest_runtime.spawn(receivers.run(stop.clone())),

@@ -4,6 +4,7 @@
 mod pieces;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,9 +14,10 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tracewell_model::source::HeldMemory;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiResult};
 use crate::gate::Permit;
 use crate::json::{Json, Pieces};
 use pieces::Sending;
@@ -53,7 +55,7 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(crate) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/protobuf");
 pub(crate) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const PARTIAL: HeaderName = HeaderName::from_static("x-tracewell-partial");
+pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("x-tracewell-partial");
 const PARTIAL_CHARS_MAX: usize = 1_000;
 /// Less is not worth the compression.
 const GZIP_BYTES_MIN: usize = 1 << 10;
@@ -187,7 +189,8 @@ pub(crate) fn with_status(mut response: Response<Body>, status: StatusCode) -> R
     response
 }
 
-fn partial_header(partial: &[String]) -> Option<HeaderValue> {
+/// Why an answer may miss something, as a header has room for it.
+pub(crate) fn partial_header(partial: &[String]) -> Option<HeaderValue> {
     if partial.is_empty() {
         return None;
     }
@@ -204,6 +207,26 @@ fn partial_header(partial: &[String]) -> Option<HeaderValue> {
         })
         .collect();
     HeaderValue::from_str(&text).ok()
+}
+
+/// What a client sends may take so long, all of it: it is a query.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The body of a request of a few kilobytes.
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
+    let read = Limited::new(body, bytes_max).collect();
+    match tokio::time::timeout(BODY_TIME_MAX, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BadRequest(format!(
+            "the request has more than {bytes_max} bytes"
+        ))),
+        Ok(Err(error)) => Err(ApiError::BadRequest(format!(
+            "the request broke off: {error}"
+        ))),
+        Err(_) => Err(ApiError::BadRequest(format!(
+            "the request did not arrive within {BODY_TIME_MAX:?}"
+        ))),
+    }
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

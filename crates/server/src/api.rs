@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracewell_ingest::accept::ConnectionMetrics;
+use tracewell_ingest::accept::{self, ConnectionMetrics};
 use tracewell_ingest::metrics::{TENANTS_MAX, other_tenants};
 use tracewell_ingest::tenants::TenantLimits;
 use tracewell_ingest::{Admission, IngestMetrics, Tenancy, Tenant, Tenants};
@@ -190,7 +190,7 @@ impl Api {
         headers: HeaderMap,
         body: Body,
         out: grpc::Messages,
-    ) -> ApiResult<()> {
+    ) -> grpc::Ended {
         let start = Instant::now();
         let tenants = self.tenants(route, &headers);
         let labels = labels(&tenants);
@@ -209,7 +209,8 @@ impl Api {
             };
             tempo::stream::answer(&self, &call, out).await
         };
-        let ended = Box::pin(answered).await;
+        let answered = accept::catch_panic(Box::pin(answered), &self.connections).await;
+        let ended = answered.unwrap_or_else(|| Err(ApiError::bug()));
         let status = ended
             .as_ref()
             .err()
@@ -245,7 +246,7 @@ impl Api {
             Route::TagValuesV2 => tempo::tags::values(self, call, Version::V2).await,
             Route::QueryRange => tempo::series::range(self, call).await,
             Route::QueryInstant => tempo::series::instant(self, call).await,
-            Route::Parse => Ok(parse::answer(self, call)),
+            Route::Parse => parse::answer(self, call).await,
             Route::Metrics => self.scrape(),
             _ => status::answer(self, call).await,
         }

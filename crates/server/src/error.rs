@@ -70,6 +70,11 @@ impl ApiError {
         }
     }
 
+    /// What is told of a panic.
+    pub(crate) fn bug() -> Self {
+        Self::Internal(String::from("internal error, which is a bug of the server"))
+    }
+
     /// The status of a gRPC call. Source: grpc/grpc, `doc/statuscodes.md`.
     pub(crate) fn grpc_code(&self) -> u16 {
         match self.status().as_u16() {

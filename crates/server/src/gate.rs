@@ -79,6 +79,11 @@ impl Gate {
         self.n_waiting.load(Ordering::Relaxed)
     }
 
+    /// How long an answer may take to be sent.
+    pub(crate) fn answer_time_max(&self) -> Duration {
+        self.answer_time_max
+    }
+
     /// Runs a query under a token that is cancelled when this future is dropped or times out.
     pub(crate) async fn run<T, F>(
         &self,

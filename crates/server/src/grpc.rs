@@ -4,17 +4,21 @@
 //! small: a query. Source: grpc/grpc, `doc/PROTOCOL-HTTP2.md`.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::fmt::Write;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{Stream, stream};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use crate::answer;
 use crate::error::{ApiError, ApiResult};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -24,9 +28,19 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const PREFIX_BYTES: usize = 5;
 /// A query, a name and a few numbers.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Clients take 8 KiB of trailers by default; a character may become three.
+const REASON_CHARS_MAX: usize = 2_000;
 
-/// Messages on their way to the client. One waits at most: who reads slowly is answered slowly.
-pub(crate) type Messages = mpsc::Sender<Vec<u8>>;
+/// How a call ended: why its answer may miss something, or the error.
+pub(crate) type Ended = ApiResult<Vec<String>>;
+
+/// Messages on their way to the client, of which one waits at most.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    sender: mpsc::Sender<Vec<u8>>,
+    /// For those that are sent together.
+    time_max: Duration,
+}
 
 /// True for a call, whatever it calls.
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
@@ -37,8 +51,7 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
 /// The one message of a call.
 pub(crate) async fn read(body: Body) -> ApiResult<Bytes> {
     let bad = |reason: String| ApiError::BadRequest(reason);
-    let whole = axum::body::to_bytes(body, MESSAGE_BYTES_MAX + PREFIX_BYTES).await;
-    let mut framed = whole.map_err(|error| bad(format!("the call cannot be read: {error}")))?;
+    let mut framed = answer::read_body(body, MESSAGE_BYTES_MAX + PREFIX_BYTES).await?;
     if framed.len() < PREFIX_BYTES {
         let seen = framed.len();
         return Err(bad(format!(
@@ -60,18 +73,16 @@ pub(crate) async fn read(body: Body) -> ApiResult<Bytes> {
     Ok(framed)
 }
 
-/// The response of a call: the messages that `work` sends, as they come, and how it ended. It is dropped
-/// with the body if the client leaves.
-pub(crate) fn respond<F>(work: impl FnOnce(Messages) -> F) -> Response<Body>
+/// The response of a call: the messages that `work` sends, as they come, and how it ended. The work is a task of
+/// its own, so that it goes on and ends in time though nobody reads; it is aborted if the client leaves.
+pub(crate) fn respond<F>(time_max: Duration, work: impl FnOnce(Messages) -> F) -> Response<Body>
 where
-    F: Future<Output = ApiResult<()>> + Send + 'static,
+    F: Future<Output = Ended> + Send + 'static,
 {
-    let (send, receive) = mpsc::channel(1);
-    let answering = Answering {
-        work: Some(Box::pin(work(send))),
-        messages: receive,
-        ended: None,
-    };
+    let (sender, messages) = mpsc::channel(1);
+    let mut task = JoinSet::new();
+    task.spawn(work(Messages { sender, time_max }));
+    let answering = Answering { task, messages };
     let mut response = Response::new(Body::new(StreamBody::new(answering.frames())));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
@@ -84,7 +95,6 @@ pub(crate) fn no_such_method(path: &str) -> Response<Body> {
          tempopb.StreamingQuerier"
     ));
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response.headers_mut().extend(trailers(&Err(error)));
     response
@@ -92,9 +102,28 @@ pub(crate) fn no_such_method(path: &str) -> Response<Body> {
 
 /// A call while it is answered.
 struct Answering {
-    work: Option<Pin<Box<dyn Future<Output = ApiResult<()>> + Send>>>,
+    task: JoinSet<Ended>,
     messages: mpsc::Receiver<Vec<u8>>,
-    ended: Option<ApiResult<()>>,
+}
+
+// === impl Messages ===
+
+impl Messages {
+    /// Sends some within the time that any answer has.
+    pub(crate) async fn send_all(&self, messages: impl Iterator<Item = Vec<u8>>) -> ApiResult<()> {
+        let deadline = Instant::now() + self.time_max;
+        for message in messages {
+            match tokio::time::timeout_at(deadline, self.sender.send(message)).await {
+                Ok(sent) => sent.map_err(|_| ApiError::Cancelled)?,
+                Err(_) => {
+                    tracing::debug!("a client did not read its answer in time");
+                    let limit = self.time_max;
+                    return Err(ApiError::TimedOut { limit });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 // === impl Answering ===
@@ -103,35 +132,22 @@ impl Answering {
     fn frames(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         stream::unfold(Some(self), |answering| async {
             let mut answering = answering?;
-            Some(match answering.next().await {
+            // The sender goes with the task.
+            Some(match answering.messages.recv().await {
                 Some(message) => (Ok(Frame::data(framed(&message))), Some(answering)),
-                None => {
-                    let ended = answering.ended.unwrap_or(Ok(()));
-                    (Ok(Frame::trailers(trailers(&ended))), None)
-                }
+                None => (
+                    Ok(Frame::trailers(trailers(&answering.ended().await))),
+                    None,
+                ),
             })
         })
     }
 
-    /// The next message; `None` once the work is done and all are sent.
-    async fn next(&mut self) -> Option<Vec<u8>> {
-        while let Some(work) = &mut self.work {
-            tokio::select! {
-                biased;
-                message = self.messages.recv() => match message {
-                    Some(message) => return Some(message),
-                    None => {
-                        self.ended = Some(work.await);
-                        self.work = None;
-                    }
-                },
-                ended = &mut *work => {
-                    self.ended = Some(ended);
-                    self.work = None;
-                }
-            }
+    async fn ended(&mut self) -> Ended {
+        match self.task.join_next().await {
+            Some(Ok(ended)) => ended,
+            _ => Err(ApiError::Internal(String::from("the call was ended"))),
         }
-        self.messages.recv().await
     }
 }
 
@@ -143,25 +159,33 @@ fn framed(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-fn trailers(ended: &ApiResult<()>) -> HeaderMap {
+fn trailers(ended: &Ended) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
-    let code = ended.as_ref().err().map_or(0, ApiError::grpc_code);
-    trailers.insert(GRPC_STATUS, HeaderValue::from(code));
-    if let Err(error) = ended
-        && let Ok(message) = HeaderValue::try_from(percent_encoded(&error.to_string()))
-    {
-        trailers.insert(GRPC_MESSAGE, message);
+    match ended {
+        Ok(partial) => {
+            trailers.insert(GRPC_STATUS, HeaderValue::from(0));
+            if let Some(partial) = answer::partial_header(partial) {
+                trailers.insert(answer::PARTIAL, partial);
+            }
+        }
+        Err(error) => {
+            trailers.insert(GRPC_STATUS, HeaderValue::from(error.grpc_code()));
+            let reason: String = error.to_string().chars().take(REASON_CHARS_MAX).collect();
+            if let Ok(reason) = HeaderValue::try_from(percent_encoded(&reason)) {
+                trailers.insert(GRPC_MESSAGE, reason);
+            }
+        }
     }
     trailers
 }
 
 /// Everything but printable ASCII, and `%` itself, as `%41`.
-fn percent_encoded(message: &str) -> String {
-    let mut encoded = String::with_capacity(message.len());
-    for byte in message.bytes() {
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => drop(write!(encoded, "%{byte:02X}")),
         }
     }
     encoded

@@ -2,9 +2,9 @@
 //! is asked for.
 
 use axum::body::Body;
-use tracewell_query::outline::{Outline, Problem, examine};
+use tracewell_query::outline::{Examined, Outline, Problem, examine};
 
-use crate::answer::{Answer, Channel};
+use crate::answer::{Answer, Channel, read_body};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::json::Json;
@@ -12,38 +12,43 @@ use crate::json::Json;
 /// The text of a request: its body.
 pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
     // A text that is too large by a little is told so with its place by the parser.
-    let bytes = axum::body::to_bytes(body, bytes_max.saturating_mul(2)).await;
-    let bytes = bytes.map_err(|_| {
-        ApiError::BadRequest(format!(
-            "the query has more than {bytes_max} bytes, which limits.query_bytes_max sets"
-        ))
-    })?;
+    let bytes = read_body(body, bytes_max.saturating_mul(2)).await?;
     String::from_utf8(bytes.into())
         .map_err(|_| ApiError::BadRequest("the query is no UTF-8".to_owned()))
 }
 
-pub(crate) fn answer(api: &Api, call: &Call) -> Answer {
-    let text = call.params.get("q").unwrap_or_default();
-    let examined = examine(text, call.aliases, &api.query_limits);
-    Answer::json(|json| {
-        json.object(|json| {
-            json.key("valid").bool(examined.problems.is_empty());
-            if let Some(canonical) = &examined.canonical {
-                let yields = if examined.is_series {
-                    "series"
-                } else {
-                    "traces"
-                };
-                json.key("yields").string(yields);
-                json.key("canonical").string(canonical);
-            }
-            json.key("errors").array(&examined.problems, write_problem);
-            if let Some(tree) = &examined.tree {
-                json.key("ast");
-                write_outline(json, tree);
-            }
-        });
-    })
+/// It may compile 64 regular expressions of a megabyte, so that it takes the turn of a query and no thread of
+/// the connections.
+pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
+    let text = call.params.get("q").unwrap_or_default().to_owned();
+    let (aliases, limits) = (call.aliases, api.query_limits.clone());
+    let examining = |_| async move {
+        let examined = tokio::task::spawn_blocking(move || examine(&text, aliases, &limits));
+        Ok(examined.await)
+    };
+    let (examined, _permit) = api.gate.run(&call.tenant, examining).await?;
+    let examined = examined.map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(Answer::json(|json| write_examined(json, &examined)))
+}
+
+fn write_examined(json: &mut Json<Channel>, examined: &Examined) {
+    json.object(|json| {
+        json.key("valid").bool(examined.problems.is_empty());
+        if let Some(canonical) = &examined.canonical {
+            let yields = if examined.is_series {
+                "series"
+            } else {
+                "traces"
+            };
+            json.key("yields").string(yields);
+            json.key("canonical").string(canonical);
+        }
+        json.key("errors").array(&examined.problems, write_problem);
+        if let Some(tree) = &examined.tree {
+            json.key("ast");
+            write_outline(json, tree);
+        }
+    });
 }
 
 fn write_problem(json: &mut Json<Channel>, problem: &Problem) {

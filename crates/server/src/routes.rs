@@ -108,7 +108,7 @@ impl Route {
     }
 
     /// True for a method of gRPC.
-    fn is_streamed(self) -> bool {
+    pub(crate) fn is_streamed(self) -> bool {
         self.path().starts_with("/tempopb.")
     }
 
@@ -137,9 +137,9 @@ impl Route {
     }
 }
 
-pub(crate) fn router(api: Arc<Api>) -> Router {
+pub(crate) fn router(api: Arc<Api>, routes: impl Iterator<Item = Route>) -> Router {
     let mut router = Router::new();
-    for route in Route::ALL.iter().copied() {
+    for route in routes {
         let path = if route.is_prefixed() {
             format!("{}{}", api.prefix, route.path())
         } else {
@@ -148,7 +148,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         if route.is_streamed() {
             let handler = move |State(api): State<Arc<Api>>, headers: HeaderMap, body: Body| async move {
                 match grpc::is_call(&headers) {
-                    true => grpc::respond(|out| api.stream(route, headers, body, out)),
+                    true => grpc::respond(api.gate.answer_time_max(), |out| {
+                        api.stream(route, headers, body, out)
+                    }),
                     false => not_grpc(route),
                 }
             };

@@ -24,7 +24,7 @@ use crate::error::ApiError;
 use crate::gate::Gate;
 use crate::host::Host;
 use crate::queries::Queries;
-use crate::routes;
+use crate::routes::{self, Route};
 
 /// How the query server behaves.
 #[derive(Debug, Clone)]
@@ -57,6 +57,7 @@ pub struct Backend {
 pub struct Server {
     api: Arc<Api>,
     listeners: Vec<Listener>,
+    grpc_listeners: Vec<Listener>,
     connections: ConnectionLimits,
 }
 
@@ -109,18 +110,31 @@ impl Server {
         Ok(Self {
             api: Arc::new(api),
             listeners,
+            grpc_listeners: Vec::new(),
             connections: config.connections,
         })
+    }
+
+    /// Answers the methods of gRPC here too, and nothing else.
+    #[must_use]
+    pub fn with_grpc(mut self, listeners: Vec<Listener>) -> Self {
+        self.grpc_listeners = listeners;
+        self
     }
 
     /// Serves until the token is cancelled; then refuses new connections, ends the requests in
     /// flight and returns. An error means that a listener could not be used at all.
     pub async fn run(self, cancel: CancellationToken) -> io::Result<()> {
-        let router = routes::router(Arc::clone(&self.api));
-        let running = self.listeners.into_iter().map(|listener| {
+        let all = routes::router(Arc::clone(&self.api), Route::ALL.iter().copied());
+        let streamed = Route::ALL.iter().copied().filter(|it| it.is_streamed());
+        let streamed = routes::router(Arc::clone(&self.api), streamed);
+        let listeners = self.listeners.into_iter().map(|it| (it, all.clone()));
+        let for_grpc = self.grpc_listeners.into_iter();
+        let listeners = listeners.chain(for_grpc.map(|it| (it, streamed.clone())));
+        let running = listeners.map(|(listener, router)| {
             serve(
                 listener,
-                router.clone(),
+                router,
                 self.connections.clone(),
                 Arc::clone(&self.api.connections),
                 cancel.clone(),
@@ -148,9 +162,7 @@ async fn serve(
             let answered = accept::catch_panic(answered, &counters).await;
             Ok::<Response<Body>, Infallible>(match answered {
                 Some(Ok(response)) => response,
-                None => answer::respond_error(&ApiError::Internal(String::from(
-                    "internal error, which is a bug of the server",
-                ))),
+                None => answer::respond_error(&ApiError::bug()),
             })
         }
     });

@@ -462,8 +462,10 @@ impl Search<'_> {
     }
 
     fn answer(&mut self, summary: TraceSummary) {
-        self.n_bytes = self.n_bytes.saturating_add(summary::bytes(&summary));
+        let n_bytes = summary::bytes(&summary);
+        self.n_bytes = self.n_bytes.saturating_add(n_bytes);
         if let Some(found) = &self.found {
+            self.n_bytes = self.n_bytes.saturating_add(n_bytes);
             // Nobody listens any more: the query is cancelled at its next step.
             drop(found.send(summary.clone()));
         }

@@ -4,7 +4,11 @@
 //! are bounded in the same way. Each message holds what the ones before it did not; the last has what the
 //! answer has cost.
 
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
 use tokio::sync::mpsc;
+use tracewell_model::source::HeldMemory;
 use tracewell_query::request::TraceSummary;
 use tracewell_query::{SeriesResponse, TagNamesResponse, TagValuesResponse};
 use tracewell_wire::protobuf::{BYTES, Cursor, Damage, END, VARINT, Writer, tag_of};
@@ -14,7 +18,7 @@ use super::tags::{self, Version};
 use super::{search, series};
 use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
-use crate::grpc::Messages;
+use crate::grpc::{Ended, Messages};
 use crate::params::Params;
 use crate::routes::Route;
 
@@ -30,76 +34,102 @@ pub(crate) fn question(route: Route, message: &[u8]) -> ApiResult<(String, Param
         ))
     })?;
     let tag = pairs.extract_if(.., |(name, _)| name == TAG_NAME).next();
+    let is_missing = |tag: &str| tag.is_empty() && parameters(route) == TAG_VALUES;
+    if is_missing(tag.as_ref().map_or("", |(_, tag)| tag)) {
+        return Err(ApiError::BadRequest("tagName is missing".to_owned()));
+    }
     let path_param = tag.map_or_else(String::new, |(_, tag)| format!("{tag}/values"));
     Ok((path_param, Params::of(pairs)))
 }
 
-pub(crate) async fn answer(api: &Api, call: &Call, out: Messages) -> ApiResult<()> {
-    match call.route {
-        Route::StreamSearch => answer_search(api, call, &out).await,
-        Route::StreamTagNamesV1 => {
-            let (found, _permit) = tags::ask_names(api, call, Version::V1).await?;
-            send_all(&out, names_v1(&found)).await
+pub(crate) async fn answer(api: &Api, call: &Call, out: Messages) -> Ended {
+    let version = match call.route {
+        Route::StreamTagNamesV1 | Route::StreamTagValuesV1 => Version::V1,
+        _ => Version::V2,
+    };
+    let (pieces, partial, permit, held) = match call.route {
+        Route::StreamSearch => return answer_search(api, call, &out).await,
+        Route::StreamTagNamesV1 | Route::StreamTagNamesV2 => {
+            let (found, permit) = tags::ask_names(api, call, version).await?;
+            let partial = tags::partial_of(found.partial.clone(), found.truncated);
+            (
+                names(&found, version),
+                partial,
+                permit,
+                HeldMemory::default(),
+            )
         }
-        Route::StreamTagNamesV2 => {
-            let (found, _permit) = tags::ask_names(api, call, Version::V2).await?;
-            send_all(&out, names_v2(&found)).await
+        Route::StreamTagValuesV1 | Route::StreamTagValuesV2 => {
+            let (found, permit) = tags::ask_values(api, call, version).await?;
+            let partial = tags::partial_of(found.partial.clone(), found.truncated);
+            (values(&found, version), partial, permit, found.held)
         }
-        Route::StreamTagValuesV1 => {
-            let (found, _permit) = tags::ask_values(api, call, Version::V1).await?;
-            send_all(&out, values(&found, Version::V1)).await
+        route => {
+            let ((found, permit), samples) = match route {
+                Route::StreamQueryRange => {
+                    (series::ask_range(api, call).await?, Samples::EachInterval)
+                }
+                _ => (series::ask_instant(api, call).await?, Samples::One),
+            };
+            let pieces = all_series(&found, samples);
+            (pieces, found.partial, permit, HeldMemory::default())
         }
-        Route::StreamTagValuesV2 => {
-            let (found, _permit) = tags::ask_values(api, call, Version::V2).await?;
-            send_all(&out, values(&found, Version::V2)).await
-        }
-        Route::StreamQueryRange => {
-            let (found, _permit) = series::ask_range(api, call).await?;
-            send_all(&out, all_series(&found, Samples::EachInterval)).await
-        }
-        _ => {
-            let (found, _permit) = series::ask_instant(api, call).await?;
-            send_all(&out, all_series(&found, Samples::One)).await
-        }
-    }
+    };
+    let _until_sent = (permit.until_sent(), held);
+    out.send_all(pieces.messages()).await?;
+    Ok(partial)
 }
 
-/// Traces as they are found, then those that were not sent, and the costs.
-async fn answer_search(api: &Api, call: &Call, out: &Messages) -> ApiResult<()> {
+/// Traces as they are found, then those that were not sent, and the costs. The search goes on whether the client
+/// reads or not.
+async fn answer_search(api: &Api, call: &Call, out: &Messages) -> Ended {
     let (listener, mut found) = mpsc::unbounded_channel();
     let mut searching = Box::pin(search::ask(api, call, Some(listener)));
     let mut sent = Vec::new();
-    let (answer, _permit) = loop {
-        let next = tokio::select! {
+    let mut sending: Option<Sending<'_>> = None;
+    let (answer, permit) = loop {
+        tokio::select! {
             biased;
-            Some(trace) = found.recv() => trace,
             answer = &mut searching => break answer?,
-        };
-        let mut traces = vec![next];
-        while let Ok(trace) = found.try_recv() {
-            traces.push(trace);
+            ended = end_of(&mut sending) => {
+                ended?;
+                sending = None;
+            }
+            Some(trace) = found.recv(), if sending.is_none() => {
+                let mut traces = vec![trace];
+                while let Ok(trace) = found.try_recv() {
+                    traces.push(trace);
+                }
+                sent.extend(traces.iter().map(|trace| trace.trace_id));
+                let pieces = cut(traces.iter(), messages::write_trace);
+                sending = Some(Box::pin(out.send_all(pieces.messages())));
+            }
         }
-        sent.extend(traces.iter().map(|trace| trace.trace_id));
-        send_all(out, cut(traces.iter(), messages::write_trace)).await?;
     };
+    let _until_sent = (permit.until_sent(), answer.held);
     sent.sort_unstable();
     let is_sent = |trace: &&TraceSummary| sent.binary_search(&trace.trace_id).is_ok();
     let rest = answer.traces.iter().filter(|trace| !is_sent(trace));
     let mut all = cut(rest, messages::write_trace);
     messages::write_search_metrics(&mut all.last, &answer.stats);
-    send_all(out, all).await
+    if let Some(sending) = sending {
+        sending.await?;
+    }
+    out.send_all(all.messages()).await?;
+    Ok(answer.partial)
 }
 
-fn names_v1(found: &TagNamesResponse) -> Pieces {
-    let names = found.scopes.iter().flat_map(|scope| &scope.names);
-    let names: std::collections::BTreeSet<&String> = names.collect();
-    let mut all = cut(names.into_iter(), |out, name| out.bytes(1, name.as_bytes()));
-    messages::write_metadata_metrics(&mut all.last, &found.stats);
-    all
-}
-
-fn names_v2(found: &TagNamesResponse) -> Pieces {
-    let mut all = cut(tags::shown(found), messages::write_scope);
+fn names(found: &TagNamesResponse, version: Version) -> Pieces {
+    let mut all = match version {
+        Version::V1 => {
+            let names = found.scopes.iter().flat_map(|scope| &scope.names);
+            let names: BTreeSet<&String> = names.collect();
+            cut(names.into_iter(), |out, name| {
+                out.bytes(1, name.as_bytes());
+            })
+        }
+        Version::V2 => cut(tags::shown(found), messages::write_scope),
+    };
     messages::write_metadata_metrics(&mut all.last, &found.stats);
     all
 }
@@ -108,7 +138,7 @@ fn values(found: &TagValuesResponse, version: Version) -> Pieces {
     let mut all = match version {
         Version::V1 => {
             let values = found.values.iter().map(|value| &value.value);
-            let values: std::collections::BTreeSet<&String> = values.collect();
+            let values: BTreeSet<&String> = values.collect();
             cut(values.into_iter(), |out, value| {
                 out.bytes(1, value.as_bytes())
             })
@@ -147,12 +177,21 @@ struct Pieces {
     last: Writer,
 }
 
-async fn send_all(out: &Messages, pieces: Pieces) -> ApiResult<()> {
-    for message in pieces.closed.into_iter().chain([pieces.last]) {
-        let sent = out.send(message.into_bytes()).await;
-        sent.map_err(|_| ApiError::Cancelled)?;
+impl Pieces {
+    fn messages(self) -> impl Iterator<Item = Vec<u8>> + Send {
+        let all = self.closed.into_iter().chain([self.last]);
+        all.map(Writer::into_bytes)
     }
-    Ok(())
+}
+
+/// Messages that are being sent.
+type Sending<'a> = Pin<Box<dyn Future<Output = ApiResult<()>> + Send + 'a>>;
+
+async fn end_of(sending: &mut Option<Sending<'_>>) -> ApiResult<()> {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
+    }
 }
 
 // === calls as parameters ===
@@ -160,7 +199,7 @@ async fn send_all(out: &Messages, pieces: Pieces) -> ApiResult<()> {
 /// A field of a request: its number, the parameter that it is over HTTP, and how that writes it.
 type Parameter = (u32, &'static str, Kind);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
     Number,
@@ -283,8 +322,11 @@ fn pair(message: &[u8]) -> Result<String, Damage> {
             tag => cursor.unknown(tag, 2)?,
         }
     }
+    // Logfmt has no way to write these in a key, and refuses one in quotes.
+    let is_written = !key.contains(|c: char| c.is_whitespace() || matches!(c, '=' | '"'));
+    let quote = if is_written { "" } else { "\"" };
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-    Ok(format!("{key}=\"{value}\""))
+    Ok(format!("{quote}{key}{quote}=\"{value}\""))
 }
 
 const KEY: u32 = tag_of(1, BYTES);

@@ -143,7 +143,7 @@ fn limit_of(call: &Call, default: usize) -> ApiResult<usize> {
     })
 }
 
-fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
+pub(super) fn partial_of(mut partial: Vec<String>, truncated: bool) -> Vec<String> {
     if truncated {
         partial.push(format!(
             "the answer was cut at its limit: {NAMES_MAX} names of each scope, {VALUES_MAX} values, \

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +76,52 @@ fn slow_readers_keep_nothing_from_the_others() {
         drop(readers);
         running.stop().await;
     });
+}
+
+/// A client whose HTTP/2 windows are used up after a page, and its calls.
+async fn begin_calls(running: &Running, n: usize) -> Vec<http::Response<hyper::body::Incoming>> {
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(4 << 10)
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut calls = Vec::new();
+    for _ in 0..n {
+        let call = http::Request::post("http://x/tempopb.StreamingQuerier/Search")
+            .header("content-type", "application/grpc")
+            // A message without a field.
+            .body(Full::new(Bytes::from_static(&[0; 5])))
+            .unwrap();
+        calls.push(sender.clone().send_request(call).await.unwrap());
+    }
+    calls
+}
+
+/// The same over gRPC, where one connection has many calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_nobody_reads_keep_nothing_from_the_others() {
+    let running = Running::start_with(|config| {
+        config.connections.answer_timeout = Duration::from_secs(2);
+    })
+    .await;
+    let memory = QueryMemory::new(u64::MAX);
+    let ctx = QueryContext::new(CancellationToken::new(), 0, Arc::clone(&memory));
+    let mut large = one_result();
+    let mut trace = large.traces.remove(0);
+    trace.root.as_mut().unwrap().name = "x".repeat(1 << 20);
+    large.traces = vec![trace; 8];
+    large.held = ctx.keep(PLANTED_BYTES);
+    *running.planted.search.lock().unwrap() = large;
+    // More than queries may run, and answers be sent, at a time.
+    let calls = in_time("the calls", begin_calls(&running, 60)).await;
+    let answer = in_time("a search", running.get("/api/search?q=%7B%7D&limit=1"));
+    assert_eq!(answer.await.status, 200);
+    // Their answers are let go after their time, though their clients are still there.
+    wait_for(&memory, PLANTED_BYTES).await;
+    drop(calls);
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,8 @@ impl Reader {
         let id = ids(&found).next().unwrap();
         let trace = self.run(&lines.next().unwrap().replace("ID", id));
         assert!(trace.contains(id) && trace.contains("users"), "{trace}");
+        let rates = self.run(lines.next().unwrap());
+        assert!(rates.contains("resource.service.name=users"), "{rates}");
         assert_eq!(lines.next(), None, "{ask}");
         let load = inline(&page, "tracewell demo --spans ");
         // A debug build needs a minute for as many as the page has.

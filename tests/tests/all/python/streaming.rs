@@ -4,14 +4,19 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::harness::server::Site;
-use crate::harness::{binary, packages, root};
+use crate::harness::{binary, packages, ports, root};
 
 const HOURS: u64 = 4;
 
 #[test]
 fn every_method_streams_what_the_http_api_answers() {
     let site = Site::new();
-    let server = site.start(&[]);
+    let grpc_port = ports::free();
+    let server = site.start(&[
+        &format!("listen.query_grpc={grpc_port}"),
+        // A call that goes on though its client has left would keep the only turn.
+        "limits.queries_max=1",
+    ]);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     // Between two questions whose end is now, spans of a running service would come.
     let until = now.as_secs() - 600;
@@ -37,6 +42,7 @@ fn every_method_streams_what_the_http_api_answers() {
         .arg(root().join("tests/python/streaming.py"))
         .arg(site.http.to_string())
         .args(range)
+        .arg(grpc_port.to_string())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
