@@ -9,11 +9,12 @@ use crate::plan::series::SeriesPlan;
 use crate::plan::{Plan, PlanLimits, static_type};
 use crate::request::Aliases;
 use crate::syntax::ast::{
-    Aggregate, Expr, ExprKind, Literal, LogicOp, MetricsExpr, MetricsFunction, MetricsKind,
-    MetricsStage, Pipeline, Query, Relation, RelationMode, Root, ScalarExpr, ScalarKind,
-    SpansetExpr, SpansetKind, Stage, TextSpan,
+    Expr, ExprKind, Literal, MetricsExpr, MetricsFunction, MetricsKind, MetricsStage, Pipeline,
+    Query, Root, ScalarExpr, ScalarKind, SpansetExpr, SpansetKind, Stage, TextSpan,
 };
-use crate::syntax::{Position, SyntaxLimits, arithmetic_text, compare_text, parse_with};
+use crate::syntax::{
+    Position, SyntaxLimits, aggregate_text, arithmetic_text, compare_text, logic_text, parse_with,
+};
 
 /// A text, examined.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,12 +180,12 @@ fn of_spanset(expr: &SpansetExpr) -> Outline {
         }
         SpansetKind::Logic(op, terms) => Outline::new(
             "spanset logic",
-            logic(*op),
+            logic_text(*op),
             terms.iter().map(of_spanset).collect(),
         ),
         SpansetKind::Relation(relation, left, right) => {
             let sides = vec![of_spanset(left), of_spanset(right)];
-            Outline::new("relation", relation_text(*relation), sides)
+            Outline::new("relation", relation.to_string(), sides)
         }
         SpansetKind::Pipeline(pipeline) => return of_pipeline(pipeline).at(expr.span),
     };
@@ -286,9 +287,11 @@ fn of_expr(expr: &Expr) -> Outline {
             let pattern = Outline::new("pattern", &**pattern, Vec::new()).at(*pattern_span);
             Outline::new("regex", op, vec![of_expr(left), pattern])
         }
-        ExprKind::Logic(op, terms) => {
-            Outline::new("logic", logic(*op), terms.iter().map(of_expr).collect())
-        }
+        ExprKind::Logic(op, terms) => Outline::new(
+            "logic",
+            logic_text(*op),
+            terms.iter().map(of_expr).collect(),
+        ),
     };
     outline.value_type = static_type(expr);
     outline.at(expr.span)
@@ -296,32 +299,6 @@ fn of_expr(expr: &Expr) -> Outline {
 
 fn of_literal(literal: &Literal) -> Outline {
     Outline::new("constant", literal.to_string(), Vec::new())
-}
-
-fn logic(op: LogicOp) -> &'static str {
-    match op {
-        LogicOp::And => "&&",
-        LogicOp::Or => "||",
-    }
-}
-
-fn relation_text(relation: Relation) -> String {
-    let mode = match relation.mode {
-        RelationMode::Plain => "",
-        RelationMode::Negated => "!",
-        RelationMode::Union => "&",
-    };
-    format!("{mode}{}", relation.kin)
-}
-
-fn aggregate_text(aggregate: Aggregate) -> &'static str {
-    match aggregate {
-        Aggregate::Count => "count",
-        Aggregate::Min => "min",
-        Aggregate::Max => "max",
-        Aggregate::Avg => "avg",
-        Aggregate::Sum => "sum",
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod tests;
 
 pub use error::{Position, SyntaxError};
 pub use print::print_attribute;
-pub(crate) use print::{arithmetic_text, compare_text};
+pub(crate) use print::{aggregate_text, arithmetic_text, compare_text, logic_text};
 
 use ast::{Expr, Query};
 

@@ -295,16 +295,10 @@ impl Display for ScalarExpr {
         match &self.kind {
             ScalarKind::Literal(literal) => literal.fmt(f),
             ScalarKind::Aggregate(aggregate, of) => {
-                f.write_str(match aggregate {
-                    Aggregate::Count => "count(",
-                    Aggregate::Min => "min(",
-                    Aggregate::Max => "max(",
-                    Aggregate::Avg => "avg(",
-                    Aggregate::Sum => "sum(",
-                })?;
+                let name = aggregate_text(*aggregate);
                 match of {
-                    Some(of) => write!(f, "{of})"),
-                    None => f.write_char(')'),
+                    Some(of) => write!(f, "{name}({of})"),
+                    None => write!(f, "{name}()"),
                 }
             }
             ScalarKind::Arithmetic(op, left, right) => {
@@ -424,7 +418,17 @@ pub(crate) fn arithmetic_text(op: ArithmeticOp) -> &'static str {
     }
 }
 
-fn logic_text(op: LogicOp) -> &'static str {
+pub(crate) fn aggregate_text(aggregate: Aggregate) -> &'static str {
+    match aggregate {
+        Aggregate::Count => "count",
+        Aggregate::Min => "min",
+        Aggregate::Max => "max",
+        Aggregate::Avg => "avg",
+        Aggregate::Sum => "sum",
+    }
+}
+
+pub(crate) fn logic_text(op: LogicOp) -> &'static str {
     match op {
         LogicOp::And => "&&",
         LogicOp::Or => "||",
