@@ -6,6 +6,8 @@
 
 use std::hash::Hash;
 
+use super::hybrid::varint;
+
 /// Differences in one block, and in one of its miniblocks.
 const BLOCK: usize = 128;
 const MINIBLOCK: usize = 32;
@@ -135,12 +137,4 @@ fn pack(values: &[u64; MINIBLOCK], width: u8, out: &mut Vec<u8>) {
 
 fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use foldhash::fast::FixedState;
@@ -412,17 +412,33 @@ fn codes_of_valid(strings: &mut Interner, texts: &Texts) -> Vec<StringCode> {
             return texts.map(|text| strings.intern(text.as_bytes())).collect();
         }
     };
-    let mut known: Vec<Option<StringCode>> = vec![None; entries.len()];
+    let mut known = Known::of(entries);
     let mut codes = Vec::with_capacity(keys.len() - keys.null_count());
     for key in valid(keys.values(), keys.nulls()) {
-        let Some(known) = known.get_mut(key as usize) else {
-            debug_assert!(false, "arrow checks the keys of dictionaries");
-            continue;
-        };
-        let intern = || strings.intern(entries.value(key as usize).as_bytes());
-        codes.push(*known.get_or_insert_with(intern));
+        let code = known.code(strings, key);
+        debug_assert!(code.is_some(), "arrow checks the keys of dictionaries");
+        codes.extend(code);
     }
     codes
+}
+
+/// The codes of the entries of a dictionary, of which a few rows use a few.
+struct Known<'a> {
+    entries: &'a StringArray,
+    codes: Vec<Option<StringCode>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(entries: &'a StringArray) -> Self {
+        let codes = vec![None; entries.len()];
+        Self { entries, codes }
+    }
+
+    fn code(&mut self, strings: &mut Interner, key: i32) -> Option<StringCode> {
+        let key = usize::try_from(key).ok()?;
+        let intern = || strings.intern(self.entries.value(key).as_bytes());
+        Some(*self.codes.get_mut(key)?.get_or_insert_with(intern))
+    }
 }
 
 /// The codes of a column's texts.
@@ -431,18 +447,15 @@ pub(super) fn codes<'a>(
     texts: &'a Texts,
     n: usize,
 ) -> impl Iterator<Item = Option<StringCode>> + use<'a> {
-    // Of a dictionary a few rows use a few entries.
-    let n_entries = match texts {
-        Texts::Codes(_, entries) => entries.len(),
-        Texts::Plain(_) => 0,
+    let mut known = match texts {
+        Texts::Codes(_, entries) => Some(Known::of(entries)),
+        Texts::Plain(_) => None,
     };
-    let mut known: Vec<Option<StringCode>> = vec![None; n_entries];
     (0..n).map(move |row| {
-        let Texts::Codes(keys, entries) = texts else {
+        let (Texts::Codes(keys, _), Some(known)) = (texts, &mut known) else {
             return texts.get(row).map(|text| strings.intern(text.as_bytes()));
         };
-        let key = keys.is_valid(row).then(|| keys.value(row) as usize)?;
-        let code = known.get_mut(key)?;
-        Some(*code.get_or_insert_with(|| strings.intern(entries.value(key).as_bytes())))
+        let key = keys.is_valid(row).then(|| keys.value(row))?;
+        known.code(strings, key)
     })
 }
