@@ -94,7 +94,8 @@ async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> 
     }
 }
 
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+/// True for a call of gRPC, whatever it calls.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

@@ -29,6 +29,7 @@ pub mod tokens;
 mod traffic;
 
 pub use admission::Admission;
+pub use http::is_grpc;
 pub use listen::Listener;
 pub use metrics::IngestMetrics;
 pub use refusal::Refusal;

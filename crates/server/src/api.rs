@@ -44,10 +44,7 @@ pub(crate) struct Api {
     pub(crate) prefix: String,
     pub(crate) ingest: Option<(Arc<IngestMetrics>, Admission)>,
     pub(crate) connections: Arc<ConnectionMetrics>,
-    /// What bounds a query.
-    pub(crate) query_limits: Limits,
-    /// All limits and their values, for `/metrics`.
-    limits: Vec<(&'static str, u64)>,
+    pub(crate) limits: Limits,
     counters: Mutex<Counters>,
 }
 
@@ -126,8 +123,7 @@ impl Api {
             prefix: parts.prefix,
             ingest: parts.ingest,
             connections: Arc::default(),
-            limits: parts.limits.values(),
-            query_limits: parts.limits,
+            limits: parts.limits,
             counters: Mutex::default(),
         }
     }
@@ -151,7 +147,7 @@ impl Api {
             let (tenant, others) = tenants?;
             let mut params = Params::parse(question.query)?;
             if route == Route::Parse {
-                let bytes_max = self.query_limits.query_bytes_max;
+                let bytes_max = self.limits.query_bytes_max;
                 params.put("q", parse::text_of(question.body, bytes_max).await?);
             }
             let call = Call {
@@ -378,7 +374,7 @@ impl Api {
         }
         measure::measure_connections(&mut samples, "http", &self.connections);
         self.measure_queries(&mut samples);
-        measure::measure_limits(&mut samples, &self.limits);
+        measure::measure_limits(&mut samples, &self.limits.values());
         let tenants = self.tenant_limits();
         measure::measure_overrides(&mut samples, &tenants);
         measure::measure_retention(&mut samples, &tenants.retention);
@@ -446,7 +442,7 @@ impl Api {
     pub(crate) fn limit_hits(&self) -> LimitHits {
         use std::sync::atomic::Ordering::Relaxed;
 
-        let mut hits = LimitHits::new(&self.limits);
+        let mut hits = LimitHits::new(&self.limits.values());
         let mut connections = vec![&self.connections];
         if let Some((ingest, _)) = &self.ingest {
             for (limit, n) in ingest.limits_hit() {

@@ -42,12 +42,6 @@ pub(crate) struct Messages {
     time_max: Duration,
 }
 
-/// True for a call, whatever it calls.
-pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|it| it.starts_with(b"application/grpc"))
-}
-
 /// The one message of a call.
 pub(crate) async fn read(body: Body) -> ApiResult<Bytes> {
     let bad = |reason: String| ApiError::BadRequest(reason);

@@ -21,7 +21,7 @@ pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
 /// the connections.
 pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
     let text = call.params.get("q").unwrap_or_default().to_owned();
-    let (aliases, limits) = (call.aliases, api.query_limits.clone());
+    let (aliases, limits) = (call.aliases, api.limits.clone());
     let examining = |_| async move {
         let examined = tokio::task::spawn_blocking(move || examine(&text, aliases, &limits));
         Ok(examined.await)

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{RawPathParams, RawQuery, State};
 use axum::routing::{MethodFilter, on};
 use http::{HeaderMap, Method, Response, StatusCode};
+use tracewell_ingest::is_grpc;
 
 use crate::answer;
 use crate::api::{Api, Question};
@@ -147,7 +148,7 @@ pub(crate) fn router(api: Arc<Api>, routes: impl Iterator<Item = Route>) -> Rout
         };
         if route.is_streamed() {
             let handler = move |State(api): State<Arc<Api>>, headers: HeaderMap, body: Body| async move {
-                match grpc::is_call(&headers) {
+                match is_grpc(&headers) {
                     true => grpc::respond(api.gate.answer_time_max(), |out| {
                         api.stream(route, headers, body, out)
                     }),
@@ -195,7 +196,7 @@ fn not_grpc(route: Route) -> Response<Body> {
 
 async fn not_found(uri: http::Uri, headers: HeaderMap) -> Response<Body> {
     let path: String = uri.path().chars().take(200).collect();
-    if grpc::is_call(&headers) {
+    if is_grpc(&headers) {
         return grpc::no_such_method(&path);
     }
     let text = format!(

@@ -27,18 +27,20 @@ const MESSAGE_BYTES: usize = 1 << 20;
 
 /// The part of the path and the parameters that the question of a call has over HTTP.
 pub(crate) fn question(route: Route, message: &[u8]) -> ApiResult<(String, Params)> {
-    let mut pairs = read(message, parameters(route)).map_err(|damage| {
+    let parameters = parameters(route);
+    let mut pairs = read(message, parameters).map_err(|damage| {
         let (problem, at) = (damage.problem, damage.offset_in(message));
         ApiError::BadRequest(format!(
             "the message is no request: {problem:?} at byte {at}"
         ))
     })?;
-    let tag = pairs.extract_if(.., |(name, _)| name == TAG_NAME).next();
-    let is_missing = |tag: &str| tag.is_empty() && parameters(route) == TAG_VALUES;
-    if is_missing(tag.as_ref().map_or("", |(_, tag)| tag)) {
-        return Err(ApiError::BadRequest("tagName is missing".to_owned()));
+    let mut path_param = String::new();
+    if parameters == TAG_VALUES {
+        let tag = pairs.extract_if(.., |(name, _)| name == TAG_NAME).next();
+        let tag = tag.filter(|(_, tag)| !tag.is_empty());
+        let (_, tag) = tag.ok_or_else(|| ApiError::BadRequest("tagName is missing".to_owned()))?;
+        path_param = format!("{tag}/values");
     }
-    let path_param = tag.map_or_else(String::new, |(_, tag)| format!("{tag}/values"));
     Ok((path_param, Params::of(pairs)))
 }
 
@@ -51,18 +53,15 @@ pub(crate) async fn answer(api: &Api, call: &Call, out: Messages) -> Ended {
         Route::StreamSearch => return answer_search(api, call, &out).await,
         Route::StreamTagNamesV1 | Route::StreamTagNamesV2 => {
             let (found, permit) = tags::ask_names(api, call, version).await?;
-            let partial = tags::partial_of(found.partial.clone(), found.truncated);
-            (
-                names(&found, version),
-                partial,
-                permit,
-                HeldMemory::default(),
-            )
+            let pieces = names(&found, version);
+            let partial = tags::partial_of(found.partial, found.truncated);
+            (pieces, partial, permit, HeldMemory::default())
         }
         Route::StreamTagValuesV1 | Route::StreamTagValuesV2 => {
             let (found, permit) = tags::ask_values(api, call, version).await?;
-            let partial = tags::partial_of(found.partial.clone(), found.truncated);
-            (values(&found, version), partial, permit, found.held)
+            let pieces = values(&found, version);
+            let partial = tags::partial_of(found.partial, found.truncated);
+            (pieces, partial, permit, found.held)
         }
         route => {
             let ((found, permit), samples) = match route {
