@@ -19,9 +19,11 @@ mod walk;
 
 use std::path::Path;
 
+use super::keys;
 use super::raw::{Findings, Place, Raw, Setting};
 use super::values::{self, Endpoint};
 use super::yaml::{Key, Node, Value};
+use crate::config::Config;
 
 pub(crate) use environment::expand;
 pub(crate) use known::{Flag, flag};
@@ -240,8 +242,8 @@ impl Translation<'_> {
     fn is_without_address(&self, key: &str) -> bool {
         let written = self.raw.settings.iter().rfind(|it| it.key == key);
         let Some(setting) = written else {
-            // The only one that is off where nothing is said of it.
-            return key != "listen.query_grpc";
+            let default = keys::find(key).map(|key| (key.show)(&Config::default()));
+            return default != Some(Endpoint::Off.to_string());
         };
         matches!(values::endpoint(&setting.node), Ok(Endpoint::Port(_)))
     }
