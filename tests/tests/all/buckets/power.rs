@@ -72,7 +72,7 @@ struct Counts {
     cuts: u64,
     /// Lives whose work was done before the power went.
     whole: u64,
-    /// Parts of blocks lay in the bucket, and no manifest named them.
+    /// Parts of a block had come to the bucket when the power went, and no manifest named it.
     uploads: u64,
     spans: usize,
 }
@@ -191,6 +191,7 @@ impl Scene {
         let time = self.random.below(lasts.as_micros() as usize + 1);
         let time = Duration::from_micros(time as u64);
         let folder = self.s3.objects().join(FOLDER);
+        let left = unnamed(&folder);
         let waits_for_it = last == Work::Upload && self.random.percent(80);
         // A part of the uploads is cut where it matters, however long it takes to come there.
         let cut = async {
@@ -214,12 +215,13 @@ impl Scene {
         } else {
             // It may have become slower than it was the last time it was left alone.
             *lasts = *lasts * 5 / 4;
+            let is_begun = !unnamed(&folder).is_subset(&left);
+            self.counts.uploads += u64::from(is_begun);
         }
         assert_eq!(store.poisoned(), None, "life {n}");
         drop(store);
         // What the server has of a call that was cut off it may do yet.
         tokio::time::sleep(ARRIVES).await;
-        self.count();
         let minutes = self.random.below(5) as u64;
         self.clock.advance(Duration::from_secs(60 * minutes));
     }
@@ -276,12 +278,6 @@ impl Scene {
         self.counts.spans = sent.len();
         let twice = &store.metrics().spans_deduplicated;
         assert_eq!(twice.load(Ordering::Relaxed), 0, "{what}");
-    }
-
-    /// What the cut interrupted, by what lies on both sides.
-    fn count(&mut self) {
-        let left = unnamed(&self.s3.objects().join(FOLDER));
-        self.counts.uploads += u64::from(!left.is_empty());
     }
 
     /// The last life goes on to the end, and a machine without a disk finds all of it.
