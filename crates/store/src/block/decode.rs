@@ -23,6 +23,45 @@ use super::rows::{consecutive, numbers_selected, page_has};
 use super::schema::{Owner, PromotedKey, Table};
 use crate::table::{DictionaryBuilder, Runs, STATUS_ABSENT, SpanTable, StringCode};
 
+/// The columns that a span is made of. What else its table has says again, for readers with SQL, what
+/// the trace rows and the dictionaries of the block say.
+const SPAN_COLUMNS: [&str; 18] = [
+    "span_id",
+    "parent_index",
+    "parent_span_id",
+    "start_unix_nano",
+    "duration_nano",
+    "end_unix_nano",
+    "name",
+    "kind",
+    "status_code",
+    "status_message",
+    "trace_state",
+    "flags",
+    "dropped_attributes",
+    "dropped_events",
+    "dropped_links",
+    "resource",
+    "scope",
+    "shape",
+];
+const EVENT_COLUMNS: [&str; 5] = [
+    "row",
+    "time_unix_nano",
+    "name",
+    "dropped_attributes",
+    "shape",
+];
+const LINK_COLUMNS: [&str; 7] = [
+    "row",
+    "trace_id",
+    "span_id",
+    "trace_state",
+    "flags",
+    "dropped_attributes",
+    "shape",
+];
+
 /// The rows of a side table that were read.
 struct Items {
     level: Level,
@@ -68,10 +107,8 @@ impl BlockReader {
         let ranges = ranges_of(&traces, &wanted);
         let n_spans = self.group(group)?.spans as usize;
         let select = || only.map(|_| selection(&ranges, n_spans));
-        let columns = Table::Spans.columns();
-        let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
         let Some(spans) = self
-            .columns(group, Table::Spans, &names, select(), ctx)
+            .columns(group, Table::Spans, &SPAN_COLUMNS, select(), ctx)
             .await?
         else {
             return Ok(SpanTable::default());
@@ -165,10 +202,13 @@ impl BlockReader {
                 Some((selection(&consecutive(&numbers), n_rows), numbers))
             }
         };
-        let columns = table.columns();
-        let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+        let names: &[&str] = match owner {
+            Owner::Span => &SPAN_COLUMNS,
+            Owner::Event => &EVENT_COLUMNS,
+            Owner::Link => &LINK_COLUMNS,
+        };
         let (select, numbers) = select.unzip();
-        let Some(batch) = self.columns(group, table, &names, select, ctx).await? else {
+        let Some(batch) = self.columns(group, table, names, select, ctx).await? else {
             return Ok(None);
         };
         let owners = named(&batch, "row")?
