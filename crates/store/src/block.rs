@@ -14,6 +14,7 @@ mod codec;
 mod coder;
 mod collect;
 mod columns;
+mod compression;
 mod copy;
 mod decode;
 mod delta;

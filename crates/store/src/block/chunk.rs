@@ -8,9 +8,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use parquet::basic::{
-    Compression, Encoding, LogicalType, PageType, Type as PhysicalType, ZstdLevel,
-};
+use parquet::basic::{Encoding, LogicalType, PageType, Type as PhysicalType};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::{ColumnCloseResult, ColumnWriter, get_column_writer};
@@ -24,6 +22,7 @@ use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
+use super::compression::Codec;
 use super::delta::{self, Integer};
 use super::hybrid;
 use super::schema::PAGE_BYTES;
@@ -98,37 +97,6 @@ pub(super) enum Integers {
     /// By the number of distinct values.
     ByData,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
-    None,
-    Lz4,
-    Zstd,
-}
-
-// === impl Codec ===
-
-impl Codec {
-    fn parquet(self) -> Compression {
-        match self {
-            Self::None => Compression::UNCOMPRESSED,
-            Self::Lz4 => Compression::LZ4_RAW,
-            Self::Zstd => Compression::ZSTD(ZstdLevel::default()),
-        }
-    }
-
-    fn compress(self, plain: Vec<u8>) -> Result<Vec<u8>> {
-        match self {
-            Self::None => Ok(plain),
-            Self::Lz4 => Ok(lz4_flex::block::compress(&plain)),
-            Self::Zstd => zstd::bulk::compress(&plain, ZSTD_LEVEL)
-                .map_err(|error| ParquetError::External(Box::new(error))),
-        }
-    }
-}
-
-/// Level 3 is 1.1 times smaller than level 1 at 1.5 times the time on span attributes.
-const ZSTD_LEVEL: i32 = 3;
 
 // === impl Chunk ===
 

@@ -5,11 +5,12 @@
 use tracewell_model::value::AttributeType;
 use tracewell_model::{ContentHash, SpanId, span::duration_nano};
 
-use super::chunk::{Cells, Chunk, Codec, Integers, Style, Values};
+use super::chunk::{Cells, Chunk, Integers, Style, Values};
 use super::coder::{
     Coder, all, bounds, constant_id, distinct_of, filtered, fixed, hashes, pick, some,
 };
 use super::collect::{Collector, PromotedCells, RestRow};
+use super::compression::Codec;
 use super::error::{BlockError, BlockResult};
 use super::keys::{KeyCounts, Promotion};
 use super::schema::{Kind, Owner, Table, promoted_kind};

@@ -6,12 +6,11 @@
 //! numbers, lists) the parquet crate makes arrays. All bytes were checked against their sums, and are
 //! still treated as if anybody could have written them.
 
-use std::cell::RefCell;
-
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use bytes::Bytes;
 use parquet::basic::Compression;
 
+use super::compression::decompress;
 use super::error::{BlockError, BlockResult};
 use super::hybrid::{Run, Runs};
 
@@ -46,10 +45,6 @@ const PAGE_BYTES_MAX: i64 = 64 << 20;
 /// Levels of structures in a header that are passed over.
 const DEPTH_MAX: usize = 8;
 
-thread_local! {
-    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
 fn malformed(reason: &str) -> BlockError {
     BlockError::malformed("a page", reason)
 }
@@ -71,22 +66,8 @@ impl Page {
             return Err(malformed("is longer than its place"));
         }
         let body = bytes.slice(reader.at..end);
-        let n_bytes = header.uncompressed_bytes as usize;
-        let plain = match codec {
-            Compression::UNCOMPRESSED => body,
-            Compression::ZSTD(_) => Bytes::from(unzstd(&body, n_bytes)?),
-            Compression::LZ4_RAW => Bytes::from(
-                lz4_flex::block::decompress(&body, n_bytes).map_err(|_| malformed("lz4"))?,
-            ),
-            _ => return Err(malformed("codec is not one of the format")),
-        };
-        if plain.len() != n_bytes {
-            return Err(malformed("is not as long as it says"));
-        }
-        Ok(Self {
-            header,
-            bytes: plain,
-        })
+        let bytes = decompress(body, codec, header.uncompressed_bytes as usize)?;
+        Ok(Self { header, bytes })
     }
 
     /// True for a data page that the functions here understand: of codes, or of plain values.
@@ -188,18 +169,6 @@ impl Page {
 pub(super) fn text(values: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = values.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_le_bytes(*len) as usize)
-}
-
-fn unzstd(body: &[u8], n_bytes: usize) -> BlockResult<Vec<u8>> {
-    ZSTD.with_borrow_mut(|decompressor| {
-        if decompressor.is_none() {
-            *decompressor = zstd::bulk::Decompressor::new().ok();
-        }
-        decompressor
-            .as_mut()
-            .and_then(|decompressor| decompressor.decompress(body, n_bytes).ok())
-            .ok_or_else(|| malformed("zstd"))
-    })
 }
 
 fn n_present(optional: bool, levels: &[u8], n_rows: usize) -> BlockResult<usize> {
