@@ -22,6 +22,7 @@ mod encode;
 mod entities;
 pub mod error;
 mod file;
+mod flat;
 mod hybrid;
 pub mod inspect;
 pub mod keys;

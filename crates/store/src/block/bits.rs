@@ -9,15 +9,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray};
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, OffsetBuffer};
+use bytes::Bytes;
 use parquet::basic::{LogicalType, Type as PhysicalType};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use tracewell_model::source::QueryContext;
 
 use super::cache::Part;
 use super::error::{BlockError, BlockResult};
-use super::file::{Keep, TableReader, is_coded};
-use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, Page, text};
+use super::file::{Footer, Keep, TableReader, is_coded};
+use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, PLAIN_DICTIONARY, Page, text};
 use crate::scan::Selection;
 
 /// A flat column chunk and where its pages lie.
@@ -42,17 +43,15 @@ type AppendPage<'p> =
 // === impl FlatChunk ===
 
 impl FlatChunk {
-    fn new(
-        metadata: Arc<ParquetMetaData>,
+    pub(super) fn new(
+        footer: &Footer,
         row_group: usize,
         name: &str,
         n_rows: usize,
     ) -> Option<Self> {
+        let metadata = Arc::clone(&footer.metadata);
+        let column = footer.place(name)?.chunks.start;
         let group = metadata.row_groups().get(row_group)?;
-        let column = group.columns().iter().position(|column| {
-            let parts = column.column_path().parts();
-            parts.len() == 1 && parts.first().is_some_and(|part| part == name)
-        })?;
         let described = group.columns().get(column)?.column_descr();
         if described.max_rep_level() > 0 || described.max_def_level() > 1 {
             return None;
@@ -76,7 +75,7 @@ impl FlatChunk {
         })
     }
 
-    fn meta(&self) -> BlockResult<&ColumnChunkMetaData> {
+    pub(super) fn meta(&self) -> BlockResult<&ColumnChunkMetaData> {
         let group = self.metadata.row_groups().get(self.row_group);
         group
             .and_then(|group| group.columns().get(self.column))
@@ -87,12 +86,60 @@ impl FlatChunk {
         self.n_rows
     }
 
+    /// True if rows may have no value.
+    pub(super) fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// All of it, its dictionary included; `None` if its pages lie in another order.
+    pub(super) fn place(&self) -> Option<Range<u64>> {
+        let dictionary = self.dictionary_place().map(|place| place.start);
+        let first = self.pages.first().map(|(place, _)| place.start)?;
+        let end = self.pages.last().map(|(place, _)| place.end)?;
+        let start = dictionary.unwrap_or(first);
+        (start <= first && first <= end).then_some(start..end)
+    }
+
+    fn dictionary_place(&self) -> Option<Range<u64>> {
+        let start = self.meta().ok()?.dictionary_page_offset()?.unsigned_abs();
+        let (first, _) = self.pages.first()?;
+        (start < first.start).then_some(start..first.start)
+    }
+
+    /// The dictionary, from the bytes of the chunk and where they lie.
+    pub(super) fn dictionary_page(
+        &self,
+        (bytes, start): (&Bytes, u64),
+    ) -> BlockResult<Option<Page>> {
+        let Some(place) = self.dictionary_place() else {
+            return Ok(None);
+        };
+        let bytes = part(bytes, start, &place)?;
+        dictionary_of(&bytes, self.meta()?).map(Some)
+    }
+
+    /// The data pages and their rows, from the bytes of the chunk and where they lie.
+    pub(super) fn data_pages(
+        &self,
+        (bytes, start): (&Bytes, u64),
+    ) -> impl Iterator<Item = (BlockResult<Page>, usize)> {
+        self.rows_of_pages().map(move |(place, rows)| {
+            let page = part(bytes, start, place)
+                .and_then(|bytes| Page::decode(&bytes, self.meta()?.compression()));
+            (page, rows.len())
+        })
+    }
+
+    /// Place and rows of each data page.
+    fn rows_of_pages(&self) -> impl Iterator<Item = (&Range<u64>, Range<usize>)> {
+        let ends = self.pages.iter().skip(1).map(|(_, first)| *first);
+        let pages = self.pages.iter().zip(ends.chain([self.n_rows]));
+        pages.map(|((place, first), end)| (place, *first..end.max(*first)))
+    }
+
     /// Number and rows of the pages in which a row is selected.
     fn wanted(&self, within: &Selection) -> Vec<(usize, Range<usize>)> {
-        let ends = self.pages.iter().skip(1).map(|(_, first)| *first);
-        let ends = ends.chain([self.n_rows]);
-        let rows = self.pages.iter().zip(ends);
-        let rows = rows.map(|((_, first), end)| *first..end.max(*first));
+        let rows = self.rows_of_pages().map(|(_, rows)| rows);
         rows.enumerate()
             .filter(|(_, rows)| within.has_any(rows.clone()))
             .collect()
@@ -109,9 +156,9 @@ impl TableReader {
         name: &str,
         ctx: &QueryContext,
     ) -> BlockResult<Option<FlatChunk>> {
-        let metadata = self.metadata(ctx).await?;
+        let footer = self.footer(ctx).await?;
         let n_rows = self.n_rows(row_group, ctx).await?;
-        Ok(FlatChunk::new(metadata, row_group, name, n_rows))
+        Ok(FlatChunk::new(&footer, row_group, name, n_rows))
     }
 
     /// The distinct values of a chunk of codes, in the order of the codes. `None` for other chunks.
@@ -121,25 +168,15 @@ impl TableReader {
         ctx: &QueryContext,
     ) -> BlockResult<Option<ArrayRef>> {
         let meta = chunk.meta()?;
-        let (Some(start), Some((first, _))) = (meta.dictionary_page_offset(), chunk.pages.first())
-        else {
+        let Some(place) = chunk.dictionary_place().filter(|_| is_coded(meta)) else {
             return Ok(None);
         };
-        let start = start.unsigned_abs();
-        if !is_coded(meta) || first.start <= start {
-            return Ok(None);
-        }
+        let start = place.start;
         if let Some(kept) = self.kept::<Entries>(Part::Dictionary, start) {
             return Ok(Some(Arc::clone(&kept.0)));
         }
-        let bytes = self.range(start..first.start, Keep::No, ctx).await?;
-        let page = Page::decode(&bytes, meta.compression())?;
-        let is_sound = page.header.page_type == DICTIONARY_PAGE
-            && (page.header.encoding == PLAIN || page.header.encoding == 2);
-        if !is_sound {
-            return Err(BlockError::malformed("a dictionary", "is of another kind"));
-        }
-        let Some(entries) = entries_of(meta, &page)? else {
+        let bytes = self.range(place, Keep::No, ctx).await?;
+        let Some(entries) = entries_of(meta, &dictionary_of(&bytes, meta)?)? else {
             return Ok(None);
         };
         let n_bytes = entries.get_array_memory_size() as u64;
@@ -248,8 +285,31 @@ impl TableReader {
     }
 }
 
+/// Bytes of a part of a file, of those that begin at `start` of it.
+fn part(bytes: &Bytes, start: u64, place: &Range<u64>) -> BlockResult<Bytes> {
+    let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+    let (from, to) = (at(place.start), at(place.end));
+    match from.zip(to) {
+        Some((from, to)) if from <= to && to <= bytes.len() => Ok(bytes.slice(from..to)),
+        _ => Err(BlockError::malformed(
+            "a page",
+            "lies outside of its column",
+        )),
+    }
+}
+
+fn dictionary_of(bytes: &Bytes, meta: &ColumnChunkMetaData) -> BlockResult<Page> {
+    let page = Page::decode(bytes, meta.compression())?;
+    let is_sound = page.header.page_type == DICTIONARY_PAGE
+        && matches!(page.header.encoding, PLAIN | PLAIN_DICTIONARY);
+    match is_sound {
+        true => Ok(page),
+        false => Err(BlockError::malformed("a dictionary", "is of another kind")),
+    }
+}
+
 /// The entries of a dictionary page as an array; `None` for types that are not decided by codes.
-fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult<Option<ArrayRef>> {
+pub(super) fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult<Option<ArrayRef>> {
     let described = meta.column_descr();
     let n = page.header.n_values;
     let short = || BlockError::malformed("a dictionary", "is shorter than it says");
@@ -259,15 +319,18 @@ fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult<Option<Arr
             if !matches!(described.logical_type_ref(), Some(LogicalType::String)) {
                 return Ok(None);
             }
-            let mut rest = bytes;
-            let mut values = Vec::new();
+            let (mut rest, mut end) = (bytes, 0);
+            let (mut ends, mut values) = (vec![0], Vec::with_capacity(bytes.len()));
             for _ in 0..n {
                 let (value, behind) = text(rest).ok_or_else(short)?;
-                let value = std::str::from_utf8(value);
-                values.push(value.map_err(|_| BlockError::malformed("a dictionary", "utf-8"))?);
+                values.extend_from_slice(value);
+                end += value.len() as i32;
+                ends.push(end);
                 rest = behind;
             }
-            Arc::new(StringArray::from(values))
+            let ends = OffsetBuffer::new(ends.into());
+            let values = StringArray::try_new(ends, Buffer::from_vec(values), None);
+            Arc::new(values.map_err(|_| BlockError::malformed("a dictionary", "utf-8"))?)
         }
         PhysicalType::INT32 => {
             let (values, _) = bytes.as_chunks::<4>();

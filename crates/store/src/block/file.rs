@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -426,6 +426,37 @@ impl TableReader {
         selection: Option<RowSelection>,
         ctx: &QueryContext,
     ) -> BlockResult<RecordBatch> {
+        if selection.is_some() {
+            return self
+                .decode_any(footer, row_group, names, selection, ctx)
+                .await;
+        }
+        let flat = self.flat_columns(footer, row_group, names, ctx).await?;
+        if flat.fields.is_empty() {
+            return self.decode_any(footer, row_group, names, None, ctx).await;
+        }
+        let schema = Arc::new(Schema::new(flat.fields));
+        let batch = RecordBatch::try_new(schema, flat.arrays);
+        let batch = batch.map_err(|error| self.malformed(&error.to_string()))?;
+        let batch = checked(batch, &self.table.columns())?;
+        if flat.others.is_empty() {
+            return Ok(batch);
+        }
+        let others = self
+            .decode_any(footer, row_group, &flat.others, None, ctx)
+            .await?;
+        joined_columns(&batch, &others).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    /// Columns of any form, by the parquet crate.
+    pub(super) async fn decode_any(
+        &self,
+        footer: &Footer,
+        row_group: usize,
+        names: &[&str],
+        selection: Option<RowSelection>,
+        ctx: &QueryContext,
+    ) -> BlockResult<RecordBatch> {
         let failed = || BlockError::parquet(self.table.name());
         let metadata = footer
             .row_groups
@@ -588,6 +619,12 @@ impl TableReader {
 impl Footer {
     pub(super) fn place(&self, name: &str) -> Option<&ColumnPlace> {
         self.places.get(name)
+    }
+
+    /// How a column is read in a row group.
+    pub(super) fn field(&self, row_group: usize, name: &str) -> Option<&FieldRef> {
+        let fields = self.row_groups.get(row_group)?.schema().fields();
+        fields.get(self.place(name)?.root)
     }
 
     fn n_bytes(&self) -> u64 {

@@ -93,6 +93,20 @@ pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+/// Takes a number off the front.
+pub(super) fn unvarint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// One stretch of an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Run<'a> {
@@ -135,7 +149,7 @@ impl<'a> Runs<'a> {
             let n = self.n_left;
             return Some(Run::Same { value: 0, n });
         }
-        let head = self.varint()?;
+        let head = unvarint(&mut self.bytes)?;
         let n = usize::try_from(head >> 1).ok()?;
         if head & 1 == 0 {
             let (value, rest) = self.bytes.split_at_checked(width.div_ceil(8))?;
@@ -154,19 +168,6 @@ impl<'a> Runs<'a> {
         self.bytes = rest;
         let n = n.checked_mul(8)?.min(self.n_left);
         Some(Run::Packed { bytes, n })
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.bytes.split_first()?;
-            self.bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
     }
 }
 

@@ -19,6 +19,7 @@ use tracewell_model::value::AttributeType;
 
 use super::arrays::{Texts, named};
 use super::error::{BlockError, BlockResult};
+use super::flat::ColumnValues;
 use super::read::{BlockReader, id16};
 use super::rest::{Cursor, Rest, read_rest_rows};
 use super::schema::{Owner, PromotedKey};
@@ -296,19 +297,38 @@ impl<'a> Lists<'a> {
                 .iter()
                 .filter_map(|at| promoted.get(*at).map(|of| (*at, of)));
             let names: Vec<&str> = some.clone().map(|(_, (_, name))| name.as_str()).collect();
-            let (table, select) = (level.owner.table(), select.clone());
-            let batch = self
-                .reader
-                .columns(self.group, table, &names, select, self.ctx)
-                .await?
-                .ok_or_else(lacks)?;
-            for (at, (key, name)) in some {
+            let values = self.values(level.owner, &names, select.clone()).await?;
+            for ((at, (key, _)), values) in some.zip(values) {
                 if let Some(column) = columns.get_mut(at) {
-                    *column = Column::of(named(&batch, name)?, key.value_type, dictionary)?;
+                    *column = Column::of(values, key.value_type, dictionary)?;
                 }
             }
         }
         Ok(columns)
+    }
+
+    /// The values of columns of a level, in the order of their names.
+    async fn values(
+        &self,
+        owner: Owner,
+        names: &[&str],
+        select: Option<RowSelection>,
+    ) -> BlockResult<Vec<ColumnValues>> {
+        let table = owner.table();
+        if select.is_none() {
+            let row_group = self.reader.group(self.group)?.row_group(table);
+            let row_group = row_group.ok_or_else(lacks)?;
+            let reader = self.reader.table(table);
+            return reader.column_values(row_group, names, self.ctx).await;
+        }
+        let read = self
+            .reader
+            .columns(self.group, table, names, select, self.ctx);
+        let batch = read.await?.ok_or_else(lacks)?;
+        let arrays = names.iter().map(|name| named(&batch, name));
+        arrays
+            .map(|array| Ok(ColumnValues::Array(Arc::clone(array?))))
+            .collect()
     }
 }
 
@@ -320,6 +340,40 @@ fn lacks() -> BlockError {
 
 impl Column {
     fn of(
+        values: ColumnValues,
+        value_type: AttributeType,
+        dictionary: &mut DictionaryBuilder,
+    ) -> BlockResult<Self> {
+        let (n_rows, valid, values) = match (values, value_type) {
+            (ColumnValues::Texts { codes, entries }, AttributeType::String) => {
+                let mut known = Known::of(&entries);
+                let strings = &mut dictionary.strings;
+                let values = codes.values.iter().map(|code| known.code(strings, *code));
+                let values: Option<_> = values.collect();
+                let values = Values::Codes(values.ok_or_else(lacks)?);
+                (codes.n_rows, codes.nulls, values)
+            }
+            (ColumnValues::Words(words), AttributeType::Int | AttributeType::Double) => {
+                let values = words.values.into_iter().map(|word| word as u64);
+                (words.n_rows, words.nulls, Values::Words(values.collect()))
+            }
+            (ColumnValues::Array(array), _) => {
+                return Self::of_array(&array, value_type, dictionary);
+            }
+            (ColumnValues::Texts { .. } | ColumnValues::Words(_), _) => {
+                let reason = format!("is not of {}", value_type.name());
+                return Err(BlockError::malformed("a promoted column", reason));
+            }
+        };
+        Ok(Self {
+            n_rows,
+            valid,
+            values,
+            next: 0,
+        })
+    }
+
+    fn of_array(
         array: &ArrayRef,
         value_type: AttributeType,
         dictionary: &mut DictionaryBuilder,
@@ -415,7 +469,8 @@ fn codes_of_valid(strings: &mut Interner, texts: &Texts) -> Vec<StringCode> {
     let mut known = Known::of(entries);
     let mut codes = Vec::with_capacity(keys.len() - keys.null_count());
     for key in valid(keys.values(), keys.nulls()) {
-        let code = known.code(strings, key);
+        let code = u32::try_from(key).ok();
+        let code = code.and_then(|key| known.code(strings, key));
         debug_assert!(code.is_some(), "arrow checks the keys of dictionaries");
         codes.extend(code);
     }
@@ -434,8 +489,8 @@ impl<'a> Known<'a> {
         Self { entries, codes }
     }
 
-    fn code(&mut self, strings: &mut Interner, key: i32) -> Option<StringCode> {
-        let key = usize::try_from(key).ok()?;
+    fn code(&mut self, strings: &mut Interner, key: u32) -> Option<StringCode> {
+        let key = key as usize;
         let intern = || strings.intern(self.entries.value(key).as_bytes());
         Some(*self.codes.get_mut(key)?.get_or_insert_with(intern))
     }
@@ -456,6 +511,6 @@ pub(super) fn codes<'a>(
             return texts.get(row).map(|text| strings.intern(text.as_bytes()));
         };
         let key = keys.is_valid(row).then(|| keys.value(row))?;
-        known.code(strings, key)
+        known.code(strings, u32::try_from(key).ok()?)
     })
 }

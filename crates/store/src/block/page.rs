@@ -12,7 +12,7 @@ use parquet::basic::Compression;
 
 use super::compression::decompress;
 use super::error::{BlockError, BlockResult};
-use super::hybrid::{Run, Runs};
+use super::hybrid::{Run, Runs, unvarint};
 
 /// A page after decompression, and the rows that it is of.
 #[derive(Debug, Clone)]
@@ -36,8 +36,9 @@ pub(super) struct PageHeader {
 pub(super) const DATA_PAGE: i64 = 0;
 pub(super) const DICTIONARY_PAGE: i64 = 2;
 pub(super) const PLAIN: i64 = 0;
-const PLAIN_DICTIONARY: i64 = 2;
+pub(super) const PLAIN_DICTIONARY: i64 = 2;
 const RLE: i64 = 3;
+pub(super) const DELTA: i64 = 5;
 const RLE_DICTIONARY: i64 = 8;
 /// A page larger than this is none of ours: one value of a string is 1 MiB at most, a dictionary
 /// 8,192 values of pages of 32 KiB.
@@ -70,12 +71,19 @@ impl Page {
         Ok(Self { header, bytes })
     }
 
-    /// True for a data page that the functions here understand: of codes, or of plain values.
+    /// True for a data page whose levels the functions here understand.
+    pub(super) fn is_data(&self) -> bool {
+        self.header.page_type == DATA_PAGE && self.header.definition_encoding == RLE
+    }
+
+    pub(super) fn is_of_codes(&self) -> bool {
+        matches!(self.header.encoding, RLE_DICTIONARY | PLAIN_DICTIONARY)
+    }
+
+    /// True for a data page of codes, or of plain values.
     pub(super) fn is_flat(&self, of_codes: bool) -> bool {
-        let holds_codes = matches!(self.header.encoding, RLE_DICTIONARY | PLAIN_DICTIONARY);
-        self.header.page_type == DATA_PAGE
-            && self.header.definition_encoding == RLE
-            && holds_codes == of_codes
+        self.is_data()
+            && self.is_of_codes() == of_codes
             && (of_codes || self.header.encoding == PLAIN)
     }
 
@@ -135,14 +143,54 @@ impl Page {
         spread(levels, n_rows, &of_values, false, bits)
     }
 
+    /// How many rows have a value, and the values. If null is a choice, whether it has one is appended
+    /// for each row.
+    pub(super) fn values(
+        &self,
+        optional: bool,
+        valid: &mut BooleanBufferBuilder,
+    ) -> BlockResult<(usize, &[u8])> {
+        let n_rows = self.header.n_values;
+        let (levels, values) = self.parts(optional)?;
+        if !optional {
+            return Ok((n_rows, values));
+        }
+        let mut n_values = 0;
+        for run in Runs::new(levels, 1, n_rows) {
+            match run.ok_or_else(|| malformed("levels"))? {
+                Run::Same { value, n } => {
+                    valid.append_n(n, value != 0);
+                    n_values += n * usize::from(value != 0);
+                }
+                Run::Packed { bytes, n } => {
+                    if bytes.len() * 8 < n {
+                        return Err(malformed("levels"));
+                    }
+                    valid.append_packed_range(0..n, bytes);
+                    n_values += n_set(bytes, n);
+                }
+            }
+        }
+        Ok((n_values, values))
+    }
+
+    /// Appends the codes of `n_values` values.
+    pub(super) fn value_codes(
+        values: &[u8],
+        n_values: usize,
+        out: &mut Vec<u32>,
+    ) -> BlockResult<()> {
+        let (width, codes) = values.split_first().unwrap_or((&0, &[]));
+        decode_codes(codes, *width, n_values, out)
+    }
+
     /// The code of each row, `u32::MAX` where null.
     pub(super) fn codes(&self, optional: bool, out: &mut Vec<u32>) -> BlockResult<()> {
         let n_rows = self.header.n_values;
         let (levels, values) = self.parts(optional)?;
-        let (width, codes) = values.split_first().unwrap_or((&0, &[]));
         let n_values = n_present(optional, levels, n_rows)?;
         let first = out.len();
-        decode_codes(codes, *width, n_values, out)?;
+        Self::value_codes(values, n_values, out)?;
         if n_values == n_rows {
             return Ok(());
         }
@@ -179,16 +227,18 @@ fn n_present(optional: bool, levels: &[u8], n_rows: usize) -> BlockResult<usize>
     for run in Runs::new(levels, 1, n_rows) {
         n_values += match run.ok_or_else(|| malformed("levels"))? {
             Run::Same { value, n } => n * usize::from(value != 0),
-            Run::Packed { bytes, n } => (0..n.div_ceil(8))
-                .map(|at| {
-                    let left = n - at * 8;
-                    let mask = if left < 8 { (1u8 << left) - 1 } else { u8::MAX };
-                    bytes.get(at).map_or(0, |byte| (byte & mask).count_ones()) as usize
-                })
-                .sum(),
+            Run::Packed { bytes, n } => n_set(bytes, n),
         };
     }
     Ok(n_values)
+}
+
+/// Bits that are set among the first `n`.
+fn n_set(bytes: &[u8], n: usize) -> usize {
+    let (whole, rest) = bytes.split_at_checked(n / 8).unwrap_or((bytes, &[]));
+    let last = rest.first().map_or(0, |byte| byte & ((1 << (n % 8)) - 1));
+    let set = whole.iter().chain([&last]).map(|byte| byte.count_ones());
+    set.sum::<u32>() as usize
 }
 
 /// Appends the bits of values at the rows that have one.
@@ -351,15 +401,10 @@ impl Compact<'_> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        let mut rest = self.bytes.get(self.at..)?;
+        let value = unvarint(&mut rest)?;
+        self.at = self.bytes.len() - rest.len();
+        Some(value)
     }
 
     fn int(&mut self) -> Option<i64> {

@@ -1,6 +1,7 @@
 //! Blocks there and back: nothing is lost, damage is named, golden blocks stay readable.
 
 mod copy;
+mod flat;
 mod many;
 mod sample;
 mod scan;

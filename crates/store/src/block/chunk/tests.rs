@@ -162,3 +162,49 @@ fn integers_of_any_range_come_back_in_both_encodings_with_their_bounds() {
     ];
     assert_eq!(encodings, expected.into_iter().collect());
 }
+
+#[test]
+fn differences_of_another_writer_are_read() {
+    let mut random = Random::new(20_261_202);
+    for n in 0..100 {
+        let n_values = 1 + random.below(3_000);
+        let values = values(&mut random, n_values);
+        let of = schema(PhysicalType::INT64, false);
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_encoding(Encoding::DELTA_BINARY_PACKED);
+        let properties = Arc::new(properties.build());
+        let mut writer = SerializedFileWriter::new(Vec::new(), Arc::clone(&of), properties);
+        let mut group = writer.as_mut().unwrap().next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let levels = vec![1; n_values];
+        let typed = column.typed::<Int64Type>();
+        typed.write_batch(&values, Some(&levels), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let bytes = writer.unwrap().into_inner().unwrap();
+        let file = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
+        let mut pages = file
+            .get_row_group(0)
+            .unwrap()
+            .get_column_page_reader(0)
+            .unwrap();
+        let mut back: Vec<i64> = Vec::new();
+        while let Some(page) = pages.get_next_page().unwrap() {
+            let Page::DataPage {
+                buf,
+                num_values,
+                encoding,
+                ..
+            } = page
+            else {
+                panic!("{n}: {page:?}");
+            };
+            assert_eq!(encoding, Encoding::DELTA_BINARY_PACKED);
+            let n_levels = u32::from_le_bytes(buf[..4].try_into().unwrap()) as usize;
+            let read = delta::decode(&buf[4 + n_levels..], num_values as usize, &mut back);
+            assert_eq!(read, Some(()), "{n}");
+        }
+        assert_eq!(back, values, "{n}");
+    }
+}
