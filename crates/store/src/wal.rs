@@ -100,7 +100,8 @@ pub struct WalOptions {
     pub file_age_max: Duration,
     /// Free space that files are not filled into beforehand.
     pub reserve_bytes: u64,
-    /// Segments filled beforehand. One lasts for a second at 64 MB/s, which is as long as filling takes.
+    /// Segments filled beforehand. One lasts for a second at 64 MB/s, which is as long as filling takes. Four
+    /// times as many that were let go are kept and used again.
     pub n_spares: usize,
 }
 
@@ -347,6 +348,11 @@ impl<P: Send + 'static> Wal<P> {
         for segment in old {
             self.shared.spares.recycle(segment);
         }
+    }
+
+    /// What files that are ready for use take on the disk.
+    pub fn spare_bytes(&self) -> u64 {
+        self.shared.spares.bytes()
     }
 
     /// Sees to it that no file holds what was written longer ago than `file_age_max`, as far as it may

@@ -122,6 +122,13 @@ impl RecordingDisk {
         self.state.lock().operations.len()
     }
 
+    /// Files that were created; a rename makes none.
+    pub fn n_created(&self) -> usize {
+        let state = self.state.lock();
+        let is_create = |operation: &&Operation| matches!(operation, Operation::Create { .. });
+        state.operations.iter().filter(is_create).count()
+    }
+
     /// The numbers behind each sync of a file or directory.
     pub fn syncs(&self) -> Vec<usize> {
         let state = self.state.lock();

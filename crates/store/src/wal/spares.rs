@@ -14,6 +14,10 @@ use super::format::Epoch;
 use super::segment::{Moment, Segment, Spare};
 use crate::disk::Disk;
 
+/// Files that are used again wait for their turn up to so many times what is filled beforehand. What a cut lets
+/// go comes while the next file is filled already; were it not kept, none would ever be used again.
+const KEPT_TIMES: usize = 4;
+
 /// Spares of one log, and the work that makes them.
 #[derive(Debug)]
 pub(super) struct Spares {
@@ -86,6 +90,12 @@ impl Spares {
     /// An empty file, for when none is ready.
     pub(super) fn take_empty(&self) -> io::Result<Spare> {
         Spare::empty(&*self.disk, &self.options.dir, self.next_epoch())
+    }
+
+    /// What the spares that are ready take on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        let state = self.state.lock();
+        state.ready.iter().map(|spare| spare.bytes).sum()
     }
 
     /// Takes a segment whose records are all forgotten.
@@ -196,7 +206,8 @@ impl Spares {
                 (segment.path.clone(), segment.since, is_read)
             }
         };
-        let is_wanted = self.state.lock().ready.len() < self.options.n_spares;
+        let n_kept_max = self.options.n_spares.saturating_mul(KEPT_TIMES);
+        let is_wanted = self.state.lock().ready.len() < n_kept_max;
         let is_oversized =
             self.disk.metadata(&path)?.len > self.options.segment_bytes.saturating_mul(2);
         if is_wanted && !is_read && !is_oversized && !self.is_old(since) {

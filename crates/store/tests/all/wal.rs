@@ -5,6 +5,7 @@ mod damage;
 mod fault;
 mod golden;
 mod model;
+mod spares;
 
 use std::future::Future;
 use std::path::PathBuf;
