@@ -100,8 +100,8 @@ pub struct WalOptions {
     pub file_age_max: Duration,
     /// Free space that files are not filled into beforehand.
     pub reserve_bytes: u64,
-    /// Segments filled beforehand. One lasts for a second at 64 MB/s, which is as long as filling takes. Four
-    /// times as many that were let go are kept and used again.
+    /// Segments filled beforehand. One lasts for a second at 64 MB/s, which is as long as filling takes.
+    /// While a quarter of the volume is free, four times as many are kept ready of those that were let go.
     pub n_spares: usize,
 }
 

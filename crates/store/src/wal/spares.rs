@@ -14,9 +14,11 @@ use super::format::Epoch;
 use super::segment::{Moment, Segment, Spare};
 use crate::disk::Disk;
 
-/// Files that are used again wait for their turn up to so many times what is filled beforehand. What a cut lets
-/// go comes while the next file is filled already; were it not kept, none would ever be used again.
+/// Files that are used again wait for their turn up to so many times what is filled beforehand. What a cut
+/// lets go of comes while the next file is filled already; were it not kept, none would ever be used again.
 const KEPT_TIMES: usize = 4;
+/// That many are kept only while a share of one in so many of the volume is free.
+const KEPT_FREE_ONE_IN: u64 = 4;
 
 /// Spares of one log, and the work that makes them.
 #[derive(Debug)]
@@ -106,14 +108,18 @@ impl Spares {
         self.changed.notify_one();
     }
 
-    /// Has spares deleted that still hold what was written too long ago.
+    /// Has spares deleted that still hold what was written too long ago, and those that the volume has no
+    /// more room for.
     pub(super) fn expire(&self) {
+        let n_kept_max = self.n_kept_max();
         let mut state = self.state.lock();
         let is_old = |spare: &Spare| spare.since.is_some_and(|since| self.is_old(since));
-        let (old, ready) = std::mem::take(&mut state.ready)
+        let (mut old, ready) = std::mem::take(&mut state.ready)
             .into_iter()
             .partition::<Vec<_>, _>(is_old);
         state.ready = ready.into();
+        let n_kept = state.ready.len().min(n_kept_max);
+        old.extend(state.ready.split_off(n_kept));
         for spare in old {
             let since = spare.since.unwrap_or_else(|| Moment::now(&*self.clock));
             state.old.push_back(Old::File(spare.path, since));
@@ -183,6 +189,19 @@ impl Spares {
         Ok(())
     }
 
+    /// Spares that may be ready at a time.
+    fn n_kept_max(&self) -> usize {
+        let is_roomy = self
+            .disk
+            .space(&self.options.dir)
+            .is_ok_and(|space| space.free >= space.total / KEPT_FREE_ONE_IN);
+        let n_spares = self.options.n_spares;
+        match is_roomy {
+            true => n_spares.saturating_mul(KEPT_TIMES),
+            false => n_spares,
+        }
+    }
+
     /// Filling must not take the space that is kept free.
     fn check_space(&self, bytes: u64) -> io::Result<()> {
         let free = self.disk.space(&self.options.dir)?.free;
@@ -206,11 +225,11 @@ impl Spares {
                 (segment.path.clone(), segment.since, is_read)
             }
         };
-        let n_kept_max = self.options.n_spares.saturating_mul(KEPT_TIMES);
-        let is_wanted = self.state.lock().ready.len() < n_kept_max;
-        let is_oversized =
-            self.disk.metadata(&path)?.len > self.options.segment_bytes.saturating_mul(2);
-        if is_wanted && !is_read && !is_oversized && !self.is_old(since) {
+        let is_wanted = self.state.lock().ready.len() < self.n_kept_max();
+        let (len, wanted) = (self.disk.metadata(&path)?.len, self.options.segment_bytes);
+        let is_oversized = len > wanted.saturating_mul(2);
+        let may_grow = len >= wanted || self.check_space(wanted - len).is_ok();
+        if is_wanted && may_grow && !is_read && !is_oversized && !self.is_old(since) {
             return Ok(Some((path, since)));
         }
         self.disk.remove(&path)?;
