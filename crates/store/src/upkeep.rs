@@ -166,7 +166,6 @@ impl Store {
         };
         let wal = &core.config.wal;
         let spares = (wal.n_spares as u64).saturating_mul(wal.segment_bytes);
-        let spares = spares.max(self.wal.spare_bytes());
         let leaving = core.blocks.retired_bytes().saturating_add(spares);
         let own_and_free = block_bytes
             .saturating_add(leaving)

@@ -21,6 +21,9 @@ use super::file::{Footer, Keep, TableReader, is_coded};
 use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, PLAIN_DICTIONARY, Page, text};
 use crate::scan::Selection;
 
+/// A page has no more rows than that: the format writes 16,384 at most.
+const PAGE_ROWS_MAX: usize = 1 << 17;
+
 /// A flat column chunk and where its pages lie.
 pub(super) struct FlatChunk {
     metadata: Arc<ParquetMetaData>,
@@ -50,20 +53,25 @@ impl FlatChunk {
         n_rows: usize,
     ) -> Option<Self> {
         let metadata = Arc::clone(&footer.metadata);
-        let column = footer.place(name)?.chunks.start;
+        let place = footer.place(name).filter(|place| place.chunks.len() == 1)?;
+        let column = place.chunks.start;
         let group = metadata.row_groups().get(row_group)?;
         let described = group.columns().get(column)?.column_descr();
-        if described.max_rep_level() > 0 || described.max_def_level() > 1 {
+        let is_nested = described.path().parts().len() > 1;
+        if is_nested || described.max_rep_level() > 0 || described.max_def_level() > 1 {
             return None;
         }
         let optional = described.max_def_level() == 1;
         let index = metadata.offset_index()?.get(row_group)?.get(column)?;
-        let mut pages = Vec::with_capacity(index.page_locations.len());
+        let mut pages: Vec<(Range<u64>, usize)> = Vec::with_capacity(index.page_locations.len());
         for page in &index.page_locations {
             let start = u64::try_from(page.offset).ok()?;
             let len = u64::try_from(page.compressed_page_size).ok()?;
             let first_row = usize::try_from(page.first_row_index).ok()?;
             pages.push((start..start.checked_add(len)?, first_row));
+        }
+        if !are_in_order(&pages, n_rows) {
+            return None;
         }
         Some(Self {
             row_group,
@@ -285,6 +293,19 @@ impl TableReader {
     }
 }
 
+/// True for pages that follow each other and together have all rows, none of them too many: what is
+/// made of a page takes memory by its rows, and its bytes can be few.
+fn are_in_order(pages: &[(Range<u64>, usize)], n_rows: usize) -> bool {
+    let firsts = pages.iter().map(|(_, first)| *first);
+    let ends = firsts.clone().skip(1).chain([n_rows]);
+    let mut rows = firsts.zip(ends);
+    let ends = pages.iter().map(|(place, _)| place.end);
+    let mut places = ends.zip(pages.iter().skip(1).map(|(place, _)| place.start));
+    pages.first().map_or(n_rows, |(_, first)| *first) == 0
+        && rows.all(|(first, end)| first < end && end - first <= PAGE_ROWS_MAX)
+        && places.all(|(end, next)| end <= next)
+}
+
 /// Bytes of a part of a file, of those that begin at `start` of it.
 fn part(bytes: &Bytes, start: u64, place: &Range<u64>) -> BlockResult<Bytes> {
     let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
@@ -353,4 +374,32 @@ pub(super) fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult
         }
         _ => return Ok(None),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::are_in_order;
+
+    #[test]
+    fn pages_that_cannot_be_right_are_left_to_another_reader() {
+        let at = |firsts: &[usize]| {
+            let pages = firsts.iter().zip(0u64..);
+            pages
+                .map(|(first, page)| (page * 10..page * 10 + 10, *first))
+                .collect::<Vec<_>>()
+        };
+        assert!(are_in_order(&at(&[]), 0) && are_in_order(&at(&[0, 10, 20]), 25));
+        let wrong: [(&[usize], usize); 6] = [
+            (&[], 1),
+            (&[1, 10], 20),
+            (&[0, 10, 4], 8),
+            (&[0, 10, 10], 20),
+            (&[0, 30], 20),
+            (&[0], 1 << 40),
+        ];
+        for (firsts, n_rows) in wrong {
+            assert!(!are_in_order(&at(firsts), n_rows), "{firsts:?} of {n_rows}");
+        }
+        assert!(!are_in_order(&[(0..10, 0), (5..15, 10)], 20));
+    }
 }

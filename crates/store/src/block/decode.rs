@@ -474,3 +474,30 @@ fn ranges_of(traces: &GroupTraces, wanted: &[usize]) -> Vec<Range<usize>> {
     }
     ranges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A column that a later version adds must be read, or be named here.
+    #[test]
+    fn what_a_merge_does_not_read_is_known() {
+        let said_again: [(Table, &[&str], &[&str]); 3] = [
+            (
+                Table::Spans,
+                &SPAN_COLUMNS,
+                &["tenant", "group", "row", "trace_id", "service_name"],
+            ),
+            (Table::Events, &EVENT_COLUMNS, &["group", "event"]),
+            (Table::Links, &LINK_COLUMNS, &["group", "link"]),
+        ];
+        for (table, read, said_again) in said_again {
+            let all = table.columns();
+            let mut all: Vec<&str> = all.iter().map(|column| &*column.name).collect();
+            let mut known = [read, said_again].concat();
+            all.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(all, known, "{table:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Whole columns of a row group as arrays, straight from their pages.
 //!
 //! Flat columns of numbers, ids and codes in the encodings that this program writes: nearly all of a
-//! block. What lies in another form is left to the parquet crate, as are selections of rows. All bytes
+//! block. Other types and encodings are left to the parquet crate, as are selections of rows. All bytes
 //! were checked against their sums, and are still treated as if anybody could have written them.
 
 use std::sync::Arc;
@@ -59,8 +59,9 @@ pub(super) enum ColumnValues {
         codes: Packed<u32>,
         entries: StringArray,
     },
-    /// Integers, or the bits of doubles.
-    Words(Packed<i64>),
+    Ints(Packed<i64>),
+    /// By their bits.
+    Doubles(Packed<i64>),
     Array(ArrayRef),
 }
 
@@ -198,9 +199,8 @@ impl Candidate<'_> {
     fn values(&self) -> BlockResult<Option<ColumnValues>> {
         let (chunk, at) = (&self.chunk, (&self.bytes, self.start));
         Ok(match self.field.data_type() {
-            DataType::Int64 | DataType::Float64 => {
-                Packed::<i64>::read(chunk, at)?.map(ColumnValues::Words)
-            }
+            DataType::Int64 => Packed::<i64>::read(chunk, at)?.map(ColumnValues::Ints),
+            DataType::Float64 => Packed::<i64>::read(chunk, at)?.map(ColumnValues::Doubles),
             DataType::Dictionary(_, _) => {
                 let read = coded(chunk, at)?;
                 read.map(|(codes, entries)| ColumnValues::Texts { codes, entries })
@@ -325,11 +325,14 @@ impl<T: Copy + Default> Packed<T> {
             }
         }
         let n_rows = chunk.n_rows();
-        let nulls = (values.len() < n_rows).then(|| NullBuffer::new(valid.finish()));
-        let n_stated = nulls.as_ref().map_or(values.len(), NullBuffer::len);
+        let n_stated = match is_optional {
+            true => valid.len(),
+            false => values.len(),
+        };
         if n_stated != n_rows {
-            return Err(malformed("has fewer rows than its table"));
+            return Err(malformed("has other rows than its table"));
         }
+        let nulls = (values.len() < n_rows).then(|| NullBuffer::new(valid.finish()));
         Ok(Some(Self {
             n_rows,
             nulls,

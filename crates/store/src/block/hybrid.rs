@@ -167,6 +167,8 @@ impl<'a> Runs<'a> {
         let (bytes, rest) = self.bytes.split_at_checked(len)?;
         self.bytes = rest;
         let n = n.checked_mul(8)?.min(self.n_left);
+        // What lies behind the last value is not looked at: it may be much.
+        let bytes = bytes.get(..n.div_ceil(8) * width).unwrap_or(bytes);
         Some(Run::Packed { bytes, n })
     }
 }

@@ -27,7 +27,7 @@ use super::shape::Shapes;
 use super::value::message_of_strings;
 use crate::table::{AttributeRows, DictionaryBuilder, Interner, Runs, StringCode};
 
-/// How many promoted columns of a whole group are held as Arrow arrays at a time: of a group of
+/// How many promoted columns of a whole group are held as they are read at a time: of a group of
 /// 131,072 spans each takes up to a megabyte.
 const COLUMNS_AT_ONCE: usize = 8;
 
@@ -353,14 +353,15 @@ impl Column {
                 let values = Values::Codes(values.ok_or_else(lacks)?);
                 (codes.n_rows, codes.nulls, values)
             }
-            (ColumnValues::Words(words), AttributeType::Int | AttributeType::Double) => {
+            (ColumnValues::Ints(words), AttributeType::Int)
+            | (ColumnValues::Doubles(words), AttributeType::Double) => {
                 let values = words.values.into_iter().map(|word| word as u64);
                 (words.n_rows, words.nulls, Values::Words(values.collect()))
             }
             (ColumnValues::Array(array), _) => {
                 return Self::of_array(&array, value_type, dictionary);
             }
-            (ColumnValues::Texts { .. } | ColumnValues::Words(_), _) => {
+            (_, _) => {
                 let reason = format!("is not of {}", value_type.name());
                 return Err(BlockError::malformed("a promoted column", reason));
             }
@@ -513,4 +514,25 @@ pub(super) fn codes<'a>(
         let key = keys.is_valid(row).then(|| keys.value(row))?;
         known.code(strings, u32::try_from(key).ok()?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flat::Packed;
+    use super::*;
+
+    #[test]
+    fn a_column_of_another_type_than_its_key_is_refused() {
+        let packed = || Packed {
+            n_rows: 1,
+            nulls: None,
+            values: vec![1],
+        };
+        let of = |values, value_type| Column::of(values, value_type, &mut DictionaryBuilder::new());
+        assert!(of(ColumnValues::Ints(packed()), AttributeType::Int).is_ok());
+        assert!(of(ColumnValues::Doubles(packed()), AttributeType::Double).is_ok());
+        assert!(of(ColumnValues::Ints(packed()), AttributeType::Double).is_err());
+        assert!(of(ColumnValues::Doubles(packed()), AttributeType::Int).is_err());
+        assert!(of(ColumnValues::Ints(packed()), AttributeType::String).is_err());
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! A page of dictionary codes is turned into bits by looking each code up in a table of one bit per
 //! entry, and a page of plain strings by looking at its bytes, so that nothing is allocated per value.
-//! Version 1 data pages of flat columns alone: what this program writes. For all else (delta-coded
-//! numbers, lists) the parquet crate makes arrays. All bytes were checked against their sums, and are
+//! Version 1 data pages of flat columns alone: what this program writes. Whole columns become arrays in
+//! [`super::flat`], and lists by the parquet crate. All bytes were checked against their sums, and are
 //! still treated as if anybody could have written them.
 
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};

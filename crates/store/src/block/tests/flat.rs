@@ -43,7 +43,7 @@ fn assert_same(values: &ColumnValues, array: &ArrayRef, what: &str) {
                 "{what}"
             );
         }
-        ColumnValues::Words(words) => {
+        ColumnValues::Ints(words) | ColumnValues::Doubles(words) => {
             assert_eq!(valid(words.nulls.as_ref(), words.n_rows), in_rows, "{what}");
             let bits: Vec<i64> = match close.data_type() {
                 DataType::Float64 => {
