@@ -33,32 +33,3 @@ fn files_that_were_let_go_are_used_again() {
     assert!((2..=4).contains(&n_created), "{n_created} files");
     assert!(disk.files().len() <= 6, "{:?}", disk.files());
 }
-
-/// On a volume that is nearly full no more is kept than is filled beforehand.
-#[test]
-fn spares_make_room_where_there_is_little() {
-    let disk = RecordingDisk::new();
-    let options = WalOptions {
-        n_spares: 1,
-        ..options()
-    };
-    let segment_bytes = options.segment_bytes;
-    let wal = open(&disk, options);
-    let wait_for = |n_spares: u64| {
-        let begun = Instant::now();
-        while wal.spare_bytes() != n_spares * segment_bytes {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{n_spares}");
-            std::thread::yield_now();
-        }
-    };
-    let mut last = 0;
-    for id in 0..40 {
-        last = append(&wal, id, 9_000).unwrap();
-    }
-    wal.forget(LogPosition(last));
-    wait_for(4);
-    disk.set_capacity(6 * segment_bytes);
-    wal.expire();
-    wait_for(1);
-    assert!(append(&wal, 100, 9_000).is_ok());
-}
