@@ -225,7 +225,8 @@ impl Spares {
                 (segment.path.clone(), segment.since, is_read)
             }
         };
-        let is_wanted = self.state.lock().ready.len() < self.n_kept_max();
+        let n_kept_max = self.n_kept_max();
+        let is_wanted = self.state.lock().ready.len() < n_kept_max;
         let (len, wanted) = (self.disk.metadata(&path)?.len, self.options.segment_bytes);
         let is_oversized = len > wanted.saturating_mul(2);
         let may_grow = len >= wanted || self.check_space(wanted - len).is_ok();
