@@ -8,6 +8,15 @@ use tracewell_testkit::RecordingDisk;
 
 use super::{append, open, options};
 
+/// Waits for what the thread of the spares does.
+fn wait(what: &str, is_done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no {what}");
+        std::thread::yield_now();
+    }
+}
+
 /// A log that lets go of records as fast as it takes them fills a few files and no more.
 #[test]
 fn files_that_were_let_go_are_used_again() {
@@ -23,13 +32,33 @@ fn files_that_were_let_go_are_used_again() {
         let position = append(&wal, id, 9_000).unwrap();
         wal.forget(LogPosition(position));
         // The next file is there before it is wanted, as it is where a file lasts for a second.
-        let begun = Instant::now();
-        while wal.spare_bytes() < segment_bytes {
-            assert!(begun.elapsed() < Duration::from_secs(60), "no spare");
-            std::thread::yield_now();
-        }
+        wait("a spare", || wal.spare_bytes() >= segment_bytes);
     }
     let n_created = disk.n_created();
     assert!((2..=4).contains(&n_created), "{n_created} files");
     assert!(disk.files().len() <= 6, "{:?}", disk.files());
+}
+
+/// On a volume that is nearly full no more is kept than is filled beforehand.
+#[test]
+fn spares_make_room_where_there_is_little() {
+    let disk = RecordingDisk::new();
+    let options = WalOptions {
+        n_spares: 1,
+        ..options()
+    };
+    let segment_bytes = options.segment_bytes;
+    let wal = open(&disk, options);
+    let mut last = 0;
+    for id in 0..40 {
+        last = append(&wal, id, 9_000).unwrap();
+    }
+    wal.forget(LogPosition(last));
+    wait("four spares", || disk.files().len() == 5);
+    // With two spares and a file that holds one record there is still less than a quarter free.
+    disk.set_capacity(3 * segment_bytes);
+    wal.expire();
+    wait("room", || disk.files().len() == 2);
+    wait("spare", || wal.spare_bytes() == segment_bytes);
+    append(&wal, 100, 9_000).unwrap();
 }
