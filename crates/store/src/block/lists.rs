@@ -346,12 +346,9 @@ impl Column {
     ) -> BlockResult<Self> {
         let (n_rows, valid, values) = match (values, value_type) {
             (ColumnValues::Texts { codes, entries }, AttributeType::String) => {
-                let mut known = Known::of(&entries);
-                let strings = &mut dictionary.strings;
-                let values = codes.values.iter().map(|code| known.code(strings, *code));
-                let values: Option<_> = values.collect();
-                let values = Values::Codes(values.ok_or_else(lacks)?);
-                (codes.n_rows, codes.nulls, values)
+                let keys = codes.values.iter().copied();
+                let values = codes_of_keys(&mut dictionary.strings, &entries, keys)?;
+                (codes.n_rows, codes.nulls, Values::Codes(values))
             }
             (ColumnValues::Ints(words), AttributeType::Int)
             | (ColumnValues::Doubles(words), AttributeType::Double) => {
@@ -386,7 +383,7 @@ impl Column {
         let strings = &mut dictionary.strings;
         let values = match (value_type, array.data_type()) {
             (AttributeType::String, _) => {
-                Values::Codes(codes_of_valid(strings, &Texts::new(array)?))
+                Values::Codes(codes_of_valid(strings, &Texts::new(array)?)?)
             }
             (AttributeType::Int, DataType::Int64) => {
                 let values = array.as_primitive::<Int64Type>();
@@ -459,23 +456,31 @@ fn valid<T: Copy>(values: &[T], nulls: Option<&NullBuffer>) -> impl Iterator<Ite
 }
 
 /// The codes of the texts that are not null.
-fn codes_of_valid(strings: &mut Interner, texts: &Texts) -> Vec<StringCode> {
+fn codes_of_valid(strings: &mut Interner, texts: &Texts) -> BlockResult<Vec<StringCode>> {
     let (keys, entries) = match texts {
         Texts::Codes(keys, entries) => (keys, entries),
         Texts::Plain(texts) => {
             let texts = texts.iter().flatten();
-            return texts.map(|text| strings.intern(text.as_bytes())).collect();
+            return Ok(texts.map(|text| strings.intern(text.as_bytes())).collect());
         }
     };
+    // A key below zero becomes one beyond the entries.
+    let keys = valid(keys.values(), keys.nulls()).map(|key| key as u32);
+    codes_of_keys(strings, entries, keys)
+}
+
+/// The codes of keys, each the number of an entry.
+fn codes_of_keys(
+    strings: &mut Interner,
+    entries: &StringArray,
+    keys: impl Iterator<Item = u32>,
+) -> BlockResult<Vec<StringCode>> {
     let mut known = Known::of(entries);
-    let mut codes = Vec::with_capacity(keys.len() - keys.null_count());
-    for key in valid(keys.values(), keys.nulls()) {
-        let code = u32::try_from(key).ok();
-        let code = code.and_then(|key| known.code(strings, key));
-        debug_assert!(code.is_some(), "arrow checks the keys of dictionaries");
-        codes.extend(code);
+    let mut codes = Vec::with_capacity(keys.size_hint().0);
+    for key in keys {
+        codes.push(known.code(strings, key).ok_or_else(lacks)?);
     }
-    codes
+    Ok(codes)
 }
 
 /// The codes of the entries of a dictionary, of which a few rows use a few.
@@ -512,7 +517,7 @@ pub(super) fn codes<'a>(
             return texts.get(row).map(|text| strings.intern(text.as_bytes()));
         };
         let key = keys.is_valid(row).then(|| keys.value(row))?;
-        known.code(strings, u32::try_from(key).ok()?)
+        known.code(strings, key as u32)
     })
 }
 
