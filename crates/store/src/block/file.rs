@@ -31,6 +31,7 @@ use super::bloom;
 use super::cache::{BlockCache, CacheKey, Kept, Part};
 use super::checksum::Segments;
 use super::error::{BlockError, BlockResult};
+use super::flat::FlatColumns;
 use super::meta::TableMeta;
 use super::schema::{META_FILE, Table};
 use super::small::SumsFile;
@@ -426,14 +427,14 @@ impl TableReader {
         selection: Option<RowSelection>,
         ctx: &QueryContext,
     ) -> BlockResult<RecordBatch> {
-        if selection.is_some() {
+        let flat = match &selection {
+            None => self.flat_columns(footer, row_group, names, ctx).await?,
+            Some(_) => FlatColumns::default(),
+        };
+        if flat.fields.is_empty() {
             return self
                 .decode_any(footer, row_group, names, selection, ctx)
                 .await;
-        }
-        let flat = self.flat_columns(footer, row_group, names, ctx).await?;
-        if flat.fields.is_empty() {
-            return self.decode_any(footer, row_group, names, None, ctx).await;
         }
         let schema = Arc::new(Schema::new(flat.fields));
         let batch = RecordBatch::try_new(schema, flat.arrays);
