@@ -18,7 +18,7 @@ use tracewell_model::source::QueryContext;
 use super::cache::Part;
 use super::error::{BlockError, BlockResult};
 use super::file::{Footer, Keep, TableReader, is_coded};
-use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, PLAIN_DICTIONARY, Page, text};
+use super::page::{CodeTable, DICTIONARY_PAGE, PLAIN, PLAIN_DICTIONARY, Page, plain, text};
 use crate::scan::Selection;
 
 /// A page has no more rows than that: the format writes 16,384 at most.
@@ -99,13 +99,12 @@ impl FlatChunk {
         self.optional
     }
 
-    /// All of it, its dictionary included; `None` if its pages lie in another order.
+    /// All of it, its dictionary included; `None` if it has no pages.
     pub(super) fn place(&self) -> Option<Range<u64>> {
-        let dictionary = self.dictionary_place().map(|place| place.start);
-        let first = self.pages.first().map(|(place, _)| place.start)?;
-        let end = self.pages.last().map(|(place, _)| place.end)?;
-        let start = dictionary.unwrap_or(first);
-        (start <= first && first <= end).then_some(start..end)
+        let (first, _) = self.pages.first()?;
+        let (last, _) = self.pages.last()?;
+        let start = self.dictionary_place().map_or(first.start, |it| it.start);
+        Some(start..last.end)
     }
 
     fn dictionary_place(&self) -> Option<Range<u64>> {
@@ -142,7 +141,7 @@ impl FlatChunk {
     fn rows_of_pages(&self) -> impl Iterator<Item = (&Range<u64>, Range<usize>)> {
         let ends = self.pages.iter().skip(1).map(|(_, first)| *first);
         let pages = self.pages.iter().zip(ends.chain([self.n_rows]));
-        pages.map(|((place, first), end)| (place, *first..end.max(*first)))
+        pages.map(|((place, first), end)| (place, *first..end))
     }
 
     /// Number and rows of the pages in which a row is selected.
@@ -354,15 +353,11 @@ pub(super) fn entries_of(meta: &ColumnChunkMetaData, page: &Page) -> BlockResult
             Arc::new(values.map_err(|_| BlockError::malformed("a dictionary", "utf-8"))?)
         }
         PhysicalType::INT32 => {
-            let (values, _) = bytes.as_chunks::<4>();
-            let values = values.get(..n).ok_or_else(short)?;
-            let values = values.iter().map(|value| i32::from_le_bytes(*value));
+            let values = plain(bytes, n).ok_or_else(short)?;
             Arc::new(Int32Array::from_iter_values(values))
         }
         PhysicalType::INT64 if described.logical_type_ref().is_none() => {
-            let (values, _) = bytes.as_chunks::<8>();
-            let values = values.get(..n).ok_or_else(short)?;
-            let values = values.iter().map(|value| i64::from_le_bytes(*value));
+            let values = plain(bytes, n).ok_or_else(short)?;
             Arc::new(Int64Array::from_iter_values(values))
         }
         PhysicalType::FIXED_LEN_BYTE_ARRAY => {

@@ -192,7 +192,7 @@ fn unpack(packed: &[u8], width: u8) -> Option<[u64; MINIBLOCK]> {
     Some(values)
 }
 
-fn unzigzag(value: u64) -> i64 {
+pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 

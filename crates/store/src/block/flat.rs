@@ -23,7 +23,7 @@ use super::bits::{FlatChunk, entries_of};
 use super::delta;
 use super::error::{BlockError, BlockResult};
 use super::file::{Footer, Keep, TableReader};
-use super::page::{DELTA, PLAIN, Page};
+use super::page::{DELTA, PLAIN, Page, Value, decode_codes, plain};
 
 /// Columns that were read, and the names of those that were not.
 #[derive(Default)]
@@ -33,12 +33,9 @@ pub(super) struct FlatColumns<'n> {
     pub(super) others: Vec<&'n str>,
 }
 
-/// A value of a fixed number of bytes.
-pub(super) trait Value: Copy + Default {
-    const N_BYTES: usize;
-
-    fn of_bytes(bytes: &[u8]) -> Self;
-    /// Appends values that are delta-coded; `None` if they are not that.
+/// A value that may be delta-coded.
+pub(super) trait Decode: Value {
+    /// Appends values by their differences; `None` if the bytes are not that.
     fn of_deltas(bytes: &[u8], n: usize, out: &mut Vec<Self>) -> Option<()>;
 }
 
@@ -224,28 +221,25 @@ fn is_known(data_type: &DataType) -> bool {
 }
 
 /// Numbers of a type that takes as many bytes as `T`.
-fn numbers<T: Value + ArrowNativeType, A: ArrowPrimitiveType>(
+fn numbers<T: Decode + ArrowNativeType, A: ArrowPrimitiveType>(
     chunk: &FlatChunk,
     at: ChunkBytes<'_>,
 ) -> BlockResult<Option<ArrayRef>> {
     let Some(column) = Packed::<T>::read(chunk, at)? else {
         return Ok(None);
     };
-    let (values, nulls) = column.spread();
+    let (values, nulls) = column.spread(T::default());
     let n_rows = values.len();
     let values = ScalarBuffer::<A::Native>::new(Buffer::from_vec(values), 0, n_rows);
     let array = PrimitiveArray::<A>::try_new(values, nulls).map_err(not_of_arrow)?;
     Ok(Some(Arc::new(array)))
 }
 
-fn ids<const N: usize>(chunk: &FlatChunk, at: ChunkBytes<'_>) -> BlockResult<Option<ArrayRef>>
-where
-    [u8; N]: Value,
-{
+fn ids<const N: usize>(chunk: &FlatChunk, at: ChunkBytes<'_>) -> BlockResult<Option<ArrayRef>> {
     let Some(column) = Packed::<[u8; N]>::read(chunk, at)? else {
         return Ok(None);
     };
-    let (values, nulls) = column.spread();
+    let (values, nulls) = column.spread([0; N]);
     let values = Buffer::from_vec(values.into_flattened());
     let array = FixedSizeBinaryArray::try_new(N as i32, values, nulls);
     Ok(Some(Arc::new(array.map_err(not_of_arrow)?)))
@@ -255,7 +249,7 @@ fn texts(chunk: &FlatChunk, at: ChunkBytes<'_>) -> BlockResult<Option<ArrayRef>>
     let Some((codes, entries)) = coded(chunk, at)? else {
         return Ok(None);
     };
-    let (codes, nulls) = codes.spread();
+    let (codes, nulls) = codes.spread(0);
     let n_rows = codes.len();
     let codes = ScalarBuffer::<i32>::new(Buffer::from_vec(codes), 0, n_rows);
     let keys = Int32Array::try_new(codes, nulls).map_err(not_of_arrow)?;
@@ -279,7 +273,7 @@ fn coded(chunk: &FlatChunk, at: ChunkBytes<'_>) -> BlockResult<Option<(Packed<u3
         if !page.is_of_codes() {
             return Ok(false);
         }
-        Page::value_codes(bytes, n_values, codes)?;
+        decode_codes(bytes, n_values, codes)?;
         Ok(true)
     })?;
     let Some(codes) = codes else { return Ok(None) };
@@ -296,7 +290,7 @@ fn beyond_dictionary() -> BlockError {
 
 // === impl Packed ===
 
-impl<T: Copy + Default> Packed<T> {
+impl<T: Copy> Packed<T> {
     /// Has the values of each page appended; `None` if one says that its form is unknown to it.
     fn of_pages(
         chunk: &FlatChunk,
@@ -340,12 +334,12 @@ impl<T: Copy + Default> Packed<T> {
         }))
     }
 
-    /// A value for each row.
-    fn spread(self) -> (Vec<T>, Option<NullBuffer>) {
+    /// A value for each row, `absent` where there is none.
+    fn spread(self, absent: T) -> (Vec<T>, Option<NullBuffer>) {
         let Some(nulls) = self.nulls else {
             return (self.values, None);
         };
-        let mut all = vec![T::default(); self.n_rows];
+        let mut all = vec![absent; self.n_rows];
         let mut rest = self.values.as_slice();
         for (from, to) in nulls.valid_slices() {
             let places = all.get_mut(from..to);
@@ -359,23 +353,27 @@ impl<T: Copy + Default> Packed<T> {
     }
 }
 
-impl<T: Value> Packed<T> {
+impl<T: Decode> Packed<T> {
     fn read(chunk: &FlatChunk, at: ChunkBytes<'_>) -> BlockResult<Option<Self>> {
+        let fewer = || malformed("has fewer values than it says");
         let entries: Vec<T> = match chunk.dictionary_page(at)? {
-            Some(page) => plain(&page.bytes, page.header.n_values)?.collect(),
+            Some(page) => {
+                let entries = plain(&page.bytes, page.header.n_values);
+                entries.ok_or_else(fewer)?.collect()
+            }
             None => Vec::new(),
         };
         let mut codes = Vec::new();
         Self::of_pages(chunk, at, |page, bytes, n_values, values| {
             match page.header.encoding {
-                PLAIN => values.extend(plain::<T>(bytes, n_values)?),
+                PLAIN => values.extend(plain::<T>(bytes, n_values).ok_or_else(fewer)?),
                 DELTA => {
                     let read = T::of_deltas(bytes, n_values, values);
                     read.ok_or_else(|| malformed("has differences that are none"))?;
                 }
                 _ if page.is_of_codes() => {
                     codes.clear();
-                    Page::value_codes(bytes, n_values, &mut codes)?;
+                    decode_codes(bytes, n_values, &mut codes)?;
                     for code in &codes {
                         let entry = entries.get(*code as usize);
                         values.push(*entry.ok_or_else(beyond_dictionary)?);
@@ -388,45 +386,20 @@ impl<T: Value> Packed<T> {
     }
 }
 
-fn plain<T: Value>(bytes: &[u8], n: usize) -> BlockResult<impl Iterator<Item = T>> {
-    let n_bytes = n.checked_mul(T::N_BYTES);
-    let bytes = n_bytes.and_then(|n_bytes| bytes.get(..n_bytes));
-    let bytes = bytes.ok_or_else(|| malformed("has fewer values than it says"))?;
-    Ok(bytes.chunks_exact(T::N_BYTES).map(T::of_bytes))
+impl Decode for i32 {
+    fn of_deltas(bytes: &[u8], n: usize, out: &mut Vec<Self>) -> Option<()> {
+        delta::decode(bytes, n, out)
+    }
 }
 
-macro_rules! integers {
-    ($($integer:ty),*) => {$(
-        impl Value for $integer {
-            const N_BYTES: usize = size_of::<Self>();
-
-            fn of_bytes(bytes: &[u8]) -> Self {
-                bytes.try_into().map(Self::from_le_bytes).unwrap_or_default()
-            }
-
-            fn of_deltas(bytes: &[u8], n: usize, out: &mut Vec<Self>) -> Option<()> {
-                delta::decode(bytes, n, out)
-            }
-        }
-    )*};
+impl Decode for i64 {
+    fn of_deltas(bytes: &[u8], n: usize, out: &mut Vec<Self>) -> Option<()> {
+        delta::decode(bytes, n, out)
+    }
 }
 
-integers!(i32, i64);
-
-macro_rules! ids {
-    ($($n:literal),*) => {$(
-        impl Value for [u8; $n] {
-            const N_BYTES: usize = $n;
-
-            fn of_bytes(bytes: &[u8]) -> Self {
-                bytes.try_into().unwrap_or_default()
-            }
-
-            fn of_deltas(_: &[u8], _: usize, _: &mut Vec<Self>) -> Option<()> {
-                None
-            }
-        }
-    )*};
+impl<const N: usize> Decode for [u8; N] {
+    fn of_deltas(_: &[u8], _: usize, _: &mut Vec<Self>) -> Option<()> {
+        None
+    }
 }
-
-ids!(8, 16);

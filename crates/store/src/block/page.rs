@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parquet::basic::Compression;
 
 use super::compression::decompress;
+use super::delta::unzigzag;
 use super::error::{BlockError, BlockResult};
 use super::hybrid::{Run, Runs, unvarint};
 
@@ -157,31 +158,17 @@ impl Page {
         }
         let mut n_values = 0;
         for run in Runs::new(levels, 1, n_rows) {
-            match run.ok_or_else(|| malformed("levels"))? {
-                Run::Same { value, n } => {
-                    valid.append_n(n, value != 0);
-                    n_values += n * usize::from(value != 0);
+            let run = run.ok_or_else(|| malformed("levels"))?;
+            n_values += n_set(run);
+            match run {
+                Run::Same { value, n } => valid.append_n(n, value != 0),
+                Run::Packed { bytes, n } if bytes.len() * 8 < n => {
+                    return Err(malformed("levels"));
                 }
-                Run::Packed { bytes, n } => {
-                    if bytes.len() * 8 < n {
-                        return Err(malformed("levels"));
-                    }
-                    valid.append_packed_range(0..n, bytes);
-                    n_values += n_set(bytes, n);
-                }
+                Run::Packed { bytes, n } => valid.append_packed_range(0..n, bytes),
             }
         }
         Ok((n_values, values))
-    }
-
-    /// Appends the codes of `n_values` values.
-    pub(super) fn value_codes(
-        values: &[u8],
-        n_values: usize,
-        out: &mut Vec<u32>,
-    ) -> BlockResult<()> {
-        let (width, codes) = values.split_first().unwrap_or((&0, &[]));
-        decode_codes(codes, *width, n_values, out)
     }
 
     /// The code of each row, `u32::MAX` where null.
@@ -190,7 +177,7 @@ impl Page {
         let (levels, values) = self.parts(optional)?;
         let n_values = n_present(optional, levels, n_rows)?;
         let first = out.len();
-        Self::value_codes(values, n_values, out)?;
+        decode_codes(values, n_values, out)?;
         if n_values == n_rows {
             return Ok(());
         }
@@ -213,6 +200,49 @@ impl Page {
     }
 }
 
+/// A value of a fixed number of bytes.
+pub(super) trait Value: Copy {
+    const N_BYTES: usize;
+
+    fn of_bytes(bytes: &[u8]) -> Self;
+}
+
+/// The first `n` of some plain values.
+pub(super) fn plain<T: Value>(bytes: &[u8], n: usize) -> Option<impl Iterator<Item = T>> {
+    let bytes = bytes.get(..n.checked_mul(T::N_BYTES)?)?;
+    Some(bytes.chunks_exact(T::N_BYTES).map(T::of_bytes))
+}
+
+impl Value for i32 {
+    const N_BYTES: usize = size_of::<Self>();
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        bytes
+            .try_into()
+            .map(Self::from_le_bytes)
+            .unwrap_or_default()
+    }
+}
+
+impl Value for i64 {
+    const N_BYTES: usize = size_of::<Self>();
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        bytes
+            .try_into()
+            .map(Self::from_le_bytes)
+            .unwrap_or_default()
+    }
+}
+
+impl<const N: usize> Value for [u8; N] {
+    const N_BYTES: usize = N;
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        bytes.try_into().unwrap_or([0; N])
+    }
+}
+
 /// The first of some plain strings, and those behind it.
 pub(super) fn text(values: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = values.split_first_chunk::<4>()?;
@@ -225,16 +255,17 @@ fn n_present(optional: bool, levels: &[u8], n_rows: usize) -> BlockResult<usize>
     }
     let mut n_values = 0;
     for run in Runs::new(levels, 1, n_rows) {
-        n_values += match run.ok_or_else(|| malformed("levels"))? {
-            Run::Same { value, n } => n * usize::from(value != 0),
-            Run::Packed { bytes, n } => n_set(bytes, n),
-        };
+        n_values += n_set(run.ok_or_else(|| malformed("levels"))?);
     }
     Ok(n_values)
 }
 
-/// Bits that are set among the first `n`.
-fn n_set(bytes: &[u8], n: usize) -> usize {
+/// Bits that are set in a run of one bit each.
+fn n_set(run: Run<'_>) -> usize {
+    let (bytes, n) = match run {
+        Run::Same { value, n } => return n * usize::from(value != 0),
+        Run::Packed { bytes, n } => (bytes, n),
+    };
     let (whole, rest) = bytes.split_at_checked(n / 8).unwrap_or((bytes, &[]));
     let last = rest.first().map_or(0, |byte| byte & ((1 << (n % 8)) - 1));
     let set = whole.iter().chain([&last]).map(|byte| byte.count_ones());
@@ -335,7 +366,10 @@ impl CodeTable {
     }
 }
 
-fn decode_codes(codes: &[u8], width: u8, n: usize, out: &mut Vec<u32>) -> BlockResult<()> {
+/// Appends the codes of `n` values: their width, then the codes.
+pub(super) fn decode_codes(values: &[u8], n: usize, out: &mut Vec<u32>) -> BlockResult<()> {
+    let (width, codes) = values.split_first().unwrap_or((&0, &[]));
+    let width = *width;
     let first = out.len();
     for run in Runs::new(codes, width, n) {
         match run.ok_or_else(|| malformed("codes"))? {
@@ -408,8 +442,7 @@ impl Compact<'_> {
     }
 
     fn int(&mut self) -> Option<i64> {
-        let value = self.varint()?;
-        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+        self.varint().map(unzigzag)
     }
 
     /// Number and type of the next field; `None` inside for the end of the structure.
