@@ -108,6 +108,8 @@ pub struct DiskSpace {
     /// What this process may still use.
     pub free: u64,
     pub total: u64,
+    /// Two paths whose volumes have one number lie on one.
+    pub volume: u64,
 }
 
 /// Creates a directory and those above it, and returns when the name of each one created is durable.

@@ -53,7 +53,8 @@ const RETRY_SOON: Duration = Duration::from_secs(1);
 /// How the store is to behave. The defaults are right for a server.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// Holds the log; blocks lie wherever the object store puts them.
+    /// Holds the blocks that lie on the local disk, and the log unless `wal.dir` says otherwise. How full
+    /// its volume may get is a matter of `retention_bytes` and `Limits::disk_reserve_bytes`.
     pub data_dir: PathBuf,
     /// Tracewell's own folder in the object store.
     pub prefix: Path,

@@ -25,8 +25,8 @@ pub const SWEEP_AGE_NANO: u64 = 24 * 3_600 * 1_000_000_000;
 /// How often the object store is listed for them.
 pub const SWEEP_EVERY_NANO: u64 = 3_600 * 1_000_000_000;
 
-/// Retention by a share of the volume keeps one in so many of its bytes whatever others keep there.
-const KEPT_OF_SHARE: u64 = 16;
+/// Retention by bytes leaves one in so many to blocks, whatever the log and others keep on the volume.
+const KEPT_OF_BYTES: u64 = 16;
 
 impl Store {
     /// One round: space, retention, settling, deleting, and now and then the sweep.
@@ -106,19 +106,12 @@ impl Store {
             .chain(missing)
             .filter(|(entry, home)| *home == Home::Local && !busy.contains(&entry.id));
         let all = here.map(|(entry, _)| entry);
-        // The policy is about all that is kept, and the log keeps spans too.
         let mut retention = self.retention();
-        let log_bytes = self.wal.stats().log_bytes;
-        retention.bytes_max = retention.bytes_max.saturating_sub(log_bytes);
-        if core.config.retention_is_share || core.config.retention_bytes.is_none() {
-            let block_bytes = all.clone().map(|entry| entry.bytes).sum();
-            let room = self.room_beside_others(block_bytes);
-            retention.bytes_max = retention.bytes_max.min(room);
-        }
-        if core.bucket.is_some() {
+        retention.bytes_max = match core.bucket {
             // What waits for the bucket goes there, and when the volume is full ingest waits too.
-            retention.bytes_max = u64::MAX;
-        }
+            Some(_) => u64::MAX,
+            None => self.room_for_blocks(all.clone().map(|entry| entry.bytes).sum()),
+        };
         let expired = retention.expired(all, &ages);
         if expired.is_empty() {
             return Ok(());
@@ -151,28 +144,41 @@ impl Store {
         Ok(())
     }
 
-    /// How many bytes of blocks leave the rest of the volume free: what the share is not. The log
-    /// stands on both sides of the sum. What is going to be deleted and what is kept ready for the log
-    /// is not taken for somebody else's. A part of the share is left in any case: others that fill the
-    /// volume stop ingest in the end, and cost no spans that are kept.
-    fn room_beside_others(&self, block_bytes: u64) -> u64 {
+    /// How many bytes the blocks on the local disk may have. The policy is about all that is kept on
+    /// their volume, and the log keeps spans too. A part is left to blocks in any case: a log that grows, or
+    /// others that fill the volume, stop ingest in the end, and cost no spans that are kept.
+    fn room_for_blocks(&self, block_bytes: u64) -> u64 {
         let core = &self.core;
-        let space = match core.disk.space(&core.config.data_dir) {
-            Ok(space) => space,
+        let config = &core.config;
+        let bytes_max = self.retention_bytes_max;
+        let spaces = core
+            .disk
+            .space(&config.data_dir)
+            .and_then(|data| Ok((data, core.disk.space(&config.wal.dir)?)));
+        let (data, log) = match spaces {
+            Ok(spaces) => spaces,
             Err(error) => {
                 tracing::warn!(%error, "what others keep on the volume is not known");
-                return u64::MAX;
+                return bytes_max;
             }
         };
-        let wal = &core.config.wal;
-        let spares = (wal.n_spares as u64).saturating_mul(wal.segment_bytes);
-        let leaving = core.blocks.retired_bytes().saturating_add(spares);
-        let own_and_free = block_bytes
-            .saturating_add(leaving)
-            .saturating_add(space.free);
-        let rest = space.total.saturating_sub(self.retention_bytes_max);
-        let room = own_and_free.saturating_sub(rest);
-        room.max(self.retention_bytes_max / KEPT_OF_SHARE)
+        let wal = self.wal.stats();
+        let (log_bytes, spare_bytes) = match data.volume == log.volume {
+            true => (wal.log_bytes, wal.spare_bytes),
+            false => (0, 0),
+        };
+        let mut room = bytes_max.saturating_sub(log_bytes);
+        if config.retention_is_share || config.retention_bytes.is_none() {
+            // What the share is not stays free. The log stands on both sides of the sum. What is going
+            // to be deleted and what is kept ready for the log is not taken for somebody else's.
+            let own_and_free = block_bytes
+                .saturating_add(core.blocks.retired_bytes())
+                .saturating_add(spare_bytes)
+                .saturating_add(data.free);
+            let rest = data.total.saturating_sub(bytes_max);
+            room = room.min(own_and_free.saturating_sub(rest));
+        }
+        room.max(bytes_max / KEPT_OF_BYTES)
     }
 
     /// Writes the newest manifest once more, so that what the last commit replaced may go. Waits for a

@@ -169,6 +169,14 @@ pub struct WalStats {
     pub log_bytes: u64,
     /// Bytes that wait to be written.
     pub queue_bytes: u64,
+    /// Files that are ready for use next.
+    pub spares: u64,
+    /// Files that are made ready or removed, or wait for it.
+    pub spares_in_work: u64,
+    /// Bytes of both kinds, at most.
+    pub spare_bytes: u64,
+    /// Files that were taken again after their records were forgotten.
+    pub files_reused: u64,
 }
 
 struct Shared<P> {
@@ -350,11 +358,6 @@ impl<P: Send + 'static> Wal<P> {
         }
     }
 
-    /// What files that are ready for use take on the disk.
-    pub fn spare_bytes(&self) -> u64 {
-        self.shared.spares.bytes()
-    }
-
     /// Sees to it that no file holds what was written longer ago than `file_age_max`, as far as it may
     /// be forgotten. To be called now and then; returns at once. True if there are old segments that
     /// [`Wal::forget`] has yet to let go.
@@ -390,6 +393,7 @@ impl<P: Send + 'static> Wal<P> {
     pub fn stats(&self) -> WalStats {
         let counters = &self.shared.stats;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let spares = self.shared.spares.counts();
         WalStats {
             groups: get(&counters.groups),
             records: get(&counters.records),
@@ -398,6 +402,10 @@ impl<P: Send + 'static> Wal<P> {
             sync_nanos: get(&counters.sync_nanos),
             log_bytes: self.shared.log_bytes(),
             queue_bytes: self.shared.queue.lock().bytes,
+            spares: spares.ready,
+            spares_in_work: spares.in_work,
+            spare_bytes: spares.bytes,
+            files_reused: spares.reused,
         }
     }
 

@@ -58,6 +58,8 @@ struct State {
 #[derive(Debug)]
 struct Faults {
     capacity_bytes: u64,
+    /// A folder that is a volume of its own, and its size.
+    mount: Option<(PathBuf, u64)>,
     sync_errors: Range<usize>,
     n_syncs: usize,
     write_errors: Range<usize>,
@@ -105,6 +107,7 @@ impl RecordingDisk {
                 clock: None,
                 faults: Faults {
                     capacity_bytes: u64::MAX,
+                    mount: None,
                     sync_errors: 0..0,
                     n_syncs: 0,
                     write_errors: 0..0,
@@ -200,6 +203,12 @@ impl RecordingDisk {
         let faults = &mut self.state.lock().faults;
         faults.capacity_bytes = bytes;
         faults.full_at = None;
+    }
+
+    /// Makes a folder a volume of so many bytes. What is in it no longer counts for the disk around it, whose
+    /// size is all that writes heed.
+    pub fn mount(&self, folder: &Path, bytes: u64) {
+        self.state.lock().faults.mount = Some((folder.to_owned(), bytes));
     }
 
     /// Lets the disk be full from a write on, after `skip` more that are not: half of its bytes still
@@ -354,12 +363,20 @@ impl Disk for RecordingDisk {
         state.perform(Operation::SyncDirectory(dir.to_owned()))
     }
 
-    fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let state = self.state.lock();
-        let total = state.faults.capacity_bytes;
+        let (total, mount) = (state.faults.capacity_bytes, &state.faults.mount);
+        let mounted = mount
+            .as_ref()
+            .map_or(0, |(folder, _)| state.live.bytes_below(folder));
+        let (used, total, volume) = match mount {
+            Some((folder, bytes)) if path.starts_with(folder) => (mounted, *bytes, 1),
+            _ => (state.live.used_bytes() - mounted, total, 0),
+        };
         Ok(DiskSpace {
-            free: total.saturating_sub(state.live.used_bytes()),
+            free: total.saturating_sub(used),
             total,
+            volume,
         })
     }
 

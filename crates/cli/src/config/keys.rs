@@ -183,14 +183,14 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "storage.wal_path",
         unit: Unit::Path,
-        doc: "The folder of the write-ahead log, where it shall lie on another disk than `storage.path`. By default `wal` in `storage.path`.",
+        doc: "The folder of the write-ahead log, where it shall lie on another disk than `storage.path`. By default `wal` in `storage.path`. `limits.disk_reserve_bytes` holds for its volume too.",
         apply: |config, node| store(&mut config.storage.wal_path, path(node).map(Some)),
         show: |config| show_path(config.storage.wal_path.as_deref()),
     },
     KeySpec {
         name: "storage.blocks_path",
         unit: Unit::Path,
-        doc: "The folder of blocks and manifests. By default `storage.path`.",
+        doc: "The folder of blocks and manifests. By default `storage.path`. Its volume is what `retention.disk` is about.",
         apply: |config, node| store(&mut config.storage.blocks_path, path(node).map(Some)),
         show: |config| show_path(config.storage.blocks_path.as_deref()),
     },
@@ -367,7 +367,7 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "retention.disk",
         unit: Unit::DiskShare,
-        doc: "What blocks may use: a size, or a share of the volume; beyond it the oldest go. Without effect beside a bucket: what waits to be uploaded is never dropped (`limits.disk_reserve_bytes` bounds it), and `bucket.cache` is what pieces of the bucket may use.",
+        doc: "What blocks and the log beside them may use: a size, or a share of the volume of the blocks; beyond it the oldest blocks go. What others keep on the volume makes a share smaller. A sixteenth is left to blocks in any case. Without effect beside a bucket: what waits to be uploaded is never dropped (`limits.disk_reserve_bytes` bounds it), and `bucket.cache` is what pieces of the bucket may use.",
         apply: |config, node| store(&mut config.retention.disk, values::disk_share(node)),
         show: |config| config.retention.disk.to_string(),
     },

@@ -52,7 +52,7 @@ pub(super) async fn open(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<Opene
     let random = SmallRng::try_from_os_rng()
         .context("asking the system for random numbers")?
         .random();
-    let mut store = StoreConfig::new(&config.storage.path, random);
+    let mut store = StoreConfig::new(&blocks, random);
     // The folder is Tracewell's own already.
     store.prefix = object_store::path::Path::default();
     store.limits = config.limits.clone();

@@ -93,6 +93,7 @@ impl Disk for LocalDisk {
         Ok(DiskSpace {
             free: volume.f_bavail.saturating_mul(volume.f_frsize),
             total: volume.f_blocks.saturating_mul(volume.f_frsize),
+            volume: rustix::fs::stat(path)?.st_dev,
         })
     }
 

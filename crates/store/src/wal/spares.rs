@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 use tracewell_model::Clock;
@@ -28,6 +28,7 @@ pub(super) struct Spares {
     options: WalOptions,
     log_id: u128,
     counter: AtomicU32,
+    n_reused: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -36,9 +37,19 @@ pub(super) struct Spares {
 struct State {
     ready: VecDeque<Spare>,
     old: VecDeque<Old>,
+    /// A file is being filled, taken again or removed.
+    working: bool,
     /// Filling failed; nothing is tried until something changes.
     resting: bool,
     stopping: bool,
+}
+
+/// What [`super::WalStats`] says of spares.
+pub(super) struct Counts {
+    pub(super) ready: u64,
+    pub(super) in_work: u64,
+    pub(super) bytes: u64,
+    pub(super) reused: u64,
 }
 
 /// A file that nobody needs.
@@ -71,6 +82,7 @@ impl Spares {
             options,
             log_id,
             counter: AtomicU32::new(counter),
+            n_reused: AtomicU64::new(0),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -94,10 +106,16 @@ impl Spares {
         Spare::empty(&*self.disk, &self.options.dir, self.next_epoch())
     }
 
-    /// What the spares that are ready take on the disk.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(super) fn counts(&self) -> Counts {
         let state = self.state.lock();
-        state.ready.iter().map(|spare| spare.bytes).sum()
+        let ready_bytes: u64 = state.ready.iter().map(|spare| spare.bytes).sum();
+        let in_work = state.old.len() as u64 + u64::from(state.working);
+        Counts {
+            ready: state.ready.len() as u64,
+            in_work,
+            bytes: ready_bytes + in_work.saturating_mul(self.options.segment_bytes),
+            reused: self.n_reused.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a segment whose records are all forgotten.
@@ -148,45 +166,48 @@ impl Spares {
                     if state.stopping {
                         return;
                     }
-                    if let Some(old) = state.old.pop_front() {
-                        break Some(old);
-                    }
-                    if state.ready.len() < self.options.n_spares && !state.resting {
-                        break None;
+                    let old = state.old.pop_front();
+                    let is_short = state.ready.len() < self.options.n_spares && !state.resting;
+                    if old.is_some() || is_short {
+                        state.working = true;
+                        break old;
                     }
                     self.changed.wait(&mut state);
                 }
             };
-            if let Err(error) = self.work(work) {
-                tracing::warn!(
-                    dir = %self.options.dir.display(),
-                    %error,
-                    "no spare segment could be prepared: the log goes on with growing files"
-                );
-                self.state.lock().resting = true;
+            let made = self.work(work);
+            let mut state = self.state.lock();
+            state.working = false;
+            match made {
+                Ok(spare) => state.ready.extend(spare),
+                Err(error) => {
+                    tracing::warn!(
+                        dir = %self.options.dir.display(),
+                        %error,
+                        "no spare segment could be prepared: the log goes on with growing files"
+                    );
+                    state.resting = true;
+                }
             }
         }
     }
 
-    fn work(&self, old: Option<Old>) -> io::Result<()> {
+    fn work(&self, old: Option<Old>) -> io::Result<Option<Spare>> {
         let epoch = self.next_epoch();
         let (disk, dir) = (&*self.disk, self.options.dir.as_path());
         let bytes = self.options.segment_bytes;
         let stop = || self.state.lock().stopping;
-        let spare = match old {
-            None => {
-                self.check_space(bytes)?;
-                Spare::filled(disk, dir, epoch, bytes, &stop)?
-            }
-            Some(old) => match self.reusable(old)? {
-                Some((path, since)) => {
-                    Spare::recycled(disk, dir, epoch, (&path, since), bytes, &stop)?
-                }
-                None => None,
-            },
+        let Some(old) = old else {
+            self.check_space(bytes)?;
+            return Spare::filled(disk, dir, epoch, bytes, &stop);
         };
-        self.state.lock().ready.extend(spare);
-        Ok(())
+        let Some((path, since)) = self.reusable(old)? else {
+            return Ok(None);
+        };
+        let spare = Spare::recycled(disk, dir, epoch, (&path, since), bytes, &stop)?;
+        self.n_reused
+            .fetch_add(u64::from(spare.is_some()), Ordering::Relaxed);
+        Ok(spare)
     }
 
     /// Spares that may be ready at a time.

@@ -214,6 +214,8 @@ fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
             let mut config = small_config(random);
             config.retention_bytes = Some(VOLUME / 5 * 4);
             config.retention_is_share = true;
+            // What is kept ready for the log is not somebody else's.
+            config.wal.n_spares = 4;
             config
         };
         let world = bench.open().await;
@@ -222,17 +224,15 @@ fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
             world.store.flush().await.unwrap();
         }
         let rounds = async || {
-            for _ in 0..4 {
-                world.store.upkeep().await.unwrap();
-                world.store.settle(true).await.unwrap();
-            }
-            world.store.status().await.block_bytes
+            wait_for_spares(&world, 4).await;
+            upkeep_rounds(&world).await
         };
         let before = rounds().await;
         bench.check(&world, "alone").await;
         // So much that what is left for blocks is half of what they have.
+        let spare_bytes = world.store.status().await.wal.spare_bytes;
         let free = bench.disk.space(Path::new("/data")).unwrap().free;
-        let left = VOLUME - VOLUME / 5 * 4 - before / 2;
+        let left = VOLUME - VOLUME / 5 * 4 - before / 2 - spare_bytes;
         let ballast = vec![1; (free - left) as usize];
         bench.disk.install(Path::new("/data/ballast"), &ballast);
         let after = rounds().await;
@@ -242,7 +242,7 @@ fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
             "{after} of {before}"
         );
         let free = bench.disk.space(Path::new("/data")).unwrap().free;
-        assert!(free >= VOLUME / 5, "{free} bytes are free");
+        assert!(free + spare_bytes >= VOLUME / 5, "{free} bytes are free");
         // Others that take nearly all of it do not make retention drop everything.
         let all = vec![1; free as usize - 100_000];
         bench.disk.install(Path::new("/data/more ballast"), &all);
@@ -253,12 +253,107 @@ fn a_share_of_the_volume_leaves_room_for_what_others_keep_there() {
     });
 }
 
+fn with_a_spare(random: u128) -> StoreConfig {
+    let mut config = small_config(random);
+    config.wal.n_spares = 1;
+    config
+}
+
+/// Several rounds of upkeep; returns the bytes of the blocks that are left.
+async fn upkeep_rounds(world: &World) -> u64 {
+    for _ in 0..4 {
+        world.store.upkeep().await.unwrap();
+        world.store.settle(true).await.unwrap();
+    }
+    world.store.status().await.block_bytes
+}
+
+/// A share is one of the volume that the blocks lie on, and so is what others keep.
+#[test]
+fn blocks_on_a_volume_of_their_own_are_kept_by_its_room() {
+    const VOLUME: u64 = 2 << 20;
+    const BLOCKS: &str = "/data/objects";
+    runtime().block_on(async {
+        let mut bench = Bench::new(4);
+        bench.config = |random| {
+            let mut config = small_config(random);
+            config.data_dir = BLOCKS.into();
+            config.retention_bytes = Some(VOLUME / 5 * 4);
+            config.retention_is_share = true;
+            config.limits.disk_reserve_bytes = VOLUME / 10;
+            config
+        };
+        bench.disk.mount(Path::new(BLOCKS), VOLUME);
+        // The disk around it, with the log, is nearly full of other things: that costs no blocks.
+        bench.disk.set_capacity(64 << 20);
+        let ballast = vec![1; 60 << 20];
+        bench.disk.install(Path::new("/data/ballast"), &ballast);
+        let world = bench.open().await;
+        for _ in 0..20 {
+            bench.write(&world).await.unwrap();
+            world.store.flush().await.unwrap();
+        }
+        let before = upkeep_rounds(&world).await;
+        bench.check(&world, "beside a full disk").await;
+        assert!(before > VOLUME / 16, "{before} bytes of blocks");
+        // Others on the volume do.
+        let others = Path::new(BLOCKS).join("ballast");
+        let room = before / 2;
+        let ballast = vec![1; (VOLUME / 5 * 4 - room) as usize];
+        bench.disk.install(&others, &ballast);
+        let after = upkeep_rounds(&world).await;
+        println!("{before} bytes of blocks, beside others on their volume {after}");
+        assert!(after <= room && after > 0, "{after} of {before}");
+        // And the reserve is one of it.
+        let free = bench.disk.space(Path::new(BLOCKS)).unwrap().free;
+        let ballast = vec![1; (free - VOLUME / 20) as usize];
+        let more = Path::new(BLOCKS).join("more ballast");
+        bench.disk.install(&more, &ballast);
+        world.store.check_space();
+        let refused = bench.write(&world).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("disk_reserve_bytes"),
+            "{refused}"
+        );
+    });
+}
+
+/// A limit in bytes that the log alone has reached leaves some to blocks, the newest.
+#[test]
+fn a_log_beyond_the_limit_costs_no_new_block() {
+    const LIMIT: u64 = 512 << 10;
+    runtime().block_on(async {
+        let mut bench = Bench::new(5);
+        bench.config = |random| {
+            let mut config = small_config(random);
+            config.retention_bytes = Some(LIMIT);
+            config.wal.segment_bytes = 2 << 20;
+            config
+        };
+        let world = bench.open().await;
+        let log_bytes = async || world.store.status().await.wal.log_bytes;
+        while log_bytes().await < LIMIT {
+            bench.expected.clear();
+            bench.clock.advance(Duration::from_secs(1));
+            bench.write(&world).await.unwrap();
+            world.store.flush().await.unwrap();
+        }
+        let left = upkeep_rounds(&world).await;
+        println!("{left} bytes of blocks beside {} of log", log_bytes().await);
+        assert!(left <= LIMIT / 16, "{left} bytes of blocks");
+        bench.check(&world, "the newest").await;
+    });
+}
+
 #[test]
 fn a_full_disk_and_failed_syncs_lose_nothing_that_was_acknowledged() {
     let (mut n_refused, mut n_failed) = (0, 0);
     for seed in 0..20u64 {
         runtime().block_on(async {
             let mut bench = Bench::new(seed);
+            if seed % 2 == 1 {
+                bench.config = with_a_spare;
+            }
             let mut world = bench.open().await;
             for step in 0..40 {
                 let used: u64 = ["", "../../wal"]

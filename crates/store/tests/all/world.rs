@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::rngs::SmallRng;
@@ -67,6 +67,19 @@ pub(crate) fn small_config(random: u128) -> StoreConfig {
     config.merge.blocks_min = 3;
     config.merge.blocks_max = 5;
     config
+}
+
+/// Waits until so many files are ready for the log, whose thread does nothing more then.
+pub(crate) async fn wait_for_spares(world: &World, n: u64) {
+    let begun = Instant::now();
+    loop {
+        let wal = world.store.status().await.wal;
+        if wal.spares >= n && wal.spares_in_work == 0 {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{wal:?}");
+        std::thread::yield_now();
+    }
 }
 
 impl Wake for Unparker {

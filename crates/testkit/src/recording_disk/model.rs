@@ -149,6 +149,18 @@ impl Model {
         self.used_bytes
     }
 
+    pub(super) fn bytes_below(&self, folder: &Path) -> u64 {
+        let files = self
+            .names
+            .iter()
+            .filter(|(path, _)| path.starts_with(folder));
+        let bytes = files.map(|(_, node)| match node {
+            Node::File(inode) => self.bytes(*inode).len() as u64,
+            Node::Directory => 0,
+        });
+        bytes.sum()
+    }
+
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let is_file = |node: &Node| matches!(node, Node::File(_));
         let files = self.names.iter().filter(|(_, node)| is_file(node));
