@@ -111,6 +111,8 @@ struct Counts {
     manifests: u64,
     groups_copied: u64,
     groups_encoded: u64,
+    /// Of the log.
+    files_reused: u64,
 }
 
 fn config(seed: u64) -> StoreConfig {
@@ -125,6 +127,8 @@ fn config(seed: u64) -> StoreConfig {
     // The log goes on in other files, record or not, every few steps.
     config.wal.file_age_max = minutes(8);
     config.merge.partition_wait_nano = 0;
+    // In every second life the log has its next file ready and uses old ones again.
+    config.wal.n_spares = (seed % 2) as usize;
     config
 }
 
@@ -161,12 +165,15 @@ async fn live(
         let config = restarted(&life.config, start);
         let world = World::open(front, &clock, config).await.unwrap();
         for _ in 0..plan.n_steps / 2 {
+            // What the thread of the spares does lies between the steps, so that it is the same each time.
+            wait_for_spares(&world, life.config.wal.n_spares as u64).await;
             let action = sender.rng.random_range(0..plan.n_actions);
             step(action, &world, &clock, &mut sender, &mut life).await;
         }
         assert_eq!(world.store.poisoned(), None);
         assert_eq!(stored_once(&world.store), Ok(()), "life {seed}");
         life.counts.count(&world.store);
+        life.counts.files_reused += world.store.status().await.wal.files_reused;
     }
     life
 }
@@ -398,6 +405,7 @@ impl Counts {
         self.manifests += other.manifests;
         self.groups_copied += other.groups_copied;
         self.groups_encoded += other.groups_encoded;
+        self.files_reused += other.files_reused;
     }
 }
 
@@ -435,6 +443,7 @@ fn every_acknowledged_span_is_there_once_after_a_power_cut() {
         (all.merges, n_lives / 2),
         (all.deleted, n_lives / 2),
         (all.expired, n_lives / 8),
+        (all.files_reused, n_lives / 2),
     ] {
         assert!(n >= n_min, "too little happened: {all:?}");
     }

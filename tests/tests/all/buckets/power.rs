@@ -150,7 +150,7 @@ impl Scene {
         config.retention_bytes = Some(u64::MAX);
         config.group_spans = 40;
         config.wal.segment_bytes = 64 << 10;
-        config.wal.n_spares = 0;
+        config.wal.n_spares = (self.n_lives % 2) as usize;
         config.wal.new_log_id = self.n_lives;
         config.merge.blocks_min = 3;
         config.merge.blocks_max = 5;
