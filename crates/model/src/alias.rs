@@ -111,10 +111,18 @@ impl KindRule {
             Self::NotServer => kind != KIND_SERVER,
         }
     }
+
+    /// Where both hold; `None` if that is nowhere.
+    fn and(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Any, rule) | (rule, Self::Any) => Some(rule),
+            _ => (self == other).then_some(self),
+        }
+    }
 }
 
 /// The names under which the value of `key` is looked for: its new name first. An old name finds
-/// its new one and itself, a new name all of its old ones and what is derived of them.
+/// its new one, itself and the other old ones, a new name all of its old ones and what is derived of them.
 pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
     let in_scope = || ALIASES.iter().filter(move |alias| alias.scope == scope);
     let mut names: Vec<Name<'_>> = in_scope()
@@ -146,6 +154,20 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
                 kinds: alias.kinds,
             }),
     );
+    let mine = in_scope().filter(|alias| alias.old == key && alias.derived.is_none());
+    names.extend(mine.flat_map(|mine| {
+        let others = in_scope().filter(move |alias| {
+            alias.new == mine.new && alias.old != key && alias.derived.is_none()
+        });
+        others.filter_map(move |other| {
+            Some(Name {
+                key: other.old,
+                values: other.values,
+                derived: None,
+                kinds: mine.kinds.and(other.kinds)?,
+            })
+        })
+    }));
     names
 }
 
