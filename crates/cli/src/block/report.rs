@@ -124,18 +124,23 @@ fn attributes(block: &BlockInspection) -> Vec<[String; 8]> {
     ]];
     let mut attributes: Vec<&AttributeInspection> = block.attributes.iter().collect();
     attributes.sort_by_key(|attribute| {
-        std::cmp::Reverse((attribute.stored_bytes, attribute.value_bytes))
+        std::cmp::Reverse((stored_bytes(attribute), attribute.value_bytes))
     });
     rows.extend(attributes.into_iter().map(|attribute| {
-        let stored = attribute.stored_bytes;
+        let stored = stored_bytes(attribute);
+        // An estimate is marked.
+        let mark = match attribute.stored_bytes {
+            Some(_) => "",
+            None => "~",
+        };
         [
             format!("{}.{}", attribute.level, attribute.key),
             attribute.value_type.clone(),
             number(attribute.count),
             number(attribute.distinct),
             number(attribute.value_bytes),
-            number(stored.map_or("-".to_owned(), |bytes| bytes.to_string())),
-            number(stored.map_or("-".to_owned(), |bytes| per_span(bytes, block))),
+            number(format!("{mark}{stored}")),
+            number(format!("{mark}{}", per_span(stored, block))),
             attribute
                 .column
                 .clone()
@@ -143,6 +148,11 @@ fn attributes(block: &BlockInspection) -> Vec<[String; 8]> {
         ]
     }));
     rows
+}
+
+fn stored_bytes(attribute: &AttributeInspection) -> u64 {
+    let estimate = attribute.stored_bytes_estimate;
+    attribute.stored_bytes.or(estimate).unwrap_or_default()
 }
 
 /// Numbers and their headings end below one another.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tracewell_model::source::QueryContext;
 
 use super::error::BlockResult;
-use super::meta::BlockMeta;
+use super::meta::{BlockMeta, ColumnMeta, KeyMeta};
 use super::read::BlockReader;
 use super::schema::Table;
 use crate::table::DictionaryBuilder;
@@ -59,6 +59,8 @@ pub struct AttributeInspection {
     /// Its column, and the bytes that it takes; `None` where it lies in the attribute table.
     pub column: Option<String>,
     pub stored_bytes: Option<u64>,
+    /// Where it lies in the attribute table: its share of that, by rows and bytes of values.
+    pub stored_bytes_estimate: Option<u64>,
 }
 
 /// `block verify`.
@@ -70,6 +72,9 @@ pub struct BlockVerification {
     pub damage: Vec<String>,
 }
 
+/// What a row of the attribute table takes beside its value, in bytes of values.
+const ROW_WEIGHT: u64 = 8;
+
 // === impl BlockReader ===
 
 impl BlockReader {
@@ -80,35 +85,7 @@ impl BlockReader {
             tables.push(self.inspect_table(table, &ctx).await?);
         }
         let meta = self.meta();
-        let stored = |column: &str| {
-            let mut columns = tables.iter().flat_map(|table| &table.columns);
-            columns
-                .find(|entry| entry.name == column)
-                .map(|entry| entry.bytes)
-        };
-        let attributes = meta.keys.iter().map(|key| {
-            let same = |column: &&super::meta::ColumnMeta| {
-                column.level == key.level
-                    && column.key == key.key
-                    && column.value_type == key.value_type
-            };
-            let column = meta
-                .columns
-                .iter()
-                .find(same)
-                .map(|column| column.column.clone());
-            AttributeInspection {
-                level: key.level.clone(),
-                key: key.key.clone(),
-                value_type: key.value_type.clone(),
-                count: key.count,
-                distinct: key.distinct,
-                value_bytes: key.bytes,
-                stored_bytes: column.as_deref().and_then(stored),
-                column,
-            }
-        });
-        let attributes = attributes.collect();
+        let attributes = attributes(meta, &tables);
         let bytes = meta.table_bytes();
         Ok(BlockInspection {
             id: meta.id.clone(),
@@ -205,4 +182,48 @@ impl BlockReader {
         }
         report
     }
+}
+
+/// The keys of a block with what each takes in some tables.
+fn attributes(meta: &BlockMeta, tables: &[TableInspection]) -> Vec<AttributeInspection> {
+    let columns = || tables.iter().flat_map(|table| &table.columns);
+    let stored = |name: &str| columns().find(|it| it.name == name).map(|it| it.bytes);
+    let column_of = |key: &KeyMeta| {
+        let same = |column: &&ColumnMeta| {
+            column.level == key.level
+                && column.key == key.key
+                && column.value_type == key.value_type
+        };
+        let column = meta.columns.iter().find(same);
+        column.map(|column| column.column.clone())
+    };
+    let weight = |key: &KeyMeta| {
+        let rows = key.count.saturating_mul(ROW_WEIGHT);
+        u128::from(rows.saturating_add(key.bytes))
+    };
+    let rest = meta.keys.iter().filter(|key| column_of(key).is_none());
+    let rest_weight = rest.map(weight).sum::<u128>().max(1);
+    let rest = tables
+        .iter()
+        .filter(|it| it.name == Table::Attributes.name());
+    let rest_bytes: u64 = rest.flat_map(|it| &it.columns).map(|it| it.bytes).sum();
+    let keys = meta.keys.iter().map(|key| {
+        let column = column_of(key);
+        let share = u128::from(rest_bytes) * weight(key) / rest_weight;
+        AttributeInspection {
+            level: key.level.clone(),
+            key: key.key.clone(),
+            value_type: key.value_type.clone(),
+            count: key.count,
+            distinct: key.distinct,
+            value_bytes: key.bytes,
+            stored_bytes: column.as_deref().and_then(stored),
+            stored_bytes_estimate: match column {
+                Some(_) => None,
+                None => u64::try_from(share).ok(),
+            },
+            column,
+        }
+    });
+    keys.collect()
 }

@@ -42,6 +42,15 @@ fn a_block_is_inspected_as_text_and_as_json() {
     let attributes = block["attributes"].as_array().unwrap();
     let method = attributes.iter().find(|it| it["key"] == "http.method");
     assert!(method.unwrap()["stored_bytes"].as_u64().unwrap() > 0);
+    let table = |name: &str| tables.iter().find(|it| it["name"] == name).unwrap();
+    let shared: u64 = attributes
+        .iter()
+        .filter(|it| it["column"].is_null())
+        .map(|it| it["stored_bytes_estimate"].as_u64().unwrap())
+        .sum();
+    let all = table("attributes")["columns"].as_array().unwrap();
+    let all: u64 = all.iter().map(|it| it["bytes"].as_u64().unwrap()).sum();
+    assert!(shared <= all && shared > all * 9 / 10, "{shared} of {all}");
 }
 
 #[test]
