@@ -26,7 +26,10 @@ pub(crate) fn run(command: &BlockCommand) -> Result<ExitCode> {
         Ok(place) => place,
         Err(reason) => {
             eprintln!("tracewell: {reason}");
-            return Ok(ExitCode::from(EXIT_USAGE));
+            return Ok(match arguments.path.exists() {
+                true => ExitCode::from(EXIT_USAGE),
+                false => ExitCode::FAILURE,
+            });
         }
     };
     let runtime = runtime::small()?;
@@ -72,7 +75,7 @@ async fn verify(place: &Place, arguments: &BlockPath) -> Result<ExitCode> {
             let folder = place.folder();
             eprintln!("tracewell: {}: {error}", folder.display());
             eprintln!("{}", advice(&error, place));
-            return Ok(ExitCode::from(EXIT_USAGE));
+            return Ok(ExitCode::FAILURE);
         }
     };
     if arguments.json {

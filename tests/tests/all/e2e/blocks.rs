@@ -122,6 +122,8 @@ fn a_path_that_is_no_block_is_a_wrong_argument() {
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("is no block"), "{errors}");
+    let output = run("verify", &root().join(ID), &[]);
+    assert_eq!(output.status.code(), Some(1), "a block that is not there");
 }
 
 fn golden() -> PathBuf {
