@@ -194,6 +194,9 @@ fn the_build_is_named_everywhere() {
     for key in ["version", "revision", "branch", "buildDate", "rustVersion"] {
         assert!(!build[key].as_str().unwrap().is_empty(), "{key}: {build}");
     }
+    let number = super::tracewell(&["--version"]);
+    let number = number.split_whitespace().nth(1).unwrap();
+    assert_eq!(build["version"], format!("3.1.0+tracewell.{number}"));
     let revision = build["revision"].as_str().unwrap();
     let hex = revision.trim_end_matches("-dev");
     let is_revision = hex.len() == 40 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
