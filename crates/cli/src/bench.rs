@@ -185,10 +185,14 @@ async fn acknowledgements(
     })
     .await;
     all_acknowledged(&report)?;
-    let p50 = Row::new("ack latency at 70 % load, p50", "ms", report.latency_ms(50));
-    table.push(p50.bars(20.0, 8.0));
-    let p99 = Row::new("ack latency at 70 % load, p99", "ms", report.latency_ms(99));
-    table.push(p99.bars(100.0, 40.0));
+    for (percent, bar, ambition) in [(50, 20.0, 8.0), (99, 100.0, 40.0)] {
+        let name = format!("ack latency at 70 % load, p{percent}");
+        let row = Row::new(&name, "ms", report.latency_ms(percent)).bars(bar, ambition);
+        table.push(match report.n_retries {
+            0 => row,
+            n => row.remark(format!("{n} tries were told to come again")),
+        });
+    }
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Request {
     /// An OTLP `ExportTraceServiceRequest`.
     pub(crate) body: Bytes,
     pub(crate) n_spans: usize,
+    /// When it should be sent, where there is a pace: waiting for its turn is part of what it takes.
+    pub(crate) due: Option<Instant>,
 }
 
 /// One connection and what was sent over it.
@@ -130,8 +132,9 @@ impl Sender {
     pub(crate) async fn send(&mut self, request: &Request) -> bool {
         let mut pause = PAUSE_FIRST;
         let mut n_tries = 0;
+        // A sender waits through refusals as well.
+        let start = request.due.unwrap_or_else(Instant::now);
         while n_tries < TRIES_MAX {
-            let start = Instant::now();
             let attempt = attempt(&mut self.connection, &self.endpoint, request);
             let attempt = tokio::time::timeout(TIMEOUT, attempt);
             let answer = match self.trouble.during(attempt).await {

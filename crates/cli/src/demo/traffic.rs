@@ -271,6 +271,7 @@ impl Process {
         Some(Request {
             body: Bytes::from(body),
             n_spans,
+            due: None,
         })
     }
 }

@@ -133,7 +133,11 @@ impl<F: FnMut(Request) -> bool> Lines<F> {
         let n_spans = std::mem::take(&mut self.n_spans);
         let body: Bytes = self.body.split().freeze();
         if n_spans > 0 && self.is_taken {
-            self.is_taken = (self.hand_over)(Request { body, n_spans });
+            self.is_taken = (self.hand_over)(Request {
+                body,
+                n_spans,
+                due: None,
+            });
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// The last thing that went wrong.
     pub(crate) trouble: Option<String>,
-    /// Microseconds from the first byte sent to the acknowledgement, per request.
+    /// Microseconds from when a request was due, or else was first tried, to its acknowledgement.
     #[serde(skip)]
     pub(crate) latencies: Vec<u32>,
     /// Some of the traces that were sent.
