@@ -137,22 +137,32 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "N")]
     pub(crate) spans: Option<u64>,
     /// Traces a second of live traffic.
-    #[arg(long, value_name = "TRACES/S", default_value_t = 5.0)]
+    #[arg(
+        long,
+        value_name = "TRACES/S",
+        default_value_t = 5.0,
+        conflicts_with = "spans"
+    )]
     pub(crate) rate: f64,
-    /// Connections that send at the same time.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    /// Connections that send --spans at the same time; live traffic takes one.
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "spans")]
     pub(crate) connections: usize,
-    /// Spans in one request.
-    #[arg(long, value_name = "SPANS", default_value_t = 512)]
+    /// Spans of --spans in one request.
+    #[arg(long, value_name = "SPANS", default_value_t = 512, requires = "spans")]
     pub(crate) batch: usize,
     /// The same seed and time make the same traffic.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// When the newest trace starts, in Unix seconds; now if it is not given.
-    #[arg(long, value_name = "SECONDS")]
+    /// When the newest trace of --spans starts, in Unix seconds; now if it is not given.
+    #[arg(long, value_name = "SECONDS", requires = "spans")]
     pub(crate) until: Option<u64>,
     /// Over how much time before that the traces of --spans are spread.
-    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1h",
+        requires = "spans"
+    )]
     pub(crate) spread: String,
     /// Print the summary as JSON.
     #[arg(long)]

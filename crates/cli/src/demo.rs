@@ -141,10 +141,11 @@ fn generate(load: &Load, requests: &mpsc::Sender<Request>) -> Vec<[u8; 16]> {
     let start = std::time::Instant::now();
     let mut n_sent = 0usize;
     let mut hand_over = |traffic: &mut Traffic| {
-        while let Some(request) = traffic.pop() {
+        while let Some(mut request) = traffic.pop() {
             if let Some(rate) = load.spans_per_second {
                 let due = Duration::from_secs_f64(n_sent as f64 / rate);
                 std::thread::sleep(due.saturating_sub(start.elapsed()));
+                request.due = Some(start + due);
             }
             n_sent += request.n_spans;
             // Nobody receives any more when every connection gave up.
@@ -238,8 +239,8 @@ mod tests {
             ["--rate", "0"].as_slice(),
             &["--rate=-1"],
             &["--rate", "inf"],
-            &["--connections", "0"],
-            &["--connections", "257"],
+            &["--spans", "1", "--connections", "0"],
+            &["--spans", "1", "--connections", "257"],
             &["--spans", "1", "--spread", "x"],
         ] {
             let error = demo(words);

@@ -93,7 +93,9 @@ fn wrong_arguments_and_configurations_exit_with_two() {
         &["serve", "--set", "nonsense=1"],
         &["serve", "--demo", "0"],
         &["demo", "--rate", "0"],
-        &["demo", "--connections", "0"],
+        &["demo", "--spans", "1", "--connections", "0"],
+        // Of a load, and not of live traffic.
+        &["demo", "--batch", "100"],
         &["bench", "--spans", "0"],
     ] {
         let output = run(arguments, 2);
