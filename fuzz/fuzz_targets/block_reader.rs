@@ -139,7 +139,7 @@ async fn read(files: &[Vec<u8>]) {
         window: TimeRange::ALL,
         only: None,
         fragment_filters: None,
- also: TraceSet::none(),
+        also: TraceSet::none(),
         spans: true,
         columns: Arc::default(),
     };

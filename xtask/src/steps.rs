@@ -71,7 +71,7 @@ const STEPS: &[Step] = &[
         name: "fmt",
         what: "formatting",
         part_of: PartOf::Check,
-        action: Action::Cargo(&["fmt", "--all", "--check"]),
+        action: Action::Own(formatted),
     },
     Step {
         name: "clippy",
@@ -424,6 +424,14 @@ pub(crate) fn command() -> Command {
 
 /// Lines of a failed command that its error repeats: cargo's tests tell last what failed and why.
 const N_LAST: usize = 60;
+
+/// The fuzz targets are a workspace of their own.
+fn formatted(root: &Path) -> Result<()> {
+    for folder in [root.to_path_buf(), root.join("fuzz")] {
+        cargo(&folder, &["fmt", "--all", "--check"], None, Output::Through)?;
+    }
+    Ok(())
+}
 
 pub(crate) fn cargo(
     root: &Path,
