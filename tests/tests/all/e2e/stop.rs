@@ -12,16 +12,19 @@ use crate::harness::server::{Server, Site};
 use crate::load::{N_SPANS, marker, n_spans, request};
 
 const SENDERS: u64 = 3;
-/// Of the fastest of [`STOPS`]: a machine that runs other tests as well takes longer at times.
+/// Of most of [`STOPS`]: a machine that runs other tests as well takes longer at times, but not much.
 const STOP_MAX: Duration = Duration::from_secs(1);
+const SLOWEST_STOP_MAX: Duration = Duration::from_secs(3);
 const STOPS: usize = 3;
 /// Acknowledged requests that are looked for at once.
 const SEARCHES: u64 = 40;
 
 #[test]
 fn a_stop_under_load_is_quick_and_loses_nothing_that_was_acknowledged() {
-    let fastest = (0..STOPS).map(|_| stopped_under_load()).min().unwrap();
-    assert!(fastest <= STOP_MAX, "{fastest:?}");
+    let mut took: Vec<Duration> = (0..STOPS).map(|_| stopped_under_load()).collect();
+    took.sort_unstable();
+    assert!(took[STOPS / 2] <= STOP_MAX, "{took:?}");
+    assert!(took[STOPS - 1] <= SLOWEST_STOP_MAX, "{took:?}");
 }
 
 /// How long a stop took, after which nothing is missing.
