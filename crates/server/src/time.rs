@@ -1,6 +1,6 @@
 //! Times and durations as clients of Tempo's API write them.
 //!
-//! There are two ways in this endpoints: search and tags take `since`, or `start` and `end`
+//! There are two ways: search and tags take `since`, or `start` and `end`
 //! as seconds, nanoseconds, fractions or RFC 3339; a trace by id takes whole seconds only. Where
 //! Tempo hides the newest 30 seconds, nothing is hidden here: an end that is now has no end.
 
