@@ -56,6 +56,11 @@ pub trait Disk: Send + Sync + Debug {
 pub trait DiskFile: Send + Sync + Debug {
     /// Fills the buffer as far as the file goes; returns less than its length only at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills the buffer if all of its bytes are in memory, without waiting for a device. False where they are not,
+    /// or nobody knows; the buffer then holds anything.
+    fn read_at_once(&self, _buffer: &mut [u8], _offset: u64) -> bool {
+        false
+    }
     /// Writes all of the bytes; the file grows where needed.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of the parts one behind the other. The slices are used up.

@@ -1,10 +1,12 @@
 //! [`Disk`] over the file system of this machine: `std::fs`, and `rustix` for what `std` lacks.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::io::ReadWriteFlags;
 
 use super::{DirectoryEntry, Disk, DiskFile, DiskLock, DiskSpace, FileMetadata};
 
@@ -134,6 +136,18 @@ impl DiskFile for LocalFile {
         Ok(seen)
     }
 
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let n_wanted = buffer.len();
+        // To the system the last number means where the file stands.
+        if offset > i64::MAX as u64 {
+            return false;
+        }
+        let parts = &mut [IoSliceMut::new(buffer)];
+        // Not every file system knows the flag: those say so, and are read elsewhere.
+        let read = rustix::io::preadv2(&self.0, parts, offset, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|n| n == n_wanted)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
@@ -190,6 +204,21 @@ mod tests {
         assert_eq!(seen, expected);
         assert_eq!(file.len().unwrap(), 10 + expected.len() as u64);
         assert!(file.read_exact_at(&mut seen, 11).is_err());
+    }
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once_and_nothing_beyond_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LocalDisk.create(&dir.path().join("f")).unwrap();
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
+        file.write_at(&bytes, 0).unwrap();
+        let mut seen = vec![0; 5_000];
+        // A file system that cannot say so is read by who may wait.
+        if file.read_at_once(&mut seen, 90_000) {
+            assert_eq!(seen, bytes[90_000..95_000]);
+        }
+        assert!(!file.read_at_once(&mut seen, 95_001));
+        assert!(!file.read_at_once(&mut seen, u64::MAX));
     }
 
     #[test]
