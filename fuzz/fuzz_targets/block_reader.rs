@@ -140,6 +140,7 @@ async fn read(files: &[Vec<u8>]) {
         only: None,
         fragment_filters: None,
         also: TraceSet::none(),
+        needs_all: false,
         spans: true,
         columns: Arc::default(),
     };

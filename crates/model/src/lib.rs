@@ -32,4 +32,4 @@ pub use predicate::{CompareOp, Predicate};
 pub use retention::RetentionAges;
 pub use span::{Event, Link, Resource, Scope, Span, Status, Trace};
 pub use value::{AttributeValue, KeyValue, Value};
-pub use values::ColumnValues;
+pub use values::{ColumnValues, Numbers};

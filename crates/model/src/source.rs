@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_buffer::BooleanBuffer;
+use arrow_schema::Schema;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
@@ -110,6 +111,9 @@ pub struct LeafQuery {
     pub also: TraceSet,
     /// Look at these traces alone (sorted), all of their spans, wherever they start.
     pub only: Option<Arc<[TraceId]>>,
+    /// True if every batch will be taken. Otherwise the newest may be all that is, and no other is begun before it
+    /// was delivered.
+    pub needs_all: bool,
     /// Whether `LeafBatch::spans` is to be filled.
     pub spans: bool,
     /// What `LeafBatch::columns` is to hold: none of events, of links or of the tree, which have none for a span.
@@ -143,6 +147,38 @@ pub struct LeafBatch {
     pub shared: Vec<TraceId>,
     /// No trace that this stream has still to deliver starts later. `None` after the last batch.
     pub unread_start_max: Option<u64>,
+}
+
+impl LeafBatch {
+    /// What it says of some of its traces, without the columns of `spans`. `None` if it says too little of them.
+    pub fn of_traces(&self, is_taken: &[bool]) -> Option<Self> {
+        let (mut rows, mut traces) = (Vec::new(), Vec::new());
+        let n = self.spans.num_rows();
+        let taken = self.traces.iter().zip(is_taken);
+        for (trace, _) in taken.filter(|(_, is_taken)| **is_taken) {
+            if trace.from > trace.to || trace.to as usize > n {
+                return None;
+            }
+            let from = rows.len() as u32;
+            rows.extend(trace.from..trace.to);
+            let to = rows.len() as u32;
+            traces.push(LeafTrace { from, to, ..*trace });
+        }
+        let bits_of = |bits: &BooleanBuffer| {
+            let bit = |row: &u32| bits.value(*row as usize);
+            (bits.len() == n).then(|| rows.iter().map(bit).collect())
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let spans = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &options);
+        Some(Self {
+            spans: spans.ok()?,
+            bits: self.bits.iter().map(bits_of).collect::<Option<_>>()?,
+            columns: self.columns.iter().map(|it| it.take(&rows)).collect(),
+            traces,
+            shared: Vec::new(),
+            unread_start_max: self.unread_start_max,
+        })
+    }
 }
 
 impl TraceSet {

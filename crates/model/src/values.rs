@@ -3,6 +3,8 @@
 //! Numbers of one type come as they are; whatever else a column holds comes by code, so that who groups by
 //! it looks at a text once and not in every row.
 
+use std::collections::HashMap;
+
 use arrow_buffer::BooleanBuffer;
 
 use crate::predicate::ArrayKind;
@@ -76,6 +78,34 @@ impl ColumnValues {
         self.len() == 0
     }
 
+    /// Some of the rows, in the order given. Values that none of them has are left out.
+    #[must_use]
+    pub fn take(&self, rows: &[u32]) -> Self {
+        let cells = match &self.cells {
+            Cells::Ints(numbers) => Cells::Ints(numbers.take(rows)),
+            Cells::Floats(numbers) => Cells::Floats(numbers.take(rows)),
+            Cells::Coded { codes, values } => {
+                let mut numbers: HashMap<u32, u32> = HashMap::new();
+                let mut kept = Vec::new();
+                let codes = rows.iter().map(|row| {
+                    let code = codes.get(*row as usize).copied().unwrap_or(NO_CODE);
+                    let Some(value) = values.get(code as usize) else {
+                        return NO_CODE;
+                    };
+                    *numbers.entry(code).or_insert_with(|| {
+                        kept.push(value.clone());
+                        kept.len() as u32 - 1
+                    })
+                });
+                let codes = codes.collect();
+                let values = kept;
+                Cells::Coded { codes, values }
+            }
+        };
+        let kind = self.kind;
+        Self { kind, cells }
+    }
+
     /// The codes of the rows, and how many values they are of; `None` for numbers, which have none.
     pub fn codes(&self) -> Option<(&[u32], usize)> {
         match &self.cells {
@@ -138,6 +168,22 @@ impl<T: Copy> Numbers<T> {
             .is_none_or(|present| row < present.len() && present.value(row))
             .then_some(value)
     }
+
+    /// Those of some rows.
+    fn take(&self, rows: &[u32]) -> Self
+    where
+        T: Default,
+    {
+        let is_present = |row: &u32| self.get(*row as usize).is_some();
+        let present = self.present.as_ref();
+        Self {
+            values: rows
+                .iter()
+                .map(|row| self.values.get(*row as usize).copied().unwrap_or_default())
+                .collect(),
+            present: present.map(|_| rows.iter().map(is_present).collect()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -157,12 +203,21 @@ mod tests {
         assert_eq!(found, [Value::Status(2), nil, text, nil, nil]);
         assert_eq!(coded.codes(), Some((&[1, NO_CODE, 0, 2][..], 3)));
 
+        let some = coded.take(&[2, 3, 2, 1, 9]);
+        let found: Vec<Value<'_>> = (0..5).map(|row| some.value(row)).collect();
+        assert_eq!(found, [text, nil, text, nil, nil]);
+        let two = some.codes().unwrap().1;
+        assert_eq!(two, 2, "values that no row has");
+
         let present = Some(BooleanBuffer::from(vec![true, false]));
         let values = vec![5, 6];
         let ints = ColumnValues::ints(ArrayKind::Duration, Numbers { values, present });
         assert_eq!(ints.value(0), Value::Duration(5));
         assert_eq!(ints.value(1), Value::Nil);
         assert_eq!(ints.value(2), Value::Nil);
+        let some = ints.take(&[1, 0, 7]);
+        let found: Vec<Value<'_>> = (0..3).map(|row| some.value(row)).collect();
+        assert_eq!(found, [Value::Nil, Value::Duration(5), Value::Nil]);
         assert_eq!(ColumnValues::nothing(3).len(), 3);
     }
 }

@@ -2,7 +2,7 @@
 
 use arrow_buffer::BooleanBuffer;
 use tracewell_model::source::{LeafBatch, LeafTrace};
-use tracewell_model::{Column, ColumnValues, TraceId, Value};
+use tracewell_model::{Column, ColumnValues, Numbers, TraceId, Value};
 
 use crate::pipeline::View;
 use crate::plan::{Field, FilterPlan};
@@ -73,7 +73,15 @@ pub(crate) fn filters_of(batch: &LeafBatch, trace: &LeafTrace) -> u64 {
 
 /// When a span starts, of a batch that was asked for it first.
 pub(crate) fn start_of(batch: &LeafBatch, row: usize) -> Option<u64> {
-    let starts = batch.columns.first().and_then(ColumnValues::as_ints)?;
+    start_at(starts_of(batch)?, row)
+}
+
+/// When each span starts, of a batch that was asked for it first.
+pub(crate) fn starts_of(batch: &LeafBatch) -> Option<&Numbers<i64>> {
+    batch.columns.first().and_then(ColumnValues::as_ints)
+}
+
+pub(crate) fn start_at(starts: &Numbers<i64>, row: usize) -> Option<u64> {
     u64::try_from(starts.get(row)?).ok()
 }
 

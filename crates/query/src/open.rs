@@ -17,9 +17,9 @@ use crate::scalar::Scalar;
 
 /// Spans of some traces, from any number of sources.
 #[derive(Debug)]
-pub(crate) struct OpenSpans<'c> {
+pub(crate) struct OpenSpans {
     /// The start first.
-    columns: &'c [Column],
+    columns: Arc<[Column]>,
     /// In the order in which they came.
     batches: Vec<LeafBatch>,
     traces: HashMap<TraceId, Vec<OpenSpan>>,
@@ -54,8 +54,8 @@ pub(crate) fn asked(columns: &[Column]) -> Arc<[Column]> {
 
 // === impl OpenSpans ===
 
-impl<'c> OpenSpans<'c> {
-    pub(crate) fn new(columns: &'c [Column]) -> Self {
+impl OpenSpans {
+    pub(crate) fn new(columns: Arc<[Column]>) -> Self {
         Self {
             columns,
             batches: Vec::new(),
@@ -79,6 +79,14 @@ impl<'c> OpenSpans<'c> {
         self.batches.push(batch);
     }
 
+    /// Adds what a source says of some traces of a batch. False if that batch is none.
+    pub(crate) fn add_some(&mut self, batch: &LeafBatch, is_open: &[bool]) -> bool {
+        let some = batch.of_traces(is_open);
+        let is_whole = some.is_some();
+        some.into_iter().for_each(|some| self.add(some));
+        is_whole
+    }
+
     pub(crate) fn n_spans(&self) -> usize {
         self.n_spans
     }
@@ -94,7 +102,7 @@ impl<'c> OpenSpans<'c> {
             spans.sort_unstable();
             let view = OpenView {
                 trace_id: *trace_id,
-                columns: self.columns,
+                columns: &self.columns,
                 batches: &self.batches,
                 spans,
             };

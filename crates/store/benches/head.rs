@@ -98,6 +98,7 @@ fn scan(snapshot: &Arc<GenerationSnapshot>, filter: Filter) -> usize {
         only: None,
         fragment_filters: None,
         also: TraceSet::none(),
+        needs_all: false,
         spans: true,
         columns: Arc::default(),
     };

@@ -9,6 +9,7 @@ use tracewell_model::source::{LeafBatch, LeafQuery, LeafTrace, TraceRoot, TraceR
 use tracewell_model::span::duration_nano;
 use tracewell_model::{Column, Filter, Intrinsic, Trace, TraceId, Value};
 
+use super::readings::next_batch;
 use super::run::Run;
 use crate::error::Result;
 use crate::leaves;
@@ -16,7 +17,7 @@ use crate::open::OpenSpans;
 use crate::partial::{OpenTrace, OpenTraces};
 
 /// Spans of traces of several sources that are held at once by what they match: at some 150 bytes, 16 MB.
-const OPEN_SPANS_MAX: usize = 100_000;
+pub(super) const OPEN_SPANS_MAX: usize = 100_000;
 
 /// The rows of one trace of all sources, added up.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ impl Run {
             window: TimeRange::ALL,
             also: TraceSet::none(),
             only: Some(ids.into()),
+            needs_all: true,
             spans: false,
             columns: Arc::default(),
         }
@@ -115,32 +117,38 @@ impl Run {
 
     /// What sources say of the spans of traces that lie in several (ids sorted), wherever they start. `None` where
     /// they are more than are held at once. A source that fails is noted, as everywhere.
-    pub(super) async fn open_spans<'c>(
+    pub(super) async fn open_spans(
         &mut self,
         ids: &[TraceId],
         filters: &Arc<[Filter]>,
-        columns: &'c Arc<[Column]>,
-    ) -> Result<Option<OpenSpans<'c>>> {
-        let mut open = OpenSpans::new(columns);
-        for (index, held) in self.holders(ids) {
-            let Some(source) = self.sources.get(index).map(Arc::clone) else {
-                continue;
-            };
+        columns: &Arc<[Column]>,
+    ) -> Result<Option<OpenSpans>> {
+        let mut open = OpenSpans::new(Arc::clone(columns));
+        let sources = self.sources.clone();
+        let asked = self.holders(ids).into_iter().filter_map(|(index, held)| {
+            let source = sources.get(index)?;
             let mut query = self.about(held, filters);
             query.columns = Arc::clone(columns);
-            let mut batches = source.leaves(query, self.ctx.clone());
+            let batches = source.leaves(query, self.ctx.clone()).peekable();
+            Some((source, batches))
+        });
+        let mut asked: Vec<_> = asked.collect();
+        let mut rest = asked.as_mut_slice();
+        while let [(source, batches), later @ ..] = rest {
             while self.may_go_on()? {
                 if open.n_spans() > OPEN_SPANS_MAX {
                     return Ok(None);
                 }
-                let Some(answer) = batches.next().await else {
+                let later = later.first_mut().map(|(_, batches)| batches);
+                let Some(answer) = next_batch(batches, later).await else {
                     break;
                 };
-                let Some(batch) = self.note(&*source, answer)? else {
+                let Some(batch) = self.note(&***source, answer)? else {
                     break;
                 };
                 open.add(batch);
             }
+            rest = later;
         }
         Ok(Some(open))
     }

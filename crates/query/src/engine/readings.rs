@@ -4,9 +4,11 @@
 //! window are asked for too: where the window leaves out a part of a source (or all of it), it delivers the
 //! traces that it shares with one in the window.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{BoxStream, Peekable};
 use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
 use tracewell_model::shared::SharedIds;
@@ -19,18 +21,37 @@ use crate::plan::Plan;
 /// A source that has not delivered everything yet.
 pub(super) struct Reading<'a> {
     pub(super) source: &'a dyn SpanSource,
-    pub(super) batches: BoxStream<'a, SourceResult<LeafBatch>>,
+    pub(super) batches: Batches<'a>,
     /// No trace that is left starts later.
     pub(super) unread_start_max: u64,
     pub(super) is_done: bool,
 }
 
+/// What a source delivers.
+pub(super) type Batches<'a> = Peekable<BoxStream<'a, SourceResult<LeafBatch>>>;
+
+/// The next batch of a source. The source that is asked next begins its work meanwhile, so that the end of
+/// one is not waited for by all processors but one.
+pub(super) async fn next_batch(
+    batches: &mut Batches<'_>,
+    mut later: Option<&mut Batches<'_>>,
+) -> Option<SourceResult<LeafBatch>> {
+    std::future::poll_fn(|cx| {
+        let next = batches.poll_next_unpin(cx);
+        if let Some(later) = &mut later {
+            let _is_ready = Pin::new(&mut **later).poll_peek(cx).is_ready();
+        }
+        next
+    })
+    .await
+}
+
 /// Starts to read every source that has a span in the window, and those that may hold fragments of
-/// its traces; of spans that match, these columns.
+/// its traces; of spans that match, these columns. `needs_all`: no source is left before its end.
 pub(super) fn open<'a>(
     run: &Run,
     plan: &Plan,
-    (window, columns): (TimeRange, &Arc<[Column]>),
+    (window, columns, needs_all): (TimeRange, &Arc<[Column]>, bool),
     sources: &'a [Arc<dyn SpanSource>],
 ) -> Vec<Reading<'a>> {
     let filters = plan.scan_filters();
@@ -77,12 +98,13 @@ pub(super) fn open<'a>(
             window,
             also,
             only: None,
+            needs_all,
             spans: false,
             columns: Arc::clone(columns),
         };
         readings.push(Reading {
             source: &**source,
-            batches: source.leaves(query, run.ctx.clone()),
+            batches: source.leaves(query, run.ctx.clone()).peekable(),
             // A trace with a span in the window starts before its end.
             unread_start_max: source.summary().trace_start_max.min(window.end),
             is_done: false,

@@ -174,7 +174,11 @@ impl Question {
 impl Search<'_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let plan = self.question.plan();
-        let what = (self.window, &self.columns.clone().unwrap_or_default());
+        let what = (
+            self.window,
+            &self.columns.clone().unwrap_or_default(),
+            false,
+        );
         let mut readings = readings::open(self.run, plan, what, sources);
         let mut n_at_once = 1;
         for round in 1usize.. {

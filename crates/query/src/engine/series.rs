@@ -8,17 +8,16 @@
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
-use futures::StreamExt;
 use tracewell_model::source::{LeafBatch, SpanSource};
 use tracewell_model::{Column, Trace, TraceId};
 
 use super::Engine;
-use super::gather::open_trace;
-use super::readings::{self, Reading};
+use super::gather::{OPEN_SPANS_MAX, open_trace};
+use super::readings::{self, Reading, next_batch};
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
-use crate::open;
+use crate::open::{self, OpenSpans};
 use crate::partial::OpenTrace;
 use crate::plan::PlanLimits;
 use crate::plan::series::{SeriesPlan, SpansPlan};
@@ -150,6 +149,9 @@ async fn counted(
     let sources = run.sources.clone();
     // How many spans one stands for is read from its trace state, which is no column.
     let columns = spans.columns().filter(|_| !counter.is_weighted());
+    let open = columns.as_ref();
+    let open = open.filter(|columns| spans.plan.decides_on_fragments(columns));
+    let open = open.map(|columns| OpenSpans::new(Arc::clone(columns)));
     let mut counting = Counting {
         shared_max: usize::try_from(bytes_max / 2 / SHARED_BYTES).unwrap_or(usize::MAX),
         run,
@@ -157,6 +159,7 @@ async fn counted(
         columns,
         counter,
         shared: HashMap::default(),
+        open,
         bytes_max,
     };
     counting.all(&sources).await?;
@@ -183,6 +186,8 @@ struct Counting<'s, 'p> {
     counter: Counter<'p>,
     /// Traces of several sources, their fragments added up.
     shared: HashMap<TraceId, OpenTrace>,
+    /// Their spans, as far as columns tell of them and they are few.
+    open: Option<OpenSpans>,
     shared_max: usize,
     bytes_max: u64,
 }
@@ -191,16 +196,32 @@ impl Counting<'_, '_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let window = self.counter.window();
         let columns = self.columns.clone().unwrap_or_default();
-        let readings = readings::open(self.run, &self.spans.plan, (window, &columns), sources);
-        for reading in readings {
+        let what = (window, &columns, true);
+        let mut readings = readings::open(self.run, &self.spans.plan, what, sources);
+        let mut rest = readings.as_mut_slice();
+        while let [reading, later @ ..] = rest {
             if !self.run.may_go_on()? {
                 return Ok(());
             }
-            self.one(reading).await?;
+            self.one(reading, later.first_mut()).await?;
+            rest = later;
         }
         let plan = &self.spans.plan;
-        let shared = self.shared.iter();
-        let shared = shared.filter(|(_, known)| plan.may_match(known));
+        let decided = self.open.take().map(|mut open| {
+            let counter = &mut self.counter;
+            open.decided(|_, trace| counter.take(trace, &|_| 1.0))
+        });
+        let shared: Vec<(&TraceId, &OpenTrace)> = match &decided {
+            // What two spans of one start differ in may lie in other columns.
+            Some(undecided) => undecided
+                .iter()
+                .filter_map(|id| self.shared.get_key_value(id))
+                .collect(),
+            None => self.shared.iter().collect(),
+        };
+        let shared = shared
+            .into_iter()
+            .filter(|(_, known)| plan.may_match(known));
         let mut ids: Vec<(u64, TraceId)> = shared
             .map(|(id, known)| (known.start_unix_nano, *id))
             .collect();
@@ -264,25 +285,39 @@ impl Counting<'_, '_> {
     }
 
     /// Traces that lie in this source alone are counted, of others it is noted what they have.
-    async fn one(&mut self, mut reading: Reading<'_>) -> Result<()> {
+    async fn one(
+        &mut self,
+        reading: &mut Reading<'_>,
+        mut later: Option<&mut Reading<'_>>,
+    ) -> Result<()> {
         let plan = &self.spans.plan;
         let mut own = Vec::new();
         while self.may_go_on()? {
-            let Some(answer) = reading.batches.next().await else {
+            let later = later.as_mut().map(|later| &mut later.batches);
+            let Some(answer) = next_batch(&mut reading.batches, later).await else {
                 break;
             };
             let Some(batch) = self.run.note(reading.source, answer)? else {
                 break;
             };
             let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
-            self.count_own(&batch, &shared).await?;
-            for trace in &batch.traces {
-                let id = trace.trace_id;
-                self.run.inspected_traces += 1;
-                if shared.contains(&id) || self.shared.contains_key(&id) {
-                    self.note(id, open_trace(&batch, trace));
+            let is_open = |id: &TraceId| shared.contains(id) || self.shared.contains_key(id);
+            let open: Vec<bool> = match shared.is_empty() && self.shared.is_empty() {
+                true => vec![false; batch.traces.len()],
+                false => batch
+                    .traces
+                    .iter()
+                    .map(|trace| is_open(&trace.trace_id))
+                    .collect(),
+            };
+            self.run.inspected_traces += batch.traces.len() as u64;
+            self.count_own(&batch, &open).await?;
+            self.keep_open(&batch, &open);
+            for (trace, is_open) in batch.traces.iter().zip(&open) {
+                if *is_open {
+                    self.note(trace.trace_id, open_trace(&batch, trace));
                 } else if self.columns.is_none() && plan.may_match(&open_trace(&batch, trace)) {
-                    own.push(id);
+                    own.push(trace.trace_id);
                 }
             }
             own.sort_unstable();
@@ -293,8 +328,8 @@ impl Counting<'_, '_> {
         Ok(())
     }
 
-    /// Counts what lies in one source alone, if columns tell of it.
-    async fn count_own(&mut self, batch: &LeafBatch, shared: &HashSet<TraceId>) -> Result<()> {
+    /// Counts what lies in one source alone, if columns tell of it. `open` says of each trace that it does not.
+    async fn count_own(&mut self, batch: &LeafBatch, open: &[bool]) -> Result<()> {
         let Some(columns) = self.columns.clone() else {
             return Ok(());
         };
@@ -305,10 +340,8 @@ impl Counting<'_, '_> {
             }
             // What is in memory never waits by itself.
             tokio::task::yield_now().await;
-            let known = &self.shared;
-            let is_open = |id| shared.contains(&id) || known.contains_key(&id);
             let some = from..n.min(from + COUNTED_AT_ONCE);
-            self.counter.take_batch((batch, &columns), some, is_open);
+            self.counter.take_batch((batch, &columns), some, open);
         }
         Ok(())
     }
@@ -352,6 +385,20 @@ impl Counting<'_, '_> {
             self.counter.take(&facts, &weight_of);
         }
         Ok(())
+    }
+
+    /// Keeps the spans of traces that may have others elsewhere; none any more once they are too many.
+    fn keep_open(&mut self, batch: &LeafBatch, is_open: &[bool]) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        if !is_open.contains(&true) {
+            return;
+        }
+        let is_kept = open.add_some(batch, is_open);
+        if !is_kept || open.n_spans() > OPEN_SPANS_MAX || self.shared.len() >= self.shared_max {
+            self.open = None;
+        }
     }
 
     fn note(&mut self, id: TraceId, fragment: OpenTrace) {

@@ -87,11 +87,28 @@ struct Asked<'b> {
 #[derive(Debug, Default)]
 struct Counted {
     rows: Vec<u32>,
+    starts: Vec<u64>,
     /// The trace of each, by its place in the batch.
     traces: Vec<u32>,
     intervals: Vec<u32>,
     /// What is measured; empty where spans are counted.
     numbers: Vec<f64>,
+}
+
+impl Counted {
+    /// Room for all spans of some traces of a batch.
+    fn with_capacity(batch: &LeafBatch, traces: &[LeafTrace]) -> Self {
+        let ends = traces.first().zip(traces.last());
+        let n = ends.map_or(0, |(first, last)| last.to.saturating_sub(first.from));
+        let n = batch.spans.num_rows().min(n as usize);
+        Self {
+            rows: Vec::with_capacity(n),
+            starts: Vec::with_capacity(n),
+            traces: Vec::with_capacity(n),
+            intervals: Vec::with_capacity(n),
+            numbers: Vec::new(),
+        }
+    }
 }
 
 /// A cell of the batch.
@@ -104,16 +121,16 @@ struct Slot {
 }
 
 impl Counter<'_> {
-    /// Counts the spans of some traces of a batch, but not of open ones, of which its source may hold a part.
+    /// Counts the spans of some traces of a batch, but not of `open` ones, of which its source may hold a part.
     /// `columns` are what the batch was asked for.
     pub(crate) fn take_batch(
         &mut self,
         (batch, columns): (&LeafBatch, &[Column]),
         traces: Range<usize>,
-        is_open: impl Fn(TraceId) -> bool,
+        open: &[bool],
     ) {
         let asked = Asked { batch, columns };
-        let counted = self.counted(asked, traces, is_open);
+        let counted = self.counted(asked, traces, open);
         if counted.rows.is_empty() {
             return;
         }
@@ -135,15 +152,13 @@ impl Counter<'_> {
         }
     }
 
-    fn counted(
-        &self,
-        asked: Asked<'_>,
-        traces: Range<usize>,
-        is_open: impl Fn(TraceId) -> bool,
-    ) -> Counted {
-        let mut counted = Counted::default();
-        let mut interval_of = self.axis.finder();
+    fn counted(&self, asked: Asked<'_>, traces: Range<usize>, open: &[bool]) -> Counted {
         let batch = asked.batch;
+        let some = batch.traces.get(traces.clone()).unwrap_or_default();
+        let open = open.get(traces.clone()).unwrap_or_default();
+        let mut counted = Counted::with_capacity(batch, some);
+        let mut interval_of = self.axis.finder();
+        let starts = leaves::starts_of(batch);
         let filters = self.plan.filters_alone();
         let measured = self.plan.function.measured();
         let measured = measured.map(|measured| Measuring {
@@ -151,16 +166,16 @@ impl Counter<'_> {
             columns: leaves::columns_of(batch, asked.columns, &measured.field).unwrap_or_default(),
             scale: measured.scale(),
         });
-        let n_before = traces.start;
-        let some = batch.traces.get(traces).unwrap_or_default();
-        for (number, trace) in some.iter().enumerate() {
-            if is_open(trace.trace_id) {
+        for ((number, trace), is_open) in traces.zip(some).zip(open) {
+            if *is_open {
                 continue;
             }
             self.for_each_kept(asked, (filters, trace), |row| {
                 let at = row as usize;
-                let start = leaves::start_of(batch, at);
-                let Some(interval) = start.and_then(&mut interval_of) else {
+                let Some(start) = starts.and_then(|starts| leaves::start_at(starts, at)) else {
+                    return;
+                };
+                let Some(interval) = interval_of(start) else {
                     return;
                 };
                 if let Some(measured) = &measured {
@@ -170,7 +185,8 @@ impl Counter<'_> {
                     counted.numbers.push(value);
                 }
                 counted.rows.push(row);
-                counted.traces.push((n_before + number) as u32);
+                counted.starts.push(start);
+                counted.traces.push(number as u32);
                 counted.intervals.push(interval as u32);
             });
         }
@@ -237,8 +253,7 @@ impl Counter<'_> {
             if self.exemplars_max == 0 {
                 continue;
             }
-            let row = counted.rows.get(at).map_or(usize::MAX, |row| *row as usize);
-            let start = leaves::start_of(batch, row).unwrap_or(0);
+            let start = counted.starts.get(at).copied().unwrap_or(0);
             let is_first = slot.first.is_none_or(|(known, of)| {
                 let ids = || trace_of(batch, counted, at) < trace_of(batch, counted, of);
                 start < known || (start == known && ids())

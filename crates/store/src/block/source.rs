@@ -313,7 +313,8 @@ impl SpanSource for BlockSource {
                 Err(error) => futures::stream::iter([Err(error)]).boxed(),
                 Ok(mut order) => {
                     // The newest group is often all that an answer needs.
-                    let rest = order.split_off(order.len().min(1));
+                    let n_alone = order.len().min(usize::from(!query.needs_all));
+                    let rest = order.split_off(n_alone);
                     let first = futures::stream::iter(order);
                     let first = {
                         let (query, ctx) = (Arc::clone(&query), ctx.clone());

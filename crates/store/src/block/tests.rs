@@ -319,6 +319,7 @@ async fn check_conditions(
             only: None,
             fragment_filters: None,
             also: TraceSet::none(),
+            needs_all: false,
             spans: true,
             columns: Arc::default(),
         };

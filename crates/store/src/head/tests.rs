@@ -289,6 +289,7 @@ fn random_query(rng: &mut StdRng, n_traces: u64) -> LeafQuery {
         window,
         also,
         only,
+        needs_all: false,
         spans: true,
         columns: random::columns(rng),
     }
@@ -344,6 +345,7 @@ fn large_answers_come_in_batches_of_whole_traces() {
         window: TimeRange::ALL,
         also: TraceSet::none(),
         only: None,
+        needs_all: false,
         spans: true,
         columns: Arc::default(),
     };
@@ -628,6 +630,7 @@ fn all_span_ids(snapshots: &[Arc<GenerationSnapshot>]) -> Vec<SpanId> {
         fragment_filters: None,
         also: TraceSet::none(),
         only: Some(ids.into()),
+        needs_all: false,
         spans: true,
         columns: Arc::default(),
     };

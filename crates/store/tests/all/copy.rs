@@ -295,6 +295,7 @@ async fn leaves(
         only: None,
         fragment_filters: None,
         also: TraceSet::none(),
+        needs_all: false,
         spans: true,
         columns: Arc::default(),
     };

@@ -251,6 +251,7 @@ impl Plant {
                 only: Some(ids.into()),
                 fragment_filters: None,
                 also: tracewell_model::source::TraceSet::none(),
+                needs_all: false,
                 spans: true,
                 columns: Arc::default(),
             };

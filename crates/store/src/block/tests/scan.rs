@@ -107,6 +107,7 @@ fn query(rng: &mut StdRng, tenant: &TenantId, traces: &Traces) -> LeafQuery {
             _ => also,
         },
         only: rng.random_bool(0.25).then_some(only),
+        needs_all: false,
         spans: true,
         columns: random::columns(rng),
     }
@@ -247,6 +248,7 @@ async fn groups_come_newest_first() {
         window: TimeRange::ALL,
         also: TraceSet::none(),
         only: None,
+        needs_all: false,
         spans: false,
         columns: Arc::default(),
     };
