@@ -111,14 +111,6 @@ impl KindRule {
             Self::NotServer => kind != KIND_SERVER,
         }
     }
-
-    /// Where both hold; `None` if that is nowhere.
-    fn and(self, other: Self) -> Option<Self> {
-        match (self, other) {
-            (Self::Any, rule) | (rule, Self::Any) => Some(rule),
-            _ => (self == other).then_some(self),
-        }
-    }
 }
 
 /// The names under which the value of `key` is looked for: its new name first. An old name finds
@@ -156,16 +148,19 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
     );
     let mine = in_scope().filter(|alias| alias.old == key && alias.derived.is_none());
     names.extend(mine.flat_map(|mine| {
+        // Of which kind of span a name is part of what it says: `net.host.port` is a span's own side, and
+        // `net.peer.port` of a client the other.
         let others = in_scope().filter(move |alias| {
-            alias.new == mine.new && alias.old != key && alias.derived.is_none()
+            alias.new == mine.new
+                && alias.old != key
+                && alias.kinds == mine.kinds
+                && alias.derived.is_none()
         });
-        others.filter_map(move |other| {
-            Some(Name {
-                key: other.old,
-                values: other.values,
-                derived: None,
-                kinds: mine.kinds.and(other.kinds)?,
-            })
+        others.map(|other| Name {
+            key: other.old,
+            values: other.values,
+            derived: None,
+            kinds: other.kinds,
         })
     }));
     names
