@@ -29,6 +29,10 @@ pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file that exists, for reading alone.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file for reading if that needs nothing of a device; `None` if it does, or nobody knows.
+    fn open_at_once(&self, _path: &Path) -> Option<Arc<dyn DiskFile>> {
+        None
+    }
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata>;
     /// What lies in a directory, without order. Names that are not UTF-8 are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<DirectoryEntry>>;

@@ -259,13 +259,13 @@ impl Files {
 
     /// Ranges of an object, if all of them lie in memory. What is amiss is told by who reads them next.
     fn at_once(&self, location: &Path, ranges: &[Range<u64>]) -> Option<Vec<Bytes>> {
-        let lens = ranges
+        let mut lens = ranges
             .iter()
             .map(|range| range.end.saturating_sub(range.start));
-        if lens.sum::<u64>() > AT_ONCE_BYTES {
+        if lens.try_fold(0, u64::checked_add)? > AT_ONCE_BYTES {
             return None;
         }
-        let file = self.disk.open_read(&self.path_of(location).ok()?).ok()?;
+        let file = self.disk.open_at_once(&self.path_of(location).ok()?)?;
         let read = |range: &Range<u64>| {
             let n = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
             let mut bytes = vec![0; n];

@@ -66,6 +66,7 @@ struct Faults {
     /// The write that finds the disk full.
     full_at: Option<usize>,
     n_writes: usize,
+    n_opened_at_once: usize,
     unreadable: Vec<(Inode, Range<u64>)>,
 }
 
@@ -113,6 +114,7 @@ impl RecordingDisk {
                     write_errors: 0..0,
                     full_at: None,
                     n_writes: 0,
+                    n_opened_at_once: 0,
                     unreadable: Vec::new(),
                 },
             })),
@@ -291,6 +293,16 @@ impl Disk for RecordingDisk {
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.opened(path, false)
+    }
+
+    /// Every second time.
+    fn open_at_once(&self, path: &Path) -> Option<Arc<dyn DiskFile>> {
+        let is_known = {
+            let faults = &mut self.state.lock().faults;
+            faults.n_opened_at_once += 1;
+            faults.n_opened_at_once.is_multiple_of(2)
+        };
+        is_known.then(|| self.opened(path, false).ok())?
     }
 
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata> {
@@ -504,6 +516,11 @@ impl DiskFile for File {
             *to = *from;
         }
         Ok(len)
+    }
+
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        let n_wanted = buffer.len();
+        self.read_at(buffer, offset).is_ok_and(|n| n == n_wanted)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::ReadWriteFlags;
 
 use super::{DirectoryEntry, Disk, DiskFile, DiskLock, DiskSpace, FileMetadata};
@@ -43,6 +44,13 @@ impl Disk for LocalDisk {
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(LocalFile(File::open(path)?)))
+    }
+
+    fn open_at_once(&self, path: &Path) -> Option<Arc<dyn DiskFile>> {
+        // Names that are in memory; not every kernel knows the flag.
+        let (flags, mode) = (OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = openat2(CWD, path, flags, mode, ResolveFlags::CACHED);
+        Some(Arc::new(LocalFile(File::from(file.ok()?))))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<FileMetadata> {
@@ -213,10 +221,19 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000u32).map(|i| i as u8).collect();
         file.write_at(&bytes, 0).unwrap();
         let mut seen = vec![0; 5_000];
-        // A file system that cannot say so is read by who may wait.
-        if file.read_at_once(&mut seen, 90_000) {
+        let probe = File::open(dir.path().join("f")).unwrap();
+        let mut byte = [0];
+        let parts = &mut [IoSliceMut::new(&mut byte)];
+        let known = rustix::io::preadv2(&probe, parts, 0, ReadWriteFlags::NOWAIT);
+        // A file system that does not know the flag is read by who may wait.
+        assert_eq!(file.read_at_once(&mut seen, 90_000), known.is_ok());
+        if known.is_ok() {
             assert_eq!(seen, bytes[90_000..95_000]);
         }
+        if let Some(opened) = LocalDisk.open_at_once(&dir.path().join("f")) {
+            assert_eq!(opened.len().unwrap(), 100_000);
+        }
+        assert!(LocalDisk.open_at_once(&dir.path().join("g")).is_none());
         assert!(!file.read_at_once(&mut seen, 95_001));
         assert!(!file.read_at_once(&mut seen, u64::MAX));
     }
