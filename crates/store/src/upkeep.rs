@@ -151,6 +151,7 @@ impl Store {
         let core = &self.core;
         let config = &core.config;
         let bytes_max = self.retention_bytes_max;
+        let wal = self.wal.stats();
         let spaces = core
             .disk
             .space(&config.data_dir)
@@ -159,10 +160,10 @@ impl Store {
             Ok(spaces) => spaces,
             Err(error) => {
                 tracing::warn!(%error, "what others keep on the volume is not known");
-                return bytes_max;
+                let room = bytes_max.saturating_sub(wal.log_bytes);
+                return room.max(bytes_max / KEPT_OF_BYTES);
             }
         };
-        let wal = self.wal.stats();
         let (log_bytes, spare_bytes) = match data.volume == log.volume {
             true => (wal.log_bytes, wal.spare_bytes),
             false => (0, 0),
