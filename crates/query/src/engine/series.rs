@@ -206,6 +206,9 @@ impl Counting<'_, '_> {
             self.one(reading, later.first_mut()).await?;
             rest = later;
         }
+        if !self.may_go_on()? {
+            return Ok(());
+        }
         let plan = &self.spans.plan;
         let decided = self.open.take().map(|mut open| {
             let counter = &mut self.counter;

@@ -1,7 +1,7 @@
 //! What is known of the spans of each group and interval.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracewell_model::TimeRange;
 use tracewell_model::span::Span;
@@ -174,13 +174,17 @@ impl<'p> Counter<'p> {
         let mut n_left_out = 0;
         let share = self.exemplars_max.div_ceil(self.groups.len().max(1));
         let mut all = Vec::new();
-        for (key, group) in self.groups {
+        for (key, mut group) in self.groups {
             let labels = labels(plan, key);
             if all.len() >= series_max {
-                n_left_out += 1;
+                n_left_out += match &plan.function {
+                    Function::Quantile(_, quantiles) => quantiles.len(),
+                    Function::Histogram(_) => group.buckets().len(),
+                    _ => 1,
+                };
                 continue;
             }
-            let exemplars = spread(group.exemplars, share);
+            let exemplars = spread(std::mem::take(&mut group.exemplars), share);
             match &plan.function {
                 Function::Quantile(_, quantiles) => {
                     for q in quantiles {
@@ -196,11 +200,7 @@ impl<'p> Counter<'p> {
                     }
                 }
                 Function::Histogram(of) => {
-                    let buckets = group.cells.values().flat_map(|cell| cell.buckets.keys());
-                    let mut buckets: Vec<i32> = buckets.copied().collect();
-                    buckets.sort_unstable();
-                    buckets.dedup();
-                    for bucket in buckets {
+                    for bucket in group.buckets() {
                         let upper = f64::from(bucket).exp2() * of.scale();
                         let label = ("__bucket".to_owned(), Scalar::Float(upper));
                         let values = axis_values(&axis, |interval| {
@@ -228,6 +228,14 @@ impl<'p> Counter<'p> {
         n_left_out += all.len().saturating_sub(series_max);
         all.truncate(series_max);
         (SeriesSet { series: all }, n_left_out)
+    }
+}
+
+impl Group {
+    /// The powers of two that values of some interval lie below.
+    fn buckets(&self) -> BTreeSet<i32> {
+        let buckets = self.cells.values().flat_map(|cell| cell.buckets.keys());
+        buckets.copied().collect()
     }
 }
 

@@ -312,7 +312,11 @@ fn series_that_do_not_fit_are_counted_and_totals_stay() {
             "{ } | quantile_over_time(duration, .5, .9) by (span.pod)",
             3
         ),
-        (3, 2)
+        (3, 3)
+    );
+    assert_eq!(
+        finished("{ } | histogram_over_time(duration) by (span.pod)", 1),
+        (1, 2)
     );
     // Of each of name, kind, status, rootName and pod a total, and three values of the last.
     let (n_all, none) = finished("{ } | compare({ .a })", 100);
