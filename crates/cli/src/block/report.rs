@@ -129,9 +129,9 @@ fn attributes(block: &BlockInspection) -> Vec<[String; 8]> {
     rows.extend(attributes.into_iter().map(|attribute| {
         let stored = stored_bytes(attribute);
         // An estimate is marked.
-        let mark = match attribute.stored_bytes {
-            Some(_) => "",
-            None => "~",
+        let mark = match attribute.stored_bytes_estimate {
+            Some(_) => "~",
+            None => "",
         };
         [
             format!("{}.{}", attribute.level, attribute.key),
