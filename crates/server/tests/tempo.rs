@@ -741,7 +741,7 @@ async fn operations_answer() {
 
     assert_eq!(
         running.get("/api/status/buildinfo").await.json()["version"],
-        "0.1.0"
+        "3.1.0+tracewell.0.1.0"
     );
     assert!(
         running
