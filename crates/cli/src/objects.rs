@@ -1,6 +1,8 @@
 //! The client of the object store as the configuration wants it. Nothing is asked of the store here, so that checking
 //! a configuration finds what a start would refuse.
 
+mod requests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use object_store::{
 };
 
 use crate::config::{Bucket, BucketKind, BucketLookup};
+pub(crate) use requests::Requests;
 
 const REGION: &str = "us-east-1";
 /// Where the environment names the storage account of Azure: the client's name of it, and a Tempo's.
@@ -27,17 +30,20 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 const RETRIES_MAX: usize = 3;
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// A client, if a bucket is written.
-pub(crate) fn client_of(bucket: &Bucket) -> Result<Option<Arc<dyn ObjectStore>>> {
+/// A client, if a bucket is written. What it asks is timed by `requests`.
+pub(crate) fn client_of(
+    bucket: &Bucket,
+    requests: Requests,
+) -> Result<Option<Arc<dyn ObjectStore>>> {
     Ok(match bucket.kind {
         BucketKind::None => None,
-        BucketKind::S3 => Some(Arc::new(s3(bucket)?)),
-        BucketKind::Gcs => Some(Arc::new(gcs(bucket)?)),
-        BucketKind::Azure => Some(Arc::new(azure(bucket)?)),
+        BucketKind::S3 => Some(Arc::new(s3(bucket, requests)?)),
+        BucketKind::Gcs => Some(Arc::new(gcs(bucket, requests)?)),
+        BucketKind::Azure => Some(Arc::new(azure(bucket, requests)?)),
     })
 }
 
-fn s3(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
+fn s3(bucket: &Bucket, requests: Requests) -> Result<impl ObjectStore + use<>> {
     let endpoint = endpoint(bucket);
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&bucket.name)
@@ -45,6 +51,7 @@ fn s3(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_checksum_algorithm(Checksum::SHA256)
         .with_client_options(client(bucket)?)
+        .with_http_connector(requests)
         .with_retry(retry());
     let is_amazon = endpoint
         .as_deref()
@@ -76,10 +83,11 @@ fn s3(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
     Ok(builder.build()?)
 }
 
-fn gcs(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
+fn gcs(bucket: &Bucket, requests: Requests) -> Result<impl ObjectStore + use<>> {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(&bucket.name)
         .with_client_options(client(bucket)?)
+        .with_http_connector(requests)
         .with_retry(retry());
     if let Some(endpoint) = endpoint(bucket) {
         builder = builder.with_config(object_store::gcp::GoogleConfigKey::BaseUrl, endpoint);
@@ -95,10 +103,11 @@ fn gcs(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
     Ok(builder.build()?)
 }
 
-fn azure(bucket: &Bucket) -> Result<impl ObjectStore + use<>> {
+fn azure(bucket: &Bucket, requests: Requests) -> Result<impl ObjectStore + use<>> {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(&bucket.name)
         .with_client_options(client(bucket)?)
+        .with_http_connector(requests)
         .with_retry(retry());
     let Some(account) = account(bucket) else {
         bail!(
@@ -251,7 +260,8 @@ mod tests {
             let mut bucket = bucket("", false);
             bucket.name = "traces".to_owned();
             change(&mut bucket);
-            client_of(&bucket).map_err(|error| format!("{error:#}"))
+            let made = client_of(&bucket, Requests::default());
+            made.map_err(|error| format!("{error:#}"))
         };
         assert!(of(&|_| ()).unwrap().is_none());
         let azure = |account: &str, endpoint: &str| {

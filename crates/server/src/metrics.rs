@@ -135,6 +135,9 @@ metrics! {
     BucketViewAge = "bucket_view_age_seconds", Gauge,
         "How old what is known of the bucket is while it fails, 0 while it answers",
         ["tempodb_blocklist_tenant_index_age_seconds"];
+    BucketRequestSeconds = "bucket_request_seconds", Histogram,
+        "Requests to the bucket by method and status, each try of its client; the status of one without an answer is error",
+        ["tempodb_backend_request_duration_seconds"];
     BucketFailing = "bucket_failing", Gauge, "1 while the bucket fails, 0 while it answers", [];
     BucketKeeper = "bucket_keeper", Gauge, "1 if this process merges and retires in the bucket", [];
     BucketManifest = "bucket_manifest", Gauge, "Number of the newest manifest seen in the bucket", [];

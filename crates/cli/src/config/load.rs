@@ -10,6 +10,7 @@ use tracewell_ingest::tokens::Tokens;
 
 use super::raw::{Findings, Place, Raw};
 use super::{Config, beside, overrides, tempo, tokens, yaml};
+use crate::objects::Requests;
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,8 @@ pub(crate) struct Loaded {
     pub(crate) tokens_text: Option<String>,
     /// The client of the bucket, where there is one that can be made.
     pub(crate) objects: Option<Arc<dyn ObjectStore>>,
+    /// What that client asked.
+    pub(crate) bucket_requests: Requests,
     /// The certificates, where there are any that are of use.
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) raw: Raw,
@@ -81,8 +84,9 @@ impl Source {
                 None
             }
         };
+        let bucket_requests = Requests::default();
         let objects = match findings.errors.is_empty() {
-            true => objects(&config, &raw, &mut findings),
+            true => objects(&config, bucket_requests.clone(), (&raw, &mut findings)),
             // Of a broken configuration more would be said to be wrong than is.
             false => None,
         };
@@ -93,6 +97,7 @@ impl Source {
             tokens,
             tokens_text,
             objects,
+            bucket_requests,
             tls,
             raw,
             findings,
@@ -162,8 +167,12 @@ impl Source {
     }
 }
 
-fn objects(config: &Config, raw: &Raw, findings: &mut Findings) -> Option<Arc<dyn ObjectStore>> {
-    let client = crate::objects::client_of(&config.bucket);
+fn objects(
+    config: &Config,
+    requests: Requests,
+    (raw, findings): (&Raw, &mut Findings),
+) -> Option<Arc<dyn ObjectStore>> {
+    let client = crate::objects::client_of(&config.bucket, requests);
     client.unwrap_or_else(|error| {
         const KEY: &str = "bucket.kind";
         let message = format!("{}: {error:#}", raw.name_of(KEY));

@@ -198,6 +198,7 @@ impl Host for Process {
     fn measure(&self, samples: &mut Samples) {
         measure::process(samples);
         self.reloads.measure(samples);
+        self.loaded.bucket_requests.measure(samples);
         let has_tenants = self.loaded.config.tenants.enabled;
         measure::counters(samples, self.store.metrics(), has_tenants);
         let cache = self.cache.status();

@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use crate::e2e::round_trip::{self, Sent};
-use crate::harness::blocks;
-use crate::harness::eventually_within;
 use crate::harness::s3::{Kind, S3};
 use crate::harness::server::{Server, Site};
+use crate::harness::{blocks, eventually_within, metrics};
 
 use super::{flush, send, start};
 
@@ -27,12 +26,30 @@ fn what_comes_back_from_a_bucket_is_what_was_sent() {
     flush(&server);
     assert_eq!(levels(&s3), [0, 1, 0]);
     everywhere(&site, &s3, &sent, "level 1");
+    check_requests(&server);
     for round in 100..100 + MERGED {
         send(&site, round, 1, &mut Vec::new());
         flush(&server);
     }
     await_level_2(&server, &s3);
     everywhere(&site, &s3, &sent, "level 2");
+}
+
+/// The tables of a block and its manifest were put there, and what was not there was asked for.
+fn check_requests(server: &Server) {
+    let seen = metrics::scrape(server);
+    let count = |operation: &str, status: &str| {
+        let labels = format!("{{operation=\"{operation}\",status_code=\"{status}\"}}");
+        let name = format!("tempodb_backend_request_duration_seconds_count{labels}");
+        seen.get(&name).copied().unwrap_or_default()
+    };
+    let (put, got, absent) = (
+        count("PUT", "200"),
+        count("GET", "200"),
+        count("GET", "404"),
+    );
+    println!("requests: PUT 200 {put}, GET 200 {got}, GET 404 {absent}");
+    assert!(put >= 8.0 && got >= 1.0, "{seen:?}");
 }
 
 fn await_level_2(server: &Server, s3: &S3) {
