@@ -18,6 +18,7 @@ mod tests;
 pub use error::{Position, SyntaxError};
 pub use print::print_attribute;
 pub(crate) use print::{aggregate_text, arithmetic_text, compare_text, logic_text};
+pub use suggest::distance;
 
 use ast::{Expr, Query};
 

@@ -4,6 +4,7 @@ mod limits;
 
 use tracewell_ingest::tls::ClientAuth;
 use tracewell_model::Limits;
+use tracewell_query::syntax::distance;
 
 use super::values::{self, TlsListeners, show_bytes, show_duration};
 use super::yaml::{Node, Value};
@@ -472,27 +473,6 @@ pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> O
         .min()
         .filter(|(edits, _)| *edits <= SUGGESTION_DISTANCE_MAX.min(name.len() / 2 + 1))
         .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance in characters.
-pub(crate) fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        let mut next = vec![before];
-        for (above, b) in row.iter().skip(1).zip(&right) {
-            let cost = (diagonal + usize::from(a != *b))
-                .min(above + 1)
-                .min(before + 1);
-            diagonal = *above;
-            before = cost;
-            next.push(cost);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 fn store<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {

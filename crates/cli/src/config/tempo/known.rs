@@ -5,7 +5,8 @@
 
 use std::sync::OnceLock;
 
-use crate::config::keys::distance;
+use tracewell_query::syntax::distance;
+
 use crate::config::yaml::{self, Node, Value};
 
 const TREE: &str = include_str!("keys.yaml");
