@@ -81,10 +81,11 @@ impl OpenSpans {
 
     /// Adds what a source says of some traces of a batch. False if that batch is none.
     pub(crate) fn add_some(&mut self, batch: &LeafBatch, is_open: &[bool]) -> bool {
-        let some = batch.of_traces(is_open);
-        let is_whole = some.is_some();
-        some.into_iter().for_each(|some| self.add(some));
-        is_whole
+        let Some(some) = batch.of_traces(is_open) else {
+            return false;
+        };
+        self.add(some);
+        true
     }
 
     pub(crate) fn n_spans(&self) -> usize {

@@ -84,6 +84,43 @@ impl Run {
         Ok(joined)
     }
 
+    /// Asks the sources that may hold some of these traces (ids sorted), one behind the other, and hands on what they
+    /// say until `take` has enough; false then. `change` is what is asked besides the filters. A source that fails
+    /// is noted, as everywhere.
+    async fn for_each_batch(
+        &mut self,
+        (ids, filters): (&[TraceId], &Arc<[Filter]>),
+        change: impl Fn(&mut LeafQuery),
+        mut take: impl FnMut(LeafBatch) -> bool,
+    ) -> Result<bool> {
+        let sources = self.sources.clone();
+        let asked = self.holders(ids).into_iter().filter_map(|(index, held)| {
+            let source = sources.get(index)?;
+            let mut query = self.about(held, filters);
+            change(&mut query);
+            let batches = source.leaves(query, self.ctx.clone()).peekable();
+            Some((source, batches))
+        });
+        let mut asked: Vec<_> = asked.collect();
+        let mut rest = asked.as_mut_slice();
+        while let [(source, batches), later @ ..] = rest {
+            while self.may_go_on()? {
+                let later = later.first_mut().map(|(_, batches)| batches);
+                let Some(answer) = next_batch(batches, later).await else {
+                    break;
+                };
+                let Some(batch) = self.note(&***source, answer)? else {
+                    break;
+                };
+                if !take(batch) {
+                    return Ok(false);
+                }
+            }
+            rest = later;
+        }
+        Ok(true)
+    }
+
     /// Which filters have a match in traces that lie in several sources (ids sorted), wherever it starts;
     /// and whether a fragment with one has a span that starts in the window.
     pub(super) async fn filter_bits(
@@ -93,30 +130,19 @@ impl Run {
         window: TimeRange,
     ) -> Result<OpenTraces> {
         let mut open = OpenTraces::default();
-        for (index, held) in self.holders(ids) {
-            let Some(source) = self.sources.get(index).map(Arc::clone) else {
-                continue;
-            };
-            let mut query = self.about(held, filters);
-            query.window = window;
-            let mut batches = source.leaves(query, self.ctx.clone());
-            while self.may_go_on()? {
-                let Some(answer) = batches.next().await else {
-                    break;
-                };
-                let Some(batch) = self.note(&*source, answer)? else {
-                    break;
-                };
-                for (id, trace) in trace_bits(&batch) {
-                    open.add(id, trace);
-                }
+        let in_window = |query: &mut LeafQuery| query.window = window;
+        self.for_each_batch((ids, filters), in_window, |batch| {
+            for (id, trace) in trace_bits(&batch) {
+                open.add(id, trace);
             }
-        }
+            true
+        })
+        .await?;
         Ok(open)
     }
 
     /// What sources say of the spans of traces that lie in several (ids sorted), wherever they start. `None` where
-    /// they are more than are held at once. A source that fails is noted, as everywhere.
+    /// they are more than are held at once.
     pub(super) async fn open_spans(
         &mut self,
         ids: &[TraceId],
@@ -124,33 +150,14 @@ impl Run {
         columns: &Arc<[Column]>,
     ) -> Result<Option<OpenSpans>> {
         let mut open = OpenSpans::new(Arc::clone(columns));
-        let sources = self.sources.clone();
-        let asked = self.holders(ids).into_iter().filter_map(|(index, held)| {
-            let source = sources.get(index)?;
-            let mut query = self.about(held, filters);
-            query.columns = Arc::clone(columns);
-            let batches = source.leaves(query, self.ctx.clone()).peekable();
-            Some((source, batches))
-        });
-        let mut asked: Vec<_> = asked.collect();
-        let mut rest = asked.as_mut_slice();
-        while let [(source, batches), later @ ..] = rest {
-            while self.may_go_on()? {
-                if open.n_spans() > OPEN_SPANS_MAX {
-                    return Ok(None);
-                }
-                let later = later.first_mut().map(|(_, batches)| batches);
-                let Some(answer) = next_batch(batches, later).await else {
-                    break;
-                };
-                let Some(batch) = self.note(&***source, answer)? else {
-                    break;
-                };
+        let with_columns = |query: &mut LeafQuery| query.columns = Arc::clone(columns);
+        let is_all = self
+            .for_each_batch((ids, filters), with_columns, |batch| {
                 open.add(batch);
-            }
-            rest = later;
-        }
-        Ok(Some(open))
+                open.n_spans() <= OPEN_SPANS_MAX
+            })
+            .await?;
+        Ok(is_all.then_some(open))
     }
 
     /// Whole traces of ids (sorted), with repeated spans once; and how many spans were left out

@@ -149,9 +149,9 @@ async fn counted(
     let sources = run.sources.clone();
     // How many spans one stands for is read from its trace state, which is no column.
     let columns = spans.columns().filter(|_| !counter.is_weighted());
-    let open = columns.as_ref();
-    let open = open.filter(|columns| spans.plan.decides_on_fragments(columns));
-    let open = open.map(|columns| OpenSpans::new(Arc::clone(columns)));
+    let kept = columns.as_ref();
+    let kept = kept.filter(|columns| spans.plan.decides_on_fragments(columns));
+    let kept = kept.map(|columns| OpenSpans::new(Arc::clone(columns)));
     let mut counting = Counting {
         shared_max: usize::try_from(bytes_max / 2 / SHARED_BYTES).unwrap_or(usize::MAX),
         run,
@@ -159,7 +159,7 @@ async fn counted(
         columns,
         counter,
         shared: HashMap::default(),
-        open,
+        kept,
         bytes_max,
     };
     counting.all(&sources).await?;
@@ -187,7 +187,7 @@ struct Counting<'s, 'p> {
     /// Traces of several sources, their fragments added up.
     shared: HashMap<TraceId, OpenTrace>,
     /// Their spans, as far as columns tell of them and they are few.
-    open: Option<OpenSpans>,
+    kept: Option<OpenSpans>,
     shared_max: usize,
     bytes_max: u64,
 }
@@ -210,10 +210,8 @@ impl Counting<'_, '_> {
             return Ok(());
         }
         let plan = &self.spans.plan;
-        let decided = self.open.take().map(|mut open| {
-            let counter = &mut self.counter;
-            open.decided(|_, trace| counter.take(trace, &|_| 1.0))
-        });
+        let decided = self.kept.take();
+        let decided = decided.map(|kept| self.counter.take_open(kept));
         let shared: Vec<(&TraceId, &OpenTrace)> = match &decided {
             // What two spans of one start differ in may lie in other columns.
             Some(undecided) => undecided
@@ -263,12 +261,8 @@ impl Counting<'_, '_> {
         columns: &Arc<[Column]>,
     ) -> Result<Option<Vec<TraceId>>> {
         let filters = self.spans.plan.scan_filters();
-        let Some(mut open) = self.run.open_spans(ids, &filters, columns).await? else {
-            return Ok(None);
-        };
-        let counter = &mut self.counter;
-        let undecided = open.decided(|_, trace| counter.take(trace, &|_| 1.0));
-        Ok(Some(undecided))
+        let open = self.run.open_spans(ids, &filters, columns).await?;
+        Ok(open.map(|open| self.counter.take_open(open)))
     }
 
     /// Reads traces from all sources and counts their spans.
@@ -392,7 +386,7 @@ impl Counting<'_, '_> {
 
     /// Keeps the spans of traces that may have others elsewhere; none any more once they are too many.
     fn keep_open(&mut self, batch: &LeafBatch, is_open: &[bool]) {
-        let Some(open) = &mut self.open else {
+        let Some(open) = &mut self.kept else {
             return;
         };
         if !is_open.contains(&true) {
@@ -400,7 +394,7 @@ impl Counting<'_, '_> {
         }
         let is_kept = open.add_some(batch, is_open);
         if !is_kept || open.n_spans() > OPEN_SPANS_MAX || self.shared.len() >= self.shared_max {
-            self.open = None;
+            self.kept = None;
         }
     }
 

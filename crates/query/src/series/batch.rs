@@ -84,7 +84,7 @@ struct Asked<'b> {
 }
 
 /// The spans of a batch that count.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counted {
     rows: Vec<u32>,
     starts: Vec<u64>,

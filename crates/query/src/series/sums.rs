@@ -3,13 +3,14 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracewell_model::TimeRange;
 use tracewell_model::span::Span;
+use tracewell_model::{TimeRange, TraceId};
 
 use super::axis::Axis;
 use super::comparison::Sides;
 use super::sketch::Sketch;
 use super::{Exemplar, NAME, Series, SeriesSet};
+use crate::open::OpenSpans;
 use crate::pipeline::{self, View};
 use crate::plan::series::{Function, SpansPlan};
 use crate::scalar::Scalar;
@@ -91,6 +92,11 @@ impl<'p> Counter<'p> {
                 self.count((trace, span), interval, weight_of(span));
             }
         }
+    }
+
+    /// The spans of traces of several sources. Returns the ids of those that what is known of them does not decide.
+    pub(crate) fn take_open(&mut self, mut open: OpenSpans) -> Vec<TraceId> {
+        open.decided(|_, trace| self.take(trace, &|_| 1.0))
     }
 
     fn count(&mut self, (trace, span): (&dyn View, usize), interval: usize, weight: f64) {
