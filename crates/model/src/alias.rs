@@ -101,6 +101,19 @@ impl ValueMap {
     }
 }
 
+// === impl Alias ===
+
+impl Alias {
+    fn old_name<'a>(&self) -> Name<'a> {
+        Name {
+            key: self.old,
+            values: self.values,
+            derived: self.derived,
+            kinds: self.kinds,
+        }
+    }
+}
+
 // === impl KindRule ===
 
 impl KindRule {
@@ -139,12 +152,7 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
     names.extend(
         in_scope()
             .filter(|alias| alias.new == key)
-            .map(|alias| Name {
-                key: alias.old,
-                values: alias.values,
-                derived: alias.derived,
-                kinds: alias.kinds,
-            }),
+            .map(Alias::old_name),
     );
     let mine = in_scope().filter(|alias| alias.old == key && alias.derived.is_none());
     names.extend(mine.flat_map(|mine| {
@@ -156,12 +164,7 @@ pub fn names(scope: AttributeScope, key: &str) -> Vec<Name<'_>> {
                 && alias.kinds == mine.kinds
                 && alias.derived.is_none()
         });
-        others.map(|other| Name {
-            key: other.old,
-            values: other.values,
-            derived: None,
-            kinds: other.kinds,
-        })
+        others.map(Alias::old_name)
     }));
     names
 }
