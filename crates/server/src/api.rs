@@ -23,7 +23,7 @@ use crate::error::{ApiError, ApiResult, CLIENT_CLOSED_REQUEST};
 use crate::gate::{Gate, Permit};
 use crate::host::Host;
 use crate::measure::{self, LimitHits};
-use crate::metrics::{Metric, Samples, Table};
+use crate::metrics::{Metric, REQUEST_SECONDS, Samples, Table};
 use crate::params::Params;
 use crate::queries::Queries;
 use crate::routes::Route;
@@ -84,10 +84,6 @@ pub(crate) struct Call {
     /// What holds unless the request asks for what was sent.
     pub(crate) aliases: Aliases,
 }
-
-const SECONDS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
 
 /// How long a query may take to count as a good one: what Tempo's dashboards are made for.
 const SLO: Duration = Duration::from_secs(5);
@@ -325,7 +321,7 @@ impl Api {
         counters
             .seconds
             .entry((method.to_string(), route.label(), status))
-            .or_insert_with(|| Histogram::new(SECONDS))
+            .or_insert_with(|| Histogram::new(REQUEST_SECONDS))
             .observe(took.as_secs_f64());
         if route.is_query() {
             let result = match status {

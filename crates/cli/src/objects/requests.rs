@@ -11,7 +11,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 use prometheus_client::metrics::histogram::Histogram;
-use tracewell_server::metrics::{Metric, Samples};
+use tracewell_server::metrics::{Metric, REQUEST_SECONDS, Samples};
 
 /// The requests of one client. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +29,6 @@ struct Timed {
     requests: Requests,
 }
 
-const SECONDS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
 /// The status of a request that has no answer.
 const NO_ANSWER: &str = "error";
 
@@ -51,7 +48,7 @@ impl Requests {
         let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         let of_kind = by_kind.entry(kind);
         of_kind
-            .or_insert_with(|| Histogram::new(SECONDS))
+            .or_insert_with(|| Histogram::new(REQUEST_SECONDS))
             .observe(seconds);
     }
 }
