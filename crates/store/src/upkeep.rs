@@ -83,10 +83,15 @@ impl Store {
 
     /// The space of the volume, or of that of two that has less: the log may lie on its own.
     fn space(&self) -> std::io::Result<DiskSpace> {
+        let (data, log) = self.spaces()?;
+        Ok(if log.free < data.free { log } else { data })
+    }
+
+    /// The space of the volume of the blocks, and of that of the log.
+    fn spaces(&self) -> std::io::Result<(DiskSpace, DiskSpace)> {
         let core = &self.core;
         let data = core.disk.space(&core.config.data_dir)?;
-        let log = core.disk.space(&core.config.wal.dir)?;
-        Ok(if log.free < data.free { log } else { data })
+        Ok((data, core.disk.space(&core.config.wal.dir)?))
     }
 
     /// Drops the blocks that have expired.
@@ -152,24 +157,18 @@ impl Store {
         let config = &core.config;
         let bytes_max = self.retention_bytes_max;
         let wal = self.wal.stats();
-        let spaces = core
-            .disk
-            .space(&config.data_dir)
-            .and_then(|data| Ok((data, core.disk.space(&config.wal.dir)?)));
-        let (data, log) = match spaces {
-            Ok(spaces) => spaces,
-            Err(error) => {
-                tracing::warn!(%error, "what others keep on the volume is not known");
-                let room = bytes_max.saturating_sub(wal.log_bytes);
-                return room.max(bytes_max / KEPT_OF_BYTES);
-            }
-        };
-        let (log_bytes, spare_bytes) = match data.volume == log.volume {
+        let spaces = self.spaces();
+        if let Err(error) = &spaces {
+            tracing::warn!(%error, "what others keep on the volume is not known");
+        }
+        let is_beside = |(data, log): &(DiskSpace, DiskSpace)| data.volume == log.volume;
+        let (log_bytes, spare_bytes) = match spaces.as_ref().map_or(true, is_beside) {
             true => (wal.log_bytes, wal.spare_bytes),
             false => (0, 0),
         };
         let mut room = bytes_max.saturating_sub(log_bytes);
-        if config.retention_is_share || config.retention_bytes.is_none() {
+        let is_share = config.retention_is_share || config.retention_bytes.is_none();
+        if let (true, Ok((data, _))) = (is_share, spaces) {
             // What the share is not stays free. The log stands on both sides of the sum. What is going
             // to be deleted and what is kept ready for the log is not taken for somebody else's.
             let own_and_free = block_bytes
