@@ -46,8 +46,10 @@ impl Intervals {
     }
 
     fn interval(&self, start: u64) -> Option<usize> {
-        let mut ends = self.ends().into_iter();
-        ends.position(|end| start <= end && start > end.saturating_sub(self.step))
+        // The first may begin before the beginning of time.
+        let (start, step) = (i128::from(start), i128::from(self.step));
+        let mut ends = self.ends().into_iter().map(i128::from);
+        ends.position(|end| start <= end && start > end - step)
     }
 }
 
