@@ -18,10 +18,11 @@
 //! in another type (`rpc.grpc.status_code`), the new name finds what [`Derived`] makes of the old value. The old
 //! name then finds only itself, as it was sent.
 //!
-//! What was joined of two attributes (`rpc.service`, `code.namespace`) is not here, see
-//! docs/adr/0012-renamed-not-rewritten.md.
+//! What was joined of two attributes (`rpc.method`, `code.function.name`) is spelled in several ways, see
+//! [`Join`]; its qualifier finds what the whole says of it.
 
 mod derived;
+mod join;
 #[cfg(test)]
 mod tests;
 
@@ -29,12 +30,14 @@ use crate::column::AttributeScope;
 use crate::value::AttributeValue;
 
 pub use derived::Derived;
+use join::{CODE_SEPARATORS, RPC_SEPARATORS};
+pub use join::{JOINS, Join, Separators, join};
 
 /// Values of an old attribute and what the new one calls them; other values are the same.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ValueMap(pub &'static [(&'static str, &'static str)]);
 
-/// One old name of an attribute.
+/// One old name of an attribute, or what an attribute is made of where it is called new.
 #[derive(Debug)]
 pub struct Alias {
     pub scope: AttributeScope,
@@ -371,11 +374,21 @@ pub static ALIASES: &[Alias] = &[
         "rpc.status_code",
         Derived::GrpcStatus,
     ),
+    derived(
+        "rpc.method",
+        "rpc.service",
+        Derived::Qualifier(&RPC_SEPARATORS),
+    ),
     // Users, peers, code
     span("enduser.id", "user.id"),
     span("enduser.role", "user.roles"),
     span("peer.service", "service.peer.name"),
     span("code.function", "code.function.name"),
+    derived(
+        "code.function.name",
+        "code.namespace",
+        Derived::Qualifier(&CODE_SEPARATORS),
+    ),
     span("code.filepath", "code.file.path"),
     span("code.lineno", "code.line.number"),
     span("code.column", "code.column.number"),

@@ -22,6 +22,7 @@ mod resources;
 pub mod series;
 mod shown;
 mod simplify;
+mod spelling;
 pub mod tags;
 pub(crate) mod term;
 mod types;

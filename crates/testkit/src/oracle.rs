@@ -26,6 +26,7 @@ mod filter;
 mod join;
 mod pipeline;
 pub mod series;
+mod spelling;
 mod tree;
 pub mod value;
 

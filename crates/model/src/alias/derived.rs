@@ -1,5 +1,6 @@
 //! Values of new attributes that are made of the values of old ones.
 
+use super::Separators;
 use crate::value::Value;
 
 /// How the value of a new attribute is made of an old one's. What cannot be made has no value, as if the
@@ -16,6 +17,11 @@ pub enum Derived {
     Port,
     /// `rpc.status_code` of `rpc.grpc.status_code`: the name of the number.
     GrpcStatus,
+    /// `rpc.service` of `rpc.method`, `code.namespace` of `code.function.name`: what stands before the last
+    /// separator.
+    Qualifier(&'static Separators),
+    /// What stands behind the last separator, where there is one.
+    Part(&'static Separators),
 }
 
 /// By number. Source: the status codes of the gRPC specification (`statuscodes.md`).
@@ -57,6 +63,12 @@ impl Derived {
             (Self::GrpcStatus, Value::Int(code)) => {
                 let index = usize::try_from(code).ok();
                 text(index.and_then(|index| GRPC_STATUSES.get(index).copied()))
+            }
+            (Self::Qualifier(separators), Value::String(whole)) => {
+                text(separators.split(whole).map(|(qualifier, _)| qualifier))
+            }
+            (Self::Part(separators), Value::String(whole)) => {
+                text(separators.split(whole).map(|(_, part)| part))
             }
             _ => Value::Nil,
         }

@@ -14,6 +14,7 @@ use tracewell_model::{CompareOp, Filter, Predicate};
 
 use super::name::{Candidate, candidates_of};
 use super::simplify::{negate, simplify};
+use super::spelling::{Respelled, Spelling, equal_to};
 use super::term::{self, Term, TermTest};
 use super::{Context, TextSpan};
 use crate::error::{Error, Result};
@@ -79,7 +80,11 @@ impl Context<'_> {
                 pattern_span,
             } => {
                 let filter = match candidates_of(left, self.aliases) {
-                    Some(names) => self.regex_leaves(&names, pattern, *negated, *pattern_span)?,
+                    Some(names) => {
+                        let spelling = Spelling::of_expr(left, self.aliases);
+                        let names = (names.as_slice(), spelling);
+                        self.regex_leaves(names, pattern, *negated, *pattern_span)?
+                    }
                     None => self.compute(expr, sense)?,
                 };
                 Ok(sense.apply(filter))
@@ -120,7 +125,11 @@ impl Context<'_> {
                 continue;
             };
             if let Some(constant) = self.constant(constant)? {
-                return Ok(compare_leaves(&names, op, constant.as_ref()));
+                let plain = compare_leaves(&names, op, constant.as_ref());
+                return Ok(match (Spelling::of_expr(name, self.aliases), &constant) {
+                    (Some(spelling), Some(constant)) => spelling.comparison(op, constant, plain),
+                    _ => plain,
+                });
             }
         }
         self.compute(expr, sense)
@@ -194,18 +203,29 @@ impl Context<'_> {
                 }
             }
             ExprKind::Compare(op, left, right) => {
+                let other = self.other_spelling(*op, left, right);
                 let (left, right) = both(left, right)?;
-                Term::Compare(*op, left, right)
+                let plain = Term::Compare(*op, left, right);
+                with_others(*op == CompareOp::NotEqual, plain, other)
             }
             ExprKind::Regex {
                 negated,
                 left,
                 pattern,
                 pattern_span,
-            } => Term::Regex(
-                self.regex(pattern, *negated, *pattern_span)?,
-                Box::new(self.term(left)?),
-            ),
+            } => {
+                let plain = Term::Regex(
+                    self.regex(pattern, *negated, *pattern_span)?,
+                    Box::new(self.term(left)?),
+                );
+                let other = match Spelling::of_expr(left, self.aliases) {
+                    Some(spelling) => {
+                        Some(spelling.test(self.regex(pattern, false, *pattern_span)?))
+                    }
+                    None => None,
+                };
+                with_others(*negated, plain, other)
+            }
             ExprKind::Logic(op, terms) => Term::Logic(
                 *op,
                 terms
@@ -214,6 +234,20 @@ impl Context<'_> {
                     .collect::<Result<_>>()?,
             ),
         })
+    }
+
+    /// What a comparison of a name with a text asks of the other spellings of its value.
+    fn other_spelling(&self, op: CompareOp, left: &Expr, right: &Expr) -> Option<Respelled> {
+        let (name, text) = match (&left.kind, &right.kind) {
+            (_, ExprKind::Literal(Literal::String(text))) => (left, text),
+            (ExprKind::Literal(Literal::String(text)), _) => (right, text),
+            _ => return None,
+        };
+        let spelling = match op {
+            CompareOp::Equal | CompareOp::NotEqual => Spelling::of_expr(name, self.aliases)?,
+            _ => return None,
+        };
+        Some(spelling.test(equal_to(text)))
     }
 
     // === regular expressions ===
@@ -240,18 +274,19 @@ impl Context<'_> {
     /// Where values were renamed, a pattern may mean the old or the new name: either will do.
     fn regex_leaves(
         &self,
-        names: &[Candidate],
+        (names, spelling): (&[Candidate], Option<Spelling>),
         pattern: &str,
         negated: bool,
         span: TextSpan,
     ) -> Result<Filter> {
         let predicate = self.regex(pattern, negated, span)?;
-        let positive = if negated && names.iter().any(|name| name.values.is_some()) {
+        let has_other_names = spelling.is_some() || names.iter().any(|name| name.values.is_some());
+        let positive = if negated && has_other_names {
             self.regex(pattern, false, span)?
         } else {
             predicate.clone()
         };
-        Ok(chain(names, &|candidate| {
+        let plain = chain(names, &|candidate| {
             let plain = candidate.leaf(predicate.clone());
             let Some(map) = candidate.values else {
                 return plain;
@@ -273,7 +308,23 @@ impl Context<'_> {
             } else {
                 Filter::Or(all)
             }
-        }))
+        });
+        Ok(match spelling {
+            Some(spelling) => spelling.regex(negated, &positive, plain),
+            None => plain,
+        })
+    }
+}
+
+/// A term that is true by the value that was sent, or by other spellings of it; negated, by none of them.
+fn with_others(negated: bool, plain: Term, others: Option<Respelled>) -> Term {
+    let Some(others) = others else {
+        return plain;
+    };
+    let others = Term::Respelled(Box::new(others));
+    match negated {
+        true => Term::Logic(LogicOp::And, vec![plain, Term::Not(Box::new(others))]),
+        false => Term::Logic(LogicOp::Or, vec![plain, others]),
     }
 }
 
@@ -315,7 +366,7 @@ fn chain(names: &[Candidate], test: &dyn Fn(&Candidate) -> Filter) -> Filter {
     ])
 }
 
-fn exists(candidate: &Candidate) -> Filter {
+pub(super) fn exists(candidate: &Candidate) -> Filter {
     candidate.leaf(Predicate::Exists)
 }
 
@@ -429,7 +480,7 @@ fn holding(term: Term) -> Filter {
 }
 
 /// The filter of a boolean term: a constant where it names nothing.
-fn filter_of(mut term: Term) -> Filter {
+pub(super) fn filter_of(mut term: Term) -> Filter {
     if !term.has_names() {
         return Filter::Constant(term.is_true(&[]));
     }

@@ -32,8 +32,13 @@ const SCOPES: [AttributeScope; 5] = [
 
 impl Candidate {
     pub(crate) fn of_intrinsic(intrinsic: Intrinsic) -> Self {
+        Self::of_column(Column::Intrinsic(intrinsic))
+    }
+
+    /// What the column holds, on spans of every kind.
+    pub(crate) fn of_column(column: Column) -> Self {
         Self {
-            column: Column::Intrinsic(intrinsic),
+            column,
             kinds: KindRule::Any,
             values: None,
             derived: None,
@@ -61,7 +66,7 @@ impl Candidate {
         }
     }
 
-    fn of_parent(self) -> Self {
+    pub(crate) fn of_parent(self) -> Self {
         Self {
             column: Column::OfParent(Box::new(self.column)),
             ..self
@@ -94,15 +99,10 @@ pub(crate) fn candidates(name: &AttributeName, aliases: Aliases) -> Vec<Candidat
     let mut all = Vec::new();
     for scope in scopes {
         match aliases {
-            Aliases::Off => all.push(Candidate {
-                column: Column::Attribute {
-                    scope: *scope,
-                    key: Arc::clone(&name.key),
-                },
-                kinds: KindRule::Any,
-                values: None,
-                derived: None,
-            }),
+            Aliases::Off => all.push(Candidate::of_column(Column::Attribute {
+                scope: *scope,
+                key: Arc::clone(&name.key),
+            })),
             Aliases::Resolve => {
                 all.extend(
                     alias::names(*scope, &name.key)

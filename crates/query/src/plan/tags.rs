@@ -14,6 +14,7 @@ use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Pred
 use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
 use super::resources::Resources;
+use super::spelling::Spelling;
 use super::{Combine, Plan, PlanLimits, SpansetPlan, StagePlan, bind_filter};
 use crate::error::{Error, Result};
 use crate::request::{Aliases, TagSearch};
@@ -195,23 +196,28 @@ fn exact_filter(key: &str, value: &str, aliases: Aliases) -> Filter {
         [AttributeScope::Span, AttributeScope::Resource]
             .into_iter()
             .map(|scope| {
-                compare_any(
-                    &columns_of(scope, key, aliases),
-                    CompareOp::Equal,
-                    &constant,
-                )
+                let name = name_of(scope, key);
+                let names = candidates(&name, aliases);
+                let plain = compare_any(&names, CompareOp::Equal, &constant);
+                match Spelling::of(&name, aliases) {
+                    Some(spelling) => spelling.comparison(CompareOp::Equal, &constant, plain),
+                    None => plain,
+                }
             })
             .collect(),
     )
 }
 
 fn columns_of(scope: AttributeScope, key: &str, aliases: Aliases) -> Vec<Candidate> {
-    let name = AttributeName {
+    candidates(&name_of(scope, key), aliases)
+}
+
+fn name_of(scope: AttributeScope, key: &str) -> AttributeName {
+    AttributeName {
         scope: Some(scope),
         of_parent: false,
         key: Arc::from(key),
-    };
-    candidates(&name, aliases)
+    }
 }
 
 fn leaf_of(candidate: &Candidate, predicate: Predicate) -> Filter {

@@ -12,6 +12,7 @@ use tracewell_model::predicate::{Operand, values_match};
 use tracewell_model::{AttributeValue, Column, CompareOp, Intrinsic, Predicate, Value};
 
 use super::name::Candidate;
+use super::spelling::Respelled;
 use crate::scalar::Scalar;
 use crate::syntax::ast::{ArithmeticOp, LogicOp};
 
@@ -26,6 +27,8 @@ pub(super) enum Term {
     Arithmetic(ArithmeticOp, Box<Term>, Box<Term>),
     Compare(CompareOp, Box<Term>, Box<Term>),
     Regex(Predicate, Box<Term>),
+    /// A comparison with the other spellings of what was sent.
+    Respelled(Box<Respelled>),
     Logic(LogicOp, Vec<Term>),
 }
 
@@ -63,7 +66,14 @@ impl Slot {
         }
     }
 
-    fn value<'a>(&'a self, values: &[Value<'a>]) -> Value<'a> {
+    fn number(&mut self, columns: &mut Vec<Column>) {
+        self.index = place(columns, &self.candidate.column);
+        if self.candidate.kinds != KindRule::Any {
+            self.kind_index = place(columns, &self.candidate.kind_column());
+        }
+    }
+
+    pub(super) fn value<'a>(&self, values: &[Value<'a>]) -> Value<'a> {
         if self.candidate.kinds != KindRule::Any {
             let kind = match values.get(self.kind_index) {
                 Some(Value::Kind(kind)) => *kind,
@@ -86,7 +96,7 @@ impl Term {
     pub(super) fn has_names(&self) -> bool {
         match self {
             Self::Constant(_) => false,
-            Self::Names(_) => true,
+            Self::Names(_) | Self::Respelled(_) => true,
             Self::Not(inner)
             | Self::Negate(inner)
             | Self::Exists(inner)
@@ -117,7 +127,7 @@ impl Term {
             }
             Self::Regex(_, inner) | Self::Exists(inner) => inner.needed_for_a_value(),
             Self::Logic(LogicOp::And, terms) => terms.iter().flat_map(Self::needed).collect(),
-            Self::Not(_) | Self::Logic(LogicOp::Or, _) => Vec::new(),
+            Self::Not(_) | Self::Respelled(_) | Self::Logic(LogicOp::Or, _) => Vec::new(),
             Self::Constant(_) | Self::Names(_) | Self::Negate(_) | Self::Arithmetic(..) => {
                 self.needed_for_a_value()
             }
@@ -140,13 +150,10 @@ impl Term {
     pub(super) fn number_columns(&mut self, columns: &mut Vec<Column>) {
         match self {
             Self::Constant(_) => {}
-            Self::Names(slots) => {
-                for slot in slots {
-                    slot.index = place(columns, &slot.candidate.column);
-                    if slot.candidate.kinds != KindRule::Any {
-                        slot.kind_index = place(columns, &slot.candidate.kind_column());
-                    }
-                }
+            Self::Names(slots) => slots.iter_mut().for_each(|slot| slot.number(columns)),
+            Self::Respelled(others) => {
+                let slots = others.slots_mut().into_iter();
+                slots.for_each(|slot| slot.number(columns));
             }
             Self::Not(inner)
             | Self::Negate(inner)
@@ -183,6 +190,7 @@ impl Term {
             Self::Regex(predicate, inner) => {
                 Value::Bool(regex_matches(predicate, inner.read(values)))
             }
+            Self::Respelled(others) => Value::Bool(others.is_true(values)),
             Self::Logic(LogicOp::And, terms) => {
                 Value::Bool(terms.iter().all(|term| term.is_true(values)))
             }

@@ -15,6 +15,7 @@ use tracewell_query::syntax::ast::{
 };
 
 use super::OracleError;
+use super::spelling::other_spellings;
 use super::tree::Tree;
 use super::value::{Datum, compare};
 
@@ -231,7 +232,38 @@ impl<'q> Filter<'q> {
             let trim = |text: &str| text.trim_start_matches('0').to_owned();
             (x, y) = (x.map_text(&trim), y.map_text(&trim));
         }
-        Ok(compare(&x, op, &y))
+        let as_sent = compare(&x, op, &y);
+        let text = match (&left.kind, &right.kind) {
+            (_, ExprKind::Literal(Literal::String(text)))
+            | (ExprKind::Literal(Literal::String(text)), _) => text,
+            _ => return Ok(as_sent),
+        };
+        let mut others = [left, right]
+            .into_iter()
+            .flat_map(|side| self.other_spellings(side, scene));
+        Ok(match op {
+            CompareOp::Equal => as_sent || others.any(|other| *other == **text),
+            CompareOp::NotEqual => as_sent && !others.any(|other| *other == **text),
+            _ => as_sent,
+        })
+    }
+
+    /// Of the value of an expression that is a name.
+    fn other_spellings(&self, expr: &Expr, scene: Scene<'_>) -> Vec<String> {
+        let ExprKind::Attribute(name) = &expr.kind else {
+            return Vec::new();
+        };
+        let span = match name.of_parent {
+            false => Some(scene.span),
+            true => {
+                let parent = scene.facts.tree.parent(scene.at);
+                parent.and_then(|parent| scene.facts.spans.get(parent))
+            }
+        };
+        match (self.aliases, span) {
+            (Aliases::Resolve, Some(span)) => other_spellings(name, span),
+            _ => Vec::new(),
+        }
     }
 
     fn regex(&self, negated: bool, left: &Expr, pattern: &str, scene: Scene<'_>) -> Result<bool> {
@@ -259,10 +291,12 @@ impl<'q> Filter<'q> {
         };
         let matches = |text: &Option<String>| text.as_deref().is_some_and(is_match);
         let differs = |text: &Option<String>| text.as_deref().is_some_and(|text| !is_match(text));
+        let others = self.other_spellings(left, scene);
+        let matches_another = others.iter().any(|other| regex.is_match(other));
         Ok(if negated {
-            !texts.is_empty() && texts.iter().all(differs)
+            !texts.is_empty() && texts.iter().all(differs) && !matches_another
         } else {
-            texts.iter().any(matches)
+            texts.iter().any(matches) || matches_another
         })
     }
 
@@ -496,7 +530,7 @@ impl<'a> Scene<'a> {
 }
 
 /// The first value of a key counts; if that one is empty, there is none.
-fn lookup(attributes: &[KeyValue], key: &str) -> Datum {
+pub(super) fn lookup(attributes: &[KeyValue], key: &str) -> Datum {
     for attribute in attributes {
         if attribute.key == key {
             return Datum::from(&attribute.value);

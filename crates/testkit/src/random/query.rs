@@ -64,7 +64,7 @@ fn pair(random: &mut Random, spans: &[&Span]) -> (String, String) {
 }
 
 fn some_span<'a>(random: &mut Random, spans: &[&'a Span]) -> Option<&'a Span> {
-    if spans.is_empty() || random.percent(25) {
+    if spans.is_empty() || random.percent(18) {
         None
     } else {
         Some(*random.pick(spans))
@@ -82,7 +82,7 @@ fn filter_about(random: &mut Random, about: Option<&Span>) -> String {
 fn condition(random: &mut Random, depth: usize, about: Option<&Span>) -> String {
     if depth == 0 {
         return match about {
-            Some(span) if random.percent(70) => about::leaf(random, span),
+            Some(span) if random.percent(76) => about::leaf(random, span),
             _ => leaf(random),
         };
     }

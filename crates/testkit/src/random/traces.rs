@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tracewell_model::alias::JOINS;
 use tracewell_model::span::EntityRef;
 use tracewell_model::{
     AttributeValue, Event, KeyValue, Link, Resource, Scope, Span, SpanId, Status, TraceId,
@@ -56,6 +57,11 @@ pub const KEYS: &[&str] = &[
     "server.address",
     "client.address",
     "http.host",
+    "rpc.service",
+    "rpc.method",
+    "code.namespace",
+    "code.function",
+    "code.function.name",
     "a key",
 ];
 pub const NAMES: &[&str] = &["GET /", "POST /cart", "query", "send", ""];
@@ -63,6 +69,8 @@ pub const TEXTS: &[&str] = &[
     "x",
     "y",
     "x:80",
+    "x/y",
+    "y.x",
     "GET",
     "POST",
     "mssql",
@@ -196,7 +204,7 @@ fn span(random: &mut Random, start: u64, options: &TraceOptions) -> Span {
         },
         start_unix_nano,
         end_unix_nano: start_unix_nano.saturating_add(random.number(options.duration_max)),
-        attributes: attributes(random, 4, wild),
+        attributes: span_attributes(random, wild),
         dropped_attributes_count: dropped(random, wild),
         events: random.up_to(2, |random| event(random, start_unix_nano, options)),
         dropped_events_count: dropped(random, wild),
@@ -291,6 +299,31 @@ fn scope(random: &mut Random, wild: bool) -> Scope {
         dropped_attributes_count: dropped(random, wild),
         schema_url: name(random, &["", "urn:s"], wild),
     }
+}
+
+/// Now and then with both halves of an attribute that was two, or with one that is one today.
+fn span_attributes(random: &mut Random, wild: bool) -> Vec<KeyValue> {
+    let mut all = attributes(random, 4, wild);
+    if random.percent(20) {
+        let join = random.pick(JOINS);
+        let (qualifier, part) = (*random.pick(TEXTS), *random.pick(TEXTS));
+        let separator = *random.pick(join.separators.0);
+        let whole = [*random.pick(TEXTS), separator, *random.pick(TEXTS)].concat();
+        let halves = [
+            (join.qualifier, qualifier.to_owned()),
+            (join.part, part.to_owned()),
+        ];
+        let sent: &[(&str, String)] = match random.below(5) {
+            0 => &[(join.whole, whole)],
+            1 | 2 => &[halves.as_slice(), &[(join.whole, whole)]].concat(),
+            _ => &halves,
+        };
+        all.extend(sent.iter().map(|(key, text)| KeyValue {
+            key: (*key).to_owned(),
+            value: AttributeValue::String(text.clone()),
+        }));
+    }
+    all
 }
 
 fn attributes(random: &mut Random, max: usize, wild: bool) -> Vec<KeyValue> {

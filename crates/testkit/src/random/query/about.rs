@@ -1,6 +1,7 @@
 //! Conditions that one span satisfies, as far as one can tell without evaluating them: aliases may
 //! give a name another value. For spans of the small vocabulary; texts are not escaped.
 
+use tracewell_model::alias::{JOINS, Join};
 use tracewell_model::{AttributeValue, KeyValue, Span};
 
 use super::super::Random;
@@ -29,10 +30,40 @@ pub(super) fn leaf(random: &mut Random, span: &Span) -> String {
     if lists.is_empty() {
         return intrinsic(random, span);
     }
+    if random.percent(20)
+        && let Some((name, whole)) = joined(random, span)
+    {
+        let op = *random.pick(&["=", "=", "!=", "=~", "!~"]);
+        return format!("{name} {op} \"{whole}\"");
+    }
     let (scope, attributes) = *random.pick(&lists);
     let attribute = random.pick(attributes);
     let name = scoped(scope, &attribute.key);
     value(random, &name, &attribute.value)
+}
+
+/// An attribute of today that the span sends as two, or the part of one that it sends as a whole.
+fn joined(random: &mut Random, span: &Span) -> Option<(String, String)> {
+    let sent = |key: &str| {
+        let attribute = span.attributes.iter().find(|it| it.key == key)?;
+        match &attribute.value {
+            AttributeValue::String(text) => Some(text.as_str()),
+            _ => None,
+        }
+    };
+    let is_sent = |join: &&Join| sent(join.whole).is_some() || sent(join.part).is_some();
+    let joins: Vec<&Join> = JOINS.iter().filter(is_sent).collect();
+    if joins.is_empty() {
+        return None;
+    }
+    let join = *random.pick(&joins);
+    let separator = *random.pick(join.separators.0);
+    let name = scoped("span.", random.pick::<&str>(&[join.whole, join.part]));
+    let text = match (sent(join.qualifier), sent(join.part)) {
+        (Some(qualifier), Some(part)) => format!("{qualifier}{separator}{part}"),
+        _ => sent(join.whole)?.rsplit_once(separator)?.1.to_owned(),
+    };
+    Some((name, text))
 }
 
 fn value(random: &mut Random, name: &str, value: &AttributeValue) -> String {

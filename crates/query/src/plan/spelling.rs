@@ -1,0 +1,190 @@
+//! The other spellings of an attribute that was two, see [`Join`]: what a comparison of it with a constant
+//! finds beside what was sent.
+
+use std::sync::Arc;
+
+use tracewell_model::alias::{self, Join};
+use tracewell_model::predicate::Operand;
+use tracewell_model::{
+    AttributeScope, AttributeValue, Column, CompareOp, Filter, Predicate, Value,
+};
+
+use super::condition::{exists, filter_of};
+use super::name::Candidate;
+use super::simplify::negate;
+use super::term::{Slot, Term};
+use crate::request::Aliases;
+use crate::syntax::ast::{AttributeName, Expr, ExprKind};
+
+/// Where the halves of a join lie.
+#[derive(Debug, Clone)]
+pub(super) struct Spelling {
+    join: &'static Join,
+    whole: Candidate,
+    part: Candidate,
+    qualifier: Candidate,
+}
+
+/// A test of the other spellings alone, row by row.
+#[derive(Debug, Clone)]
+pub(super) struct Respelled {
+    join: &'static Join,
+    test: Predicate,
+    pub(super) whole: Slot,
+    pub(super) part: Slot,
+    pub(super) qualifier: Slot,
+}
+
+// === impl Spelling ===
+
+impl Spelling {
+    /// That of an expression that is nothing but the name of such an attribute.
+    pub(super) fn of_expr(expr: &Expr, aliases: Aliases) -> Option<Self> {
+        match &expr.kind {
+            ExprKind::Attribute(name) => Self::of(name, aliases),
+            _ => None,
+        }
+    }
+
+    /// Attributes of a span come first under a name without a scope, so that its value is theirs.
+    pub(super) fn of(name: &AttributeName, aliases: Aliases) -> Option<Self> {
+        let scope = name.scope.unwrap_or(AttributeScope::Span);
+        let join = match aliases {
+            Aliases::Resolve => alias::join(scope, &name.key)?,
+            Aliases::Off => return None,
+        };
+        let of_key = |key: &str| {
+            let column = Column::attribute(scope, key);
+            let candidate = Candidate::of_column(column);
+            match name.of_parent {
+                true => candidate.of_parent(),
+                false => candidate,
+            }
+        };
+        Some(Self {
+            join,
+            whole: of_key(join.whole),
+            part: of_key(join.part),
+            qualifier: of_key(join.qualifier),
+        })
+    }
+
+    /// `plain`, which compares what was sent, widened or narrowed by the other spellings.
+    pub(super) fn comparison(&self, op: CompareOp, constant: &Operand, plain: Filter) -> Filter {
+        match (op, constant) {
+            (CompareOp::Equal, Operand::String(text)) => Filter::Or(vec![plain, self.equals(text)]),
+            (CompareOp::NotEqual, Operand::String(text)) => {
+                Filter::And(vec![plain, negate(self.equals(text))])
+            }
+            _ => plain,
+        }
+    }
+
+    /// The same of a regular expression, of which `positive` is true where it matches.
+    pub(super) fn regex(&self, negated: bool, positive: &Predicate, plain: Filter) -> Filter {
+        let joined = Term::Respelled(Box::new(self.test(positive.clone())));
+        let others = Filter::Or(vec![
+            Filter::And(vec![
+                exists(&self.qualifier),
+                exists(&self.part),
+                filter_of(joined),
+            ]),
+            self.part_of_whole().leaf(positive.clone()),
+        ]);
+        match negated {
+            true => Filter::And(vec![plain, negate(others)]),
+            false => Filter::Or(vec![plain, others]),
+        }
+    }
+
+    /// The same row by row.
+    pub(super) fn test(&self, test: Predicate) -> Respelled {
+        Respelled {
+            join: self.join,
+            test,
+            whole: Slot::new(self.whole.clone()),
+            part: Slot::new(self.part.clone()),
+            qualifier: Slot::new(self.qualifier.clone()),
+        }
+    }
+
+    /// That another spelling is this text: leaves, which sources look up in their dictionaries.
+    fn equals(&self, text: &str) -> Filter {
+        let equal = |text: &str| equal_to(text);
+        let mut all = Vec::new();
+        for (qualifier, part) in self.join.separators.splits(text) {
+            let mut both = vec![
+                self.qualifier.leaf(equal(qualifier)),
+                self.part.leaf(equal(part)),
+            ];
+            if self.join.whole != self.join.part {
+                both.push(negate(exists(&self.whole)));
+            }
+            all.push(Filter::And(both));
+        }
+        if self.join.separators.split(text).is_none() {
+            all.push(self.part_of_whole().leaf(equal(text)));
+        }
+        Filter::Or(all)
+    }
+
+    fn part_of_whole(&self) -> Candidate {
+        Candidate {
+            derived: Some(self.join.part_of_whole()),
+            ..self.whole.clone()
+        }
+    }
+}
+
+pub(super) fn equal_to(text: &str) -> Predicate {
+    Predicate::Compare {
+        op: CompareOp::Equal,
+        operand: Operand::String(Arc::from(text)),
+    }
+}
+
+// === impl Respelled ===
+
+impl Respelled {
+    pub(super) fn slots_mut(&mut self) -> [&mut Slot; 3] {
+        [&mut self.whole, &mut self.part, &mut self.qualifier]
+    }
+
+    pub(super) fn is_true(&self, values: &[Value<'_>]) -> bool {
+        let whole = self.whole.value(values);
+        if self.test_part(whole) {
+            return true;
+        }
+        if self.join.whole != self.join.part && !whole.is_nil() {
+            return false;
+        }
+        let part = self.part.value(values);
+        let qualifier = self.qualifier.value(values);
+        let parts = texts(&part);
+        texts(&qualifier).any(|qualifier| {
+            parts.clone().any(|part| {
+                let mut wholes = self.join.separators.wholes(qualifier, part);
+                wholes.any(|whole| self.test.matches(Value::String(&whole)))
+            })
+        })
+    }
+
+    fn test_part(&self, whole: Value<'_>) -> bool {
+        let part = self.join.part_of_whole().of(whole);
+        !part.is_nil() && self.test.matches(part)
+    }
+}
+
+/// The text, or those of an array.
+fn texts<'v>(value: &'v Value<'_>) -> impl Iterator<Item = &'v str> + Clone {
+    let (one, items): (Option<&str>, &[AttributeValue]) = match value {
+        Value::String(text) => (Some(text), &[]),
+        Value::Array(items) => (None, items),
+        _ => (None, &[]),
+    };
+    let of_items = items.iter().filter_map(|item| match item {
+        AttributeValue::String(text) => Some(text.as_str()),
+        _ => None,
+    });
+    one.into_iter().chain(of_items)
+}
