@@ -371,6 +371,14 @@ impl PlainSource {
         }
     }
 
+    pub(crate) fn shared_traces(&self) -> BTreeSet<TraceId> {
+        self.shared.clone()
+    }
+
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &Span> {
+        self.traces.values().flatten()
+    }
+
     fn check(&self) -> SourceResult<()> {
         match self.broken_after {
             Some(0) => Err(self.damage()),
@@ -442,7 +450,9 @@ impl PlainSource {
                 }
             }
             let has_match = rows.len() as u32 > from;
-            if is_shared && has_match {
+            let asks_columns = query.only.is_none() && !query.columns.is_empty();
+            let repeats = asks_columns && repeats_a_span(&rows[from as usize..]);
+            if (is_shared || repeats) && has_match {
                 shared.push(*id);
             }
             if has_match {
@@ -594,6 +604,15 @@ fn column_values(cells: Vec<AttributeValue>, column: &Column) -> ColumnValues {
 
 fn start(spans: &[Span]) -> u64 {
     spans.iter().map(|span| span.start_unix_nano).min().unwrap()
+}
+
+/// True if two of these may be one span that was sent twice.
+fn repeats_a_span(spans: &[&Span]) -> bool {
+    let places: BTreeSet<(u64, SpanId)> = spans
+        .iter()
+        .map(|span| (span.start_unix_nano, span.span_id))
+        .collect();
+    places.len() < spans.len()
 }
 
 pub(crate) fn in_window(spans: &[Span], window: TimeRange) -> bool {

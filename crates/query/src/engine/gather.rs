@@ -17,7 +17,7 @@ use crate::open::OpenSpans;
 use crate::partial::{OpenTrace, OpenTraces};
 
 /// Spans of traces of several sources that are held at once by what they match: at some 150 bytes, 16 MB.
-pub(super) const OPEN_SPANS_MAX: usize = 100_000;
+pub(super) const OPEN_SPANS_MAX: usize = if cfg!(test) { 40 } else { 100_000 };
 
 /// The rows of one trace of all sources, added up.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 mod aliases;
 mod huge;
+mod series;
 mod tags;
 
 use std::cmp::Reverse;
