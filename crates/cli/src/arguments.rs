@@ -286,6 +286,12 @@ pub(crate) struct Query {
     /// Length of the intervals of series: 15s, 5m.
     #[arg(long, value_name = "DURATION")]
     pub(crate) step: Option<String>,
+    /// Show what the query asks and of how much, and do not run it.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Run it, and show beside that what it read and ruled out, in place of its answer.
+    #[arg(long)]
+    pub(crate) analyze: bool,
     #[command(flatten)]
     pub(crate) server: Server,
 }
@@ -298,6 +304,7 @@ Examples:
   tracewell query '{ resource.service.name = \"checkout\" && duration > 500ms }'
   tracewell query '{ span.http.route = \"/cart\" } && { span.db.system = \"redis\" }'
   tracewell query '{ status = error } | rate() by (resource.service.name)' --since 1h --step 1m
+  tracewell query '{ .http.route = \"/cart\" }' --analyze  what it asks, reads and rules out
   tracewell query '{ status = error }' --tenant team-a   on a server with tenants
   tracewell query '{ status = error }' --json | jq -r '.traces[].traceID'";
 

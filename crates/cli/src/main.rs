@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod connect;
 mod demo;
+mod explain;
 mod export;
 mod import;
 mod legacy_flags;

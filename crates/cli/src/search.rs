@@ -9,6 +9,7 @@ use tracewell_query::syntax::ast::Root;
 use crate::arguments::{Query, Tags};
 use crate::caret::pointed;
 use crate::client::{escape, list, text};
+use crate::explain::lines_of;
 use crate::series::table_of_series;
 use crate::{clock, output, runtime};
 
@@ -24,11 +25,18 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
         parameters.push(("q", arguments.query.clone()));
         if is_series {
             parameters.extend(arguments.step.clone().map(|step| ("step", step)));
+        } else {
+            parameters.push(("limit", arguments.limit.to_string()));
+        }
+        if arguments.explain || arguments.analyze {
+            parameters.push(("analyze", arguments.analyze.to_string()));
+            return client.get_json("/api/tracewell/explain", &parameters).await;
+        }
+        if is_series {
             return client
                 .get_json("/api/metrics/query_range", &parameters)
                 .await;
         }
-        parameters.push(("limit", arguments.limit.to_string()));
         client.get_json("/api/search", &parameters).await
     });
     let found = asked.map_err(|error| pointed(error, &arguments.query))?;
@@ -36,6 +44,8 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
     let answer = found.value;
     if arguments.server.json {
         output::print_json(&answer)?;
+    } else if arguments.explain || arguments.analyze {
+        output::print(&lines_of(&answer))?;
     } else if is_series {
         output::print(&table_of_series(&answer))?;
         if list(&answer, "series").is_empty() {

@@ -38,6 +38,8 @@ struct QueryBudget {
     bytes_left: AtomicU64,
     bytes_max: u64,
     inspected_spans: AtomicU64,
+    groups: AtomicU64,
+    groups_ruled_out: AtomicU64,
     memory: Arc<QueryMemory>,
     /// Of fetched spans, as [`Span::bytes`] counts them.
     held_bytes: AtomicU64,
@@ -137,6 +139,8 @@ impl QueryContext {
             bytes_left: AtomicU64::new(bytes_max),
             bytes_max,
             inspected_spans: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            groups_ruled_out: AtomicU64::new(0),
             memory,
             held_bytes: AtomicU64::new(0),
             held_spans: AtomicU64::new(0),
@@ -254,6 +258,20 @@ impl QueryContext {
 
     pub fn inspected_spans(&self) -> u64 {
         self.0.inspected_spans.load(Ordering::Relaxed)
+    }
+
+    /// To be told of every row group of a block that a scan comes to, and whether its times, statistics and filters
+    /// tell that it holds no match.
+    pub fn note_group(&self, is_ruled_out: bool) {
+        self.0.groups.fetch_add(1, Ordering::Relaxed);
+        let n = u64::from(is_ruled_out);
+        self.0.groups_ruled_out.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Of how many it was told, and how many of them held no match.
+    pub fn groups(&self) -> (u64, u64) {
+        let n = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (n(&self.0.groups), n(&self.0.groups_ruled_out))
     }
 }
 

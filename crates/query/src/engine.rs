@@ -7,6 +7,7 @@
 
 mod around;
 mod candidates;
+mod explain;
 mod gather;
 mod lookup;
 mod readings;
@@ -21,14 +22,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use tracewell_model::clock::TimeRange;
 use tracewell_model::source::{QueryMemory, Snapshots};
 use tracewell_model::{Clock, Limits};
 
 use crate::error::Result;
 use crate::plan::{Plan, PlanLimits};
 use crate::request::{
-    Aliases, Caller, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse, TagNamesRequest,
-    TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
+    Aliases, Caller, Explanation, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse,
+    TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest,
+    TraceResponse,
 };
 use crate::syntax::{SyntaxLimits, parse_with};
 use run::Run;
@@ -56,6 +59,11 @@ impl Engine {
     pub fn plan(&self, text: &str, aliases: Aliases) -> Result<Plan> {
         let query = parse_with(text, SyntaxLimits::from(&self.limits))?;
         Plan::new(text, &query, aliases, PlanLimits::from(&self.limits))
+    }
+
+    /// What a search or series over this window would do, without doing it.
+    pub fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
+        explain::explain(self, text, caller, window)
     }
 
     /// The newest traces that match, the same for every way in which they are stored.

@@ -28,8 +28,8 @@ pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};
 pub use limit::{LimitsHit, QueryLimit};
 pub use request::{
-    Aliases, Around, Caller, QueryStats, SearchQuery, SearchRequest, SearchResponse, SeriesRequest,
-    SeriesResponse, TagNamesRequest, TagNamesResponse, TagScope, TagSearch, TagValuesRequest,
-    TagValuesResponse, TraceRequest, TraceResponse,
+    Aliases, Around, Caller, Explanation, QueryStats, SearchQuery, SearchRequest, SearchResponse,
+    SeriesRequest, SeriesResponse, TagNamesRequest, TagNamesResponse, TagScope, TagSearch,
+    TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
 };
 pub use syntax::{SyntaxError, parse};

@@ -14,6 +14,7 @@
 
 mod bind;
 mod condition;
+mod explain;
 mod field;
 mod known;
 mod name;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use tracewell_model::column::ColumnLevel;
 use tracewell_model::{Column, Filter, Intrinsic};
 
+pub use explain::{DecidedBy, Explained, ExplainedFilter};
 pub use field::Field;
 pub(crate) use name::{Candidate, candidates_of};
 pub use pipeline::{ScalarPlan, SpansetPlan, StagePlan};

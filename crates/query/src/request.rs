@@ -2,10 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 use tracewell_model::clock::TimeRange;
-use tracewell_model::source::HeldMemory;
+use tracewell_model::source::{HeldMemory, SourceSummary};
 use tracewell_model::{AttributeScope, KeyValue, SpanId, TenantId, Trace, TraceId, Value};
 
 use crate::limit::LimitsHit;
+use crate::plan::Explained;
 use crate::series::{Axis, Series};
 
 /// What every question says: whose data, and until when.
@@ -93,6 +94,42 @@ pub struct QueryStats {
     pub n_sources: usize,
     pub n_sources_done: usize,
     pub source_bytes: u64,
+    /// Row groups of blocks that a search or series came to, and how many of them their times, statistics and
+    /// filters ruled out.
+    pub n_groups: u64,
+    pub n_groups_ruled_out: u64,
+}
+
+/// What a query would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The query as the program would write it.
+    pub canonical: String,
+    /// True for a metrics query, which yields series.
+    pub is_series: bool,
+    /// One for a search, and of series one for each pipeline.
+    pub plans: Vec<Explained>,
+    pub window: TimeRange,
+    /// What there is of the tenant.
+    pub all: SourceSums,
+    /// What lies in sources that have a span in the window: no other is read, but for fragments.
+    pub in_window: SourceSums,
+}
+
+/// Sums over head generations and blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SourceSums {
+    pub n_sources: usize,
+    pub n_spans: u64,
+    pub n_bytes: u64,
+}
+
+impl SourceSums {
+    pub(crate) fn add(&mut self, summary: &SourceSummary) {
+        self.n_sources += 1;
+        self.n_spans += summary.n_spans;
+        self.n_bytes += summary.bytes;
+    }
 }
 
 /// One trace of a search.

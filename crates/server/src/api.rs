@@ -28,7 +28,7 @@ use crate::params::Params;
 use crate::queries::Queries;
 use crate::routes::Route;
 use crate::tempo::tags::Version;
-use crate::{grpc, parse, status, tempo};
+use crate::{explain, grpc, parse, status, tempo};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -239,6 +239,7 @@ impl Api {
             Route::QueryRange => tempo::series::range(self, call).await,
             Route::QueryInstant => tempo::series::instant(self, call).await,
             Route::Parse => parse::answer(self, call).await,
+            Route::Explain => explain::answer(self, call).await,
             Route::Metrics => self.scrape(),
             _ => status::answer(self, call).await,
         }

@@ -9,6 +9,7 @@
 mod answer;
 mod api;
 pub mod error;
+mod explain;
 mod gate;
 mod grpc;
 pub mod host;

@@ -1,13 +1,16 @@
 //! The questions that surfaces ask, as a seam: the engine answers them, and tests do.
 
 use futures::future::BoxFuture;
+use tracewell_model::TimeRange;
 use tracewell_query::{
-    Engine, Result, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse, TagNamesRequest,
-    TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest, TraceResponse,
+    Caller, Engine, Explanation, Result, SearchRequest, SearchResponse, SeriesRequest,
+    SeriesResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
+    TraceRequest, TraceResponse,
 };
 
 /// Answers questions over everything that is kept.
 pub trait Queries: Send + Sync + std::fmt::Debug {
+    fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation>;
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>>;
     fn series(&self, request: SeriesRequest) -> BoxFuture<'_, Result<SeriesResponse>>;
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>>;
@@ -16,6 +19,10 @@ pub trait Queries: Send + Sync + std::fmt::Debug {
 }
 
 impl Queries for Engine {
+    fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
+        Engine::explain(self, text, caller, window)
+    }
+
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
         Box::pin(Engine::search(self, request))
     }

@@ -59,6 +59,7 @@ routes! {
     StreamQueryRange = "/tempopb.StreamingQuerier/MetricsQueryRange", "/tempopb.StreamingQuerier/MetricsQueryRange";
     StreamQueryInstant = "/tempopb.StreamingQuerier/MetricsQueryInstant", "/tempopb.StreamingQuerier/MetricsQueryInstant";
     Parse = "/api/tracewell/parse", "api_tracewell_parse";
+    Explain = "/api/tracewell/explain", "api_tracewell_explain";
     Echo = "/api/echo", "api_echo";
     BuildInfo = "/api/status/buildinfo", "api_status_buildinfo";
     Ready = "/ready", "ready";
@@ -104,6 +105,7 @@ impl Route {
             | Self::QueryInstant
             | Self::StreamQueryRange
             | Self::StreamQueryInstant => "metrics",
+            Self::Explain => "explain",
             _ => "",
         }
     }

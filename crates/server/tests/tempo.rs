@@ -330,6 +330,8 @@ async fn a_partial_trace_says_so() {
             n_sources: 5,
             n_sources_done: 4,
             source_bytes: 1_234_567,
+            n_groups: 3,
+            n_groups_ruled_out: 2,
             ..QueryStats::default()
         },
         ..found(documented())
@@ -446,6 +448,8 @@ fn one_result() -> SearchResponse {
             n_sources: 5,
             n_sources_done: 4,
             source_bytes: 1_234_567,
+            n_groups: 3,
+            n_groups_ruled_out: 2,
             ..QueryStats::default()
         },
         ..SearchResponse::default()
@@ -681,6 +685,55 @@ async fn values_of_tags_with_any_name_in_both_versions() {
     };
     assert_eq!(request.name, TagName::Bare(String::from("a/b")));
     assert_eq!(running.get("/api/search/tag/a").await.status, 404);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_explained_and_analyzed() {
+    let running = Running::start().await;
+    running.planted.search.lock().unwrap().stats = QueryStats {
+        inspected_bytes: 1_000,
+        inspected_spans: 20,
+        inspected_traces: 3,
+        n_groups: 8,
+        n_groups_ruled_out: 6,
+        ..QueryStats::default()
+    };
+    let asked = "/api/tracewell/explain?q=%7B%20status%3Derror%20%7D";
+    let explained = running.get(asked).await.json();
+    let mut expected = json!({
+        "canonical": "{ status=error }",
+        "yields": "traces",
+        "plans": [{
+            "filters": [{"asked": "status = error", "askedOfFragments": "true", "exact": true}],
+            "requires": "1",
+            "decidedBy": "columns",
+            "columns": ["span:start"],
+        }],
+        "sources": {"count": 5, "spans": 50, "bytes": 5_000},
+        "sourcesInWindow": {"count": 2, "spans": 20, "bytes": 2_000},
+    });
+    assert_eq!(explained, expected);
+    assert!(running.planted.asked.lock().unwrap().is_empty());
+    let mut analyzed = running.get(&format!("{asked}&analyze=true")).await.json();
+    assert!(analyzed["analysis"]["elapsedMicros"].is_u64());
+    analyzed["analysis"]["elapsedMicros"] = json!(0);
+    expected["analysis"] = json!({
+        "elapsedMicros": 0, "found": 0, "inspectedBytes": 1_000, "inspectedSpans": 20, "inspectedTraces": 3,
+        "rowGroups": 8, "rowGroupsRuledOut": 6,
+    });
+    assert_eq!(analyzed, expected);
+    assert!(matches!(running.planted.last(), Asked::Search(_)));
+    let series = "/api/tracewell/explain?q=%7B%7D%7Crate()&analyze=1";
+    assert_eq!(running.get(series).await.json()["yields"], "series");
+    assert!(matches!(running.planted.last(), Asked::Series(_)));
+    let nothing = running.get("/api/tracewell/explain").await;
+    assert_eq!(nothing.status, 400);
+    assert!(
+        nothing.text().contains("q is missing"),
+        "{}",
+        nothing.text()
+    );
     running.stop().await;
 }
 

@@ -190,7 +190,10 @@ impl Run {
         } else {
             n_sources.saturating_sub(self.failed.len())
         };
+        let (n_groups, n_groups_ruled_out) = self.ctx.groups();
         let stats = QueryStats {
+            n_groups,
+            n_groups_ruled_out,
             inspected_bytes: self.ctx.inspected_bytes(),
             inspected_spans: self.ctx.inspected_spans(),
             inspected_traces: self.inspected_traces,

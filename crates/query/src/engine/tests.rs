@@ -1,4 +1,5 @@
 mod aliases;
+mod explain;
 mod huge;
 mod series;
 mod tags;

@@ -41,7 +41,7 @@ pub(crate) async fn search(api: &Api, call: &Call) -> ApiResult<Answer> {
 }
 
 /// Searches as the parameters of a call say. `listener` hears of the traces as they are found.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     api: &Api,
     call: &Call,
     listener: Option<Found>,

@@ -31,7 +31,7 @@ fn answer((found, _permit): (SeriesResponse, Permit)) -> Answer {
 }
 
 /// The series of the intervals of a range, as the parameters of a call say.
-pub(super) async fn ask_range(api: &Api, call: &Call) -> ApiResult<(SeriesResponse, Permit)> {
+pub(crate) async fn ask_range(api: &Api, call: &Call) -> ApiResult<(SeriesResponse, Permit)> {
     let (start, end) = range_of(&call.params, api)?;
     let step = match call.params.get("step") {
         None => Axis::default_step(start, end),

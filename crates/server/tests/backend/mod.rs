@@ -13,12 +13,14 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::{Admission, IngestMetrics, Tenants};
-use tracewell_model::{Clock, Limits};
+use tracewell_model::{Clock, Limits, TenantId, TimeRange};
+use tracewell_query::plan::{DecidedBy, Explained, ExplainedFilter};
+use tracewell_query::request::SourceSums;
 use tracewell_query::series::Axis;
 use tracewell_query::{
-    QueryStats, Result, SearchRequest, SearchResponse, SeriesRequest, SeriesResponse,
-    TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse, TraceRequest,
-    TraceResponse,
+    Caller, Explanation, QueryStats, Result, SearchRequest, SearchResponse, SeriesRequest,
+    SeriesResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
+    TraceRequest, TraceResponse,
 };
 use tracewell_server::{
     Backend, BuildInfo, ConfigMode, FactValue, Host, Metric, OverridesFile, Queries, Readiness,
@@ -229,6 +231,32 @@ impl Planted {
 }
 
 impl Queries for Planted {
+    fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
+        let sums = |n: u64| SourceSums {
+            n_sources: n as usize,
+            n_spans: n * 10,
+            n_bytes: n * 1_000,
+        };
+        assert_eq!(caller.tenant, TenantId::single());
+        Ok(Explanation {
+            canonical: text.to_owned(),
+            is_series: text.contains("rate"),
+            plans: vec![Explained {
+                filters: vec![ExplainedFilter {
+                    scan: "status = error".to_owned(),
+                    fragment: Some("true".to_owned()),
+                    is_exact: true,
+                }],
+                requires: "1".to_owned(),
+                decided_by: DecidedBy::Columns,
+                columns: vec!["span:start".to_owned()],
+            }],
+            window,
+            all: sums(5),
+            in_window: sums(2),
+        })
+    }
+
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
         Box::pin(self.answer(Asked::Search(request), &self.search))
     }

@@ -58,7 +58,11 @@ impl GroupScan<'_> {
         let fragment_filters = self.query.fragment_filters.as_deref().unwrap_or_default();
         let whole = possible(unit, filters).await.map_err(fail)?;
         let parts = possible(unit, fragment_filters).await.map_err(fail)?;
-        if !whole.iter().chain(&parts).any(Option::is_some) {
+        let is_ruled_out = !whole.iter().chain(&parts).any(Option::is_some);
+        if self.query.only.is_none() {
+            self.ctx.note_group(is_ruled_out);
+        }
+        if is_ruled_out {
             return Ok(vec![BooleanBuffer::new_unset(n_spans); filters.len()]);
         }
         let within = self.within(unit, n_spans).await.map_err(fail)?;

@@ -145,6 +145,37 @@ fn the_configuration_is_printed_explained_and_verified() {
 }
 
 #[test]
+fn a_query_is_explained_by_what_it_asks_and_reads() {
+    let site = Site::new();
+    let server = site.start(&[]);
+    let (id, body) = request(60, 0, 0);
+    send(&site, &body);
+    super::find(&server, id);
+    assert_eq!(server.get("/flush").status / 100, 2);
+    let url = format!("http://127.0.0.1:{}", site.http);
+    let ask = |query: &str, more: &str| {
+        let arguments = ["query", query, more, "--since", "2h", "--server", &url];
+        text(&run(&arguments, 0))
+    };
+    let explained = ask("{ span.url.path = \"/\" }", "--explain");
+    let asked = "filter 1    span.url.path = \"/\" || (span.url.path = nil && path(span.http.target) = \"/\")\n";
+    assert!(explained.contains(asked), "{explained}");
+    assert!(explained.contains("sources     1 of 1 "), "{explained}");
+    assert!(!explained.contains("row groups"), "{explained}");
+    let absent = ask("{ name = \"nothing\" }", "--analyze");
+    assert!(absent.contains("row groups  1 of 1 ruled out"), "{absent}");
+    assert!(absent.contains("found       0 traces"), "{absent}");
+    let all = ask("{ } | rate()", "--analyze");
+    assert!(all.contains("row groups  0 of 1 ruled out"), "{all}");
+    assert!(all.contains(&format!("looked at {N_SPANS} spans")), "{all}");
+    assert!(all.contains("found       1 series"), "{all}");
+    let arguments = ["query", "{ } | rate(", "--explain", "--server", &url];
+    let wrong = errors(&run(&arguments, 2));
+    assert!(wrong.contains("  { } | rate("), "{wrong}");
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_health_check_tells_by_its_exit_code() {
     let site = Site::new();
     let server = site.start(&[]);
