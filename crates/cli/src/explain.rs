@@ -14,7 +14,8 @@ pub(crate) fn lines_of(answer: &Value) -> String {
     for plan in list(answer, "plans") {
         add_plan(&mut lines, plan);
     }
-    let (all, in_window) = (&answer["sources"], &answer["sourcesInWindow"]);
+    let sums = |key| answer.get(key).unwrap_or(&Value::Null);
+    let (all, in_window) = (sums("sources"), sums("sourcesInWindow"));
     lines.add(
         "sources",
         &format!(
@@ -85,7 +86,7 @@ fn add_analysis(lines: &mut Lines, analysis: &Value, yields: &str) {
 }
 
 /// Decimal units, as disks are sold.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     let bytes = bytes as f64;
     match units.iter().find(|(_, unit)| bytes >= *unit) {
@@ -94,7 +95,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn number(value: &Value, key: &str) -> u64 {
+pub(crate) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::table::{Row, Table};
 use super::{percentile, timed};
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, escape};
+use crate::explain::{number, size};
 
 const LIST: &str = include_str!("../../../../benches/queries.txt");
 
@@ -15,8 +16,8 @@ const LIST: &str = include_str!("../../../../benches/queries.txt");
 pub(super) struct Query {
     kind: Kind,
     name: &'static str,
-    bar_ms: f64,
-    ambition_ms: f64,
+    /// First bar and ambition, where there are any.
+    bars_ms: Option<(f64, f64)>,
     expected: Expected,
     text: &'static str,
 }
@@ -44,6 +45,8 @@ const LIMIT: usize = 20;
 enum Kind {
     Search,
     Range,
+    Names,
+    Values,
 }
 
 /// Asks every query once to warm up, then so many times.
@@ -59,13 +62,21 @@ pub(super) async fn ask(
         let row = match outcome {
             Outcome::Right(n_results) => {
                 let p99 = percentile(&took, 99);
+                // What takes so long is asked once.
+                let cost = match took.iter().any(|took| *took > SLOW) {
+                    true => String::new(),
+                    false => query.cost(client, window).await?,
+                };
                 Row::new(&name, "ms", percentile(&took, 50))
-                    .remark(format!("p99 {p99:.1} ms, {n_results} results"))
+                    .remark(format!("p99 {p99:.1} ms, {n_results} results{cost}"))
             }
             Outcome::None(reason) => Row::missing(&name, "ms", reason),
             Outcome::Wrong(error) => Row::wrong(&name, "ms", error),
         };
-        table.push(row.bars(query.bar_ms, query.ambition_ms));
+        table.push(match query.bars_ms {
+            Some((bar, ambition)) => row.bars(bar, ambition),
+            None => row,
+        });
     }
     Ok(())
 }
@@ -88,7 +99,7 @@ pub(super) enum Outcome {
 /// `None` where the body is no answer at all.
 fn n_results(body: &[u8]) -> Option<usize> {
     let answer: Value = serde_json::from_slice(body).ok()?;
-    let lists = ["traces", "series"];
+    let lists = ["traces", "series", "scopes", "tagValues"];
     let found = lists.iter().find_map(|key| answer.get(*key));
     match found {
         Some(list) => list.as_array().map(Vec::len),
@@ -112,13 +123,22 @@ fn parse_line(line: &'static str) -> Result<Query> {
     let kind = match field("kind")? {
         "search" => Kind::Search,
         "range" => Kind::Range,
+        "names" => Kind::Names,
+        "values" => Kind::Values,
         other => anyhow::bail!("unknown kind {other}"),
+    };
+    let name = field("name")?;
+    let bars_ms = match (field("bar")?, field("ambition")?) {
+        ("-", "-") => None,
+        (bar, ambition) => Some((
+            bar.parse().context("bar")?,
+            ambition.parse().context("ambition")?,
+        )),
     };
     Ok(Query {
         kind,
-        name: field("name")?,
-        bar_ms: field("bar")?.parse().context("bar")?,
-        ambition_ms: field("ambition")?.parse().context("ambition")?,
+        name,
+        bars_ms,
         expected: match field("results")? {
             "none" => Expected::Nothing,
             "some" => Expected::Something,
@@ -171,8 +191,33 @@ impl Query {
         n_spans: u64,
     ) -> Result<(Duration, Outcome)> {
         let (path, parameters) = self.request(window);
-        let (duration, answer) = timed(client.get(path, &parameters)).await?;
+        let (duration, answer) = timed(client.get(&path, &parameters)).await?;
         Ok((duration, self.judge(&answer, n_spans)))
+    }
+
+    /// The bytes that a search or series reads and how many row groups it rules out, for a remark; nothing of a
+    /// server that does not tell.
+    async fn cost(&self, client: &mut Client, window: (u64, u64)) -> Result<String> {
+        if !matches!(self.kind, Kind::Search | Kind::Range) {
+            return Ok(String::new());
+        }
+        let (_, mut parameters) = self.request(window);
+        parameters.push(("analyze", "true".to_owned()));
+        let answer = client.get("/api/tracewell/explain", &parameters).await?;
+        let explained: Option<Value> = match answer.status {
+            200 => serde_json::from_slice(&answer.body).ok(),
+            _ => None,
+        };
+        let analysis = explained.as_ref().and_then(|it| it.get("analysis"));
+        Ok(analysis.map_or_else(String::new, |analysis| {
+            let n = |key| number(analysis, key);
+            format!(
+                ", {}, {} of {} groups out",
+                size(n("inspectedBytes")),
+                n("rowGroupsRuledOut"),
+                n("rowGroups")
+            )
+        }))
     }
 
     fn judge(&self, answer: &Answer, n_spans: u64) -> Outcome {
@@ -210,22 +255,31 @@ impl Query {
         }
     }
 
-    fn request(&self, (from, to): (u64, u64)) -> (&'static str, Vec<(&'static str, String)>) {
+    fn request(&self, (from, to): (u64, u64)) -> (String, Vec<(&'static str, String)>) {
         let seconds = |nanos: u64| nanos / 1_000_000_000;
+        let (tag, text) = match self.kind {
+            Kind::Values => self.text.split_once(' ').unwrap_or((self.text, "{ }")),
+            Kind::Search | Kind::Range | Kind::Names => ("", self.text),
+        };
         let mut parameters = vec![
-            ("q", self.text.to_owned()),
+            ("q", text.to_owned()),
             ("start", seconds(from).saturating_sub(60).to_string()),
             ("end", (seconds(to) + 60).to_string()),
         ];
         match self.kind {
             Kind::Search => {
                 parameters.push(("limit", LIMIT.to_string()));
-                ("/api/search", parameters)
+                ("/api/search".to_owned(), parameters)
             }
             Kind::Range => {
                 parameters.push(("step", "60s".to_owned()));
-                ("/api/metrics/query_range", parameters)
+                ("/api/metrics/query_range".to_owned(), parameters)
             }
+            Kind::Names => ("/api/v2/search/tags".to_owned(), parameters),
+            Kind::Values => (
+                format!("/api/v2/search/tag/{}/values", escape(tag)),
+                parameters,
+            ),
         }
     }
 }
@@ -239,8 +293,10 @@ mod tests {
         let queries = parse(LIST).unwrap();
         assert!(queries.len() >= 12);
         for query in &queries {
-            assert!(query.ambition_ms <= query.bar_ms, "{}", query.name);
-            let parsed = tracewell_query::syntax::parse(query.text);
+            let (bar, ambition) = query.bars_ms.unwrap_or((1.0, 1.0));
+            assert!(ambition <= bar, "{}", query.name);
+            let (_, parameters) = query.request((0, 1));
+            let parsed = tracewell_query::syntax::parse(&parameters[0].1);
             assert!(parsed.is_ok(), "{}: {parsed:?}", query.text);
         }
     }
