@@ -1,7 +1,8 @@
-//! The golden corpus of TraceQL: texts, spans, and which of them match.
+//! The golden corpus of TraceQL.
 //!
-//! Every file in `tests/traceql` holds spans and then queries, each with its answer. With
-//! `UPDATE_GOLDEN=1` the answers are written anew.
+//! Every file in `tests/parsing` holds texts, each with what it is: the query as the program would write it and what
+//! it yields, or what is wrong and where. `⏎` in a text is a line break. Every file in `tests/traceql` holds
+//! spans and then queries, each with its answer. With `UPDATE_GOLDEN=1` what stands behind `=` is written anew.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fmt::Write;
@@ -12,13 +13,24 @@ use tracewell_model::{
     AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, Trace,
     TraceId,
 };
+use tracewell_query::plan::series::SeriesPlan;
 use tracewell_query::plan::{Plan, PlanLimits};
 use tracewell_query::row::TraceFacts;
-use tracewell_query::{Aliases, parse, pipeline};
+use tracewell_query::syntax::ast::Root;
+use tracewell_query::{Aliases, Error, parse, pipeline};
 
 #[test]
 fn the_corpus_is_answered_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traceql");
+    compare("tests/traceql", answer);
+}
+
+#[test]
+fn every_text_is_what_is_written() {
+    compare("tests/parsing", examine);
+}
+
+fn compare(folder: &str, answer: fn(&str, &Path) -> String) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -34,6 +46,35 @@ fn the_corpus_is_answered_as_written() {
             assert_eq!(answered, text, "{} (UPDATE_GOLDEN=1)", file.display());
         }
     }
+}
+
+/// The file with what its texts are.
+fn examine(text: &str, _: &Path) -> String {
+    let mut examined = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("= ")) {
+        writeln!(examined, "{line}").unwrap();
+        if !line.is_empty() && !line.starts_with('#') {
+            writeln!(examined, "= {}", what(&line.replace('⏎', "\n"))).unwrap();
+        }
+    }
+    examined
+}
+
+fn what(text: &str) -> String {
+    let limits = PlanLimits::from(&Limits::default());
+    let planned = parse(text).map_err(Error::from).and_then(|query| {
+        Ok(match query.root {
+            Root::Metrics(_) => {
+                SeriesPlan::new(text, &query, Aliases::Resolve, limits)?;
+                format!("series: {query}")
+            }
+            Root::Pipeline(_) => {
+                Plan::new(text, &query, Aliases::Resolve, limits)?;
+                format!("traces: {query}")
+            }
+        })
+    });
+    planned.unwrap_or_else(|error| error.to_string())
 }
 
 /// The file with its answers: lines that begin with `=` stand behind the query that they answer.

@@ -170,7 +170,7 @@ impl Context<'_> {
                     MetricsStage::Top(n) | MetricsStage::Bottom(n) => SeriesPlan::Ranked {
                         of,
                         n: usize::try_from(*n).ok().filter(|n| *n > 0).ok_or_else(|| {
-                            self.type_error(expr.span, "it takes a number above 0")
+                            self.type_error(expr.place, "it takes a number above 0")
                         })?,
                         is_top: matches!(stage, MetricsStage::Top(_)),
                     },
@@ -201,7 +201,7 @@ impl Context<'_> {
         match of {
             SeriesPlan::Spans(spans) if matches!(spans.function, Function::Compare(_)) => Err(self
                 .type_error(
-                    expr.span,
+                    expr.place,
                     "nothing can be done with the series of `compare()`",
                 )),
             _ => Ok(()),
@@ -232,7 +232,7 @@ impl Context<'_> {
             }
             MetricsFunction::QuantileOverTime(of, quantiles) => {
                 if quantiles.iter().any(|q| !(0.0..=1.0).contains(q)) {
-                    return Err(self.type_error(expr.span, "a quantile lies between 0 and 1"));
+                    return Err(self.type_error(expr.place, "a quantile lies between 0 and 1"));
                 }
                 Function::Quantile(self.measured(of)?, quantiles.clone())
             }
@@ -252,7 +252,7 @@ impl Context<'_> {
         };
         if matches!(function, Function::Compare(_)) && !by.is_empty() {
             let message = "`compare()` groups by every attribute: it takes no `by()`";
-            return Err(self.type_error(expr.span, message));
+            return Err(self.type_error(expr.place, message));
         }
         let own = usize::from(matches!(
             function,
@@ -260,7 +260,7 @@ impl Context<'_> {
         ));
         if by.len() + own > GROUPS_MAX {
             let message = format!("`by()` takes {} attributes here at most", GROUPS_MAX - own);
-            return Err(self.type_error(expr.span, message));
+            return Err(self.type_error(expr.place, message));
         }
         Ok(SpansPlan {
             plan: Plan::of(parts, stages),
@@ -282,7 +282,7 @@ impl Context<'_> {
             .ok_or_else(|| {
                 let message =
                     format!("it shows between 1 and {COMPARED_MAX} values of an attribute");
-                self.type_error(expr.span, message)
+                self.type_error(expr.place, message)
             })
     }
 
@@ -290,7 +290,7 @@ impl Context<'_> {
         match (u64::try_from(start), u64::try_from(end)) {
             (Ok(start), Ok(end)) if start < end => Ok(start..end),
             _ => Err(self.type_error(
-                expr.span,
+                expr.place,
                 "the selection starts before it ends, both in Unix nanoseconds",
             )),
         }

@@ -3,6 +3,7 @@
 //! Attributes can hold anything, so only what is wrong for every value is refused here. What does
 //! not go together at run time does not match, and is no error.
 
+use tracewell_model::column::ColumnLevel;
 use tracewell_model::{AttributeScope, CompareOp};
 
 use super::{Context, PlanLimits};
@@ -144,11 +145,21 @@ impl Context<'_> {
         Err(self.type_error(expr.span, format!("{} never equals {}", a.name(), b.name())))
     }
 
-    /// What every span has is never nil.
+    /// Intrinsics are not asked for; most of them every span has.
     fn check_can_be_nil(&self, expr: &Expr) -> Result<()> {
         let never: Option<Error> = match &expr.kind {
             ExprKind::Intrinsic(name) => {
-                Some(self.type_error(expr.span, format!("`{}` is never nil", name.written)))
+                let may_be_missing = "`= nil` asks of attributes, and this is none";
+                let message = match name.field {
+                    IntrinsicField::Column(Intrinsic::ParentId) => {
+                        format!("{may_be_missing}: `nestedSetParent < 0` finds roots")
+                    }
+                    IntrinsicField::Column(column) if !is_of_every_span(column) => {
+                        may_be_missing.to_owned()
+                    }
+                    _ => format!("`{}` is never nil", name.written),
+                };
+                Some(self.type_error(expr.span, message))
             }
             ExprKind::Attribute(name)
                 if name.scope == Some(AttributeScope::Resource)
@@ -206,4 +217,9 @@ fn intrinsic_type(intrinsic: Intrinsic) -> Type {
         | Intrinsic::InstrumentationName
         | Intrinsic::InstrumentationVersion => Type::String,
     }
+}
+
+fn is_of_every_span(intrinsic: Intrinsic) -> bool {
+    let is_of_root = matches!(intrinsic, Intrinsic::RootName | Intrinsic::RootService);
+    !is_of_root && !matches!(intrinsic.level(), ColumnLevel::Event | ColumnLevel::Link)
 }

@@ -231,6 +231,8 @@ pub enum Aggregate {
 pub struct MetricsExpr {
     pub kind: MetricsKind,
     pub span: TextSpan,
+    /// Of the function or the stage alone, without what it is of.
+    pub place: TextSpan,
     pub(super) height: usize,
 }
 
@@ -425,7 +427,17 @@ impl MetricsExpr {
             MetricsKind::Arithmetic(_, left, right) => above([left.height, right.height]),
             MetricsKind::Scalar(scalar) => scalar.height,
         };
-        Self { kind, span, height }
+        Self {
+            kind,
+            span,
+            place: span,
+            height,
+        }
+    }
+
+    /// The same, and where its own words stand.
+    pub(super) fn at(self, place: TextSpan) -> Self {
+        Self { place, ..self }
     }
 }
 

@@ -300,6 +300,8 @@ impl<'a> Parser<'a> {
             Operand::Spanset(expr) => Ok(Root::Pipeline(pipeline::of_spanset(expr))),
             Operand::Stages(pipeline) => Ok(Root::Pipeline(pipeline)),
             Operand::Metrics(expr) => Ok(Root::Metrics(expr)),
+            // An operator that numbers do not have.
+            Operand::Scalar(_) if self.token != Token::End => Err(self.unexpected()),
             Operand::Scalar(expr) => Err(self
                 .error_at(expr.span, "a query cannot end in a number")
                 .with_hint("compare the aggregate, as in `count() > 2`")),

@@ -293,8 +293,9 @@ impl Parser<'_> {
         Ok(Operand::Scalar(expr))
     }
 
-    fn metrics(&self, kind: MetricsKind, from: usize) -> ParseResult<Operand> {
-        let expr = MetricsExpr::new(kind, self.since(from));
+    /// `place` is that of the stage or operator alone.
+    fn metrics(&self, kind: MetricsKind, from: usize, place: TextSpan) -> ParseResult<Operand> {
+        let expr = MetricsExpr::new(kind, self.since(from)).at(place);
         self.check_height(expr.height, expr.span)?;
         Ok(Operand::Metrics(expr))
     }
@@ -343,7 +344,7 @@ impl Parser<'_> {
                     return Err(self.misplaced(symbol, op_span, nouns.0, nouns.1));
                 };
                 let kind = MetricsKind::Arithmetic(op, Box::new(left), Box::new(right));
-                self.metrics(kind, from)
+                self.metrics(kind, from, op_span)
             }
         }
     }
@@ -399,9 +400,9 @@ impl Parser<'_> {
     ) -> ParseResult<Operand> {
         match (left, right) {
             (Operand::Metrics(left), Operand::Scalar(right)) if !has_aggregate(&right) => {
-                let from = left.span.from;
+                let (from, place) = (left.span.from, right.span);
                 let stage = MetricsStage::Compare(op, right);
-                self.metrics(MetricsKind::Stage(Box::new(left), stage), from)
+                self.metrics(MetricsKind::Stage(Box::new(left), stage), from, place)
             }
             (left, _) => Err(self
                 .error_at(left.span(), "series can only be compared with a number")
@@ -455,6 +456,7 @@ impl Parser<'_> {
             _ => return Ok(Err(pipeline)),
         };
         let word = word.clone();
+        let place = self.span.from;
         self.advance()?;
         self.expect(Symbol::LeftParen)?;
         let function = match (over_time, word.as_str()) {
@@ -476,7 +478,8 @@ impl Parser<'_> {
             function,
             by,
         };
-        Ok(Ok(MetricsExpr::new(kind, self.since(from))))
+        let expr = MetricsExpr::new(kind, self.since(from));
+        Ok(Ok(expr.at(self.since(place))))
     }
 
     fn quantiles(&mut self) -> ParseResult<MetricsFunction> {
@@ -532,6 +535,7 @@ impl Parser<'_> {
             self.expect_also("`bottomk`");
             return Err(self.unexpected());
         }
+        let place = self.span.from;
         self.advance()?;
         self.expect(Symbol::LeftParen)?;
         let n = self.whole_number()?;
@@ -541,8 +545,8 @@ impl Parser<'_> {
         } else {
             MetricsStage::Bottom(n)
         };
-        let from = before.span.from;
-        self.metrics(MetricsKind::Stage(Box::new(before), stage), from)
+        let (from, place) = (before.span.from, self.since(place));
+        self.metrics(MetricsKind::Stage(Box::new(before), stage), from, place)
     }
 }
 
