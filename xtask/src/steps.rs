@@ -117,6 +117,8 @@ const STEPS: &[Step] = &[
             "soak::",
             "--skip",
             "container::",
+            "--skip",
+            "grammar::",
         ]),
     },
     Step {
@@ -187,6 +189,12 @@ const STEPS: &[Step] = &[
         action: Action::Own(|root| suite(root, "exporters::")),
     },
     Step {
+        name: "grammar",
+        what: "the grammar of Grafana's editor over the golden texts of TraceQL",
+        part_of: PartOf::Test,
+        action: Action::Own(|root| suite(root, "grammar::")),
+    },
+    Step {
         name: "buckets",
         what: "the real binary over object stores, and the soak beside them: they wait more than they work",
         part_of: PartOf::Test,
@@ -223,6 +231,7 @@ pub(crate) const SUITES: &[(&str, &[&str])] = &[
     ("soak::", &["python3", "go"]),
     ("python::", &["python3", "curl"]),
     ("exporters::", &["node", "npm", "go", "java", "mvn"]),
+    ("grammar::", &["node", "npm"]),
     ("container::", &["musl-gcc", "unshare", "chroot"]),
 ];
 

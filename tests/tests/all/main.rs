@@ -1,7 +1,7 @@
 //! Tests over several crates and over the real process, in one binary.
 //!
-//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `soak`, `python`, `exporters`
-//! and `container` start the real binary or other programs; all others run in this process and belong to
+//! Modules whose names the steps of `cargo xtask test` know: `e2e`, `crashes`, `buckets`, `soak`, `python`, `exporters`,
+//! `grammar` and `container` start the real binary or other programs; all others run in this process and belong to
 //! `make check`. A fresh machine needs no preparation: what a test needs, [`harness`] builds.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
@@ -13,6 +13,7 @@ mod crashes;
 mod doomed;
 mod e2e;
 mod exporters;
+mod grammar;
 mod harness;
 mod load;
 mod oracle;

@@ -51,6 +51,14 @@ pub(crate) fn azurite() -> PathBuf {
         .clone()
 }
 
+/// A folder that holds Grafana's grammar of TraceQL.
+pub(crate) fn lezer() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| install_node("lezer", "parse.mjs"))
+        .clone()
+}
+
 /// The packages of a folder of the tests, and its program beside them.
 fn install_node(name: &str, program: &str) -> PathBuf {
     let source = root().join("tests").join(name);
