@@ -9,6 +9,8 @@ pub mod engine;
 pub mod error;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod golden;
 pub mod leaves;
 mod limit;
 mod open;

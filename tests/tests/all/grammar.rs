@@ -45,7 +45,7 @@ fn the_grammar_of_an_editor_takes_what_tracewell_takes() {
 /// Those of the golden files that are queries, line breaks as they are written there.
 fn taken_texts() -> Vec<String> {
     let mut texts = Vec::new();
-    for file in std::fs::read_dir(root().join("crates/query/tests/parsing")).unwrap() {
+    for file in std::fs::read_dir(root().join("crates/query/golden/parsing")).unwrap() {
         let file = std::fs::read_to_string(file.unwrap().path()).unwrap();
         let lines: Vec<&str> = file.lines().collect();
         let pairs = lines.windows(2);

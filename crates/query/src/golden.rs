@@ -1,32 +1,37 @@
 //! The golden corpus of TraceQL.
 //!
-//! Every file in `tests/parsing` holds texts, each with what it is: the query as the program would write it and what
-//! it yields, or what is wrong and where. `⏎` in a text is a line break. Every file in `tests/traceql` holds
-//! spans and then queries, each with its answer. With `UPDATE_GOLDEN=1` what stands behind `=` is written anew.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+//! Every file in `golden/parsing` holds texts, each with what it is: the query as the program would write it and what
+//! it yields, or what is wrong and where. `⏎` in a text is a line break. Every file in `golden/traceql` holds
+//! spans and then queries, each with its answer: the names of the spans that match, or series, over the intervals that the
+//! line `range START END STEP` (in nanoseconds) gives. With `UPDATE_GOLDEN=1` what stands behind `=` is written anew.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tracewell_model::{
-    AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, Trace,
-    TraceId,
+    AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, TenantId,
+    Trace, TraceId,
 };
-use tracewell_query::plan::series::SeriesPlan;
-use tracewell_query::plan::{Plan, PlanLimits};
-use tracewell_query::row::TraceFacts;
-use tracewell_query::syntax::ast::Root;
-use tracewell_query::{Aliases, Error, parse, pipeline};
+
+use crate::engine::Engine;
+use crate::fixtures::{PlainSource, StillClock, snapshots};
+use crate::plan::series::SeriesPlan;
+use crate::plan::{Plan, PlanLimits};
+use crate::row::TraceFacts;
+use crate::syntax::ast::Root;
+use crate::{Aliases, Caller, Error, SeriesRequest, parse, pipeline};
 
 #[test]
 fn the_corpus_is_answered_as_written() {
-    compare("tests/traceql", answer);
+    compare("golden/traceql", answer);
 }
 
 #[test]
 fn every_text_is_what_is_written() {
-    compare("tests/parsing", examine);
+    compare("golden/parsing", examine);
 }
 
 fn compare(folder: &str, answer: fn(&str, &Path) -> String) {
@@ -80,6 +85,7 @@ fn what(text: &str) -> String {
 /// The file with its answers: lines that begin with `=` stand behind the query that they answer.
 fn answer(text: &str, file: &Path) -> String {
     let mut traces: Vec<Trace> = Vec::new();
+    let mut range = [0, 1, 1];
     let mut answered = String::new();
     for line in text.lines() {
         if line.starts_with("= ") {
@@ -94,12 +100,20 @@ fn answer(text: &str, file: &Path) -> String {
                 trace_id: TraceId::from_hex(id).unwrap(),
                 spans: Vec::new(),
             });
+        } else if let Some(words) = line.strip_prefix("range ") {
+            let numbers: Vec<u64> = words.split(' ').map(|it| it.parse().unwrap()).collect();
+            range = numbers.try_into().unwrap();
         } else if let Some(words) = line.strip_prefix("  ") {
             let trace = traces.last_mut().unwrap();
             let id = trace.trace_id;
             add(trace, id, &words_of(words), &place());
         } else {
-            writeln!(answered, "= {}", matches(line, &traces)).unwrap();
+            let is_series = parse(line).is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+            let found = match is_series {
+                true => series(line, &traces, range),
+                false => matches(line, &traces),
+            };
+            writeln!(answered, "= {found}").unwrap();
         }
     }
     answered
@@ -128,6 +142,60 @@ fn matches(query: &str, traces: &[Trace]) -> String {
         "nothing".to_owned()
     } else {
         found.join(" | ")
+    }
+}
+
+/// Each series with its labels, and its values one after the other; `-` for none.
+fn series(query: &str, traces: &[Trace], [start, end, step]: [u64; 3]) -> String {
+    let spans = traces
+        .iter()
+        .flat_map(|trace| trace.spans.clone())
+        .collect();
+    let source = PlainSource::new("all", spans, BTreeSet::new(), 2);
+    let limits = Limits::default();
+    let engine = Engine::new(snapshots(vec![source]), limits, Arc::new(StillClock));
+    let answer = engine.series(SeriesRequest {
+        caller: Caller {
+            tenant: TenantId::single(),
+            query_ms_max: None,
+            cancel: CancellationToken::new(),
+            aliases: Aliases::Resolve,
+        },
+        query: query.to_owned(),
+        start,
+        end,
+        step_nano: Some(step),
+        exemplars_max: 0,
+        series_max: None,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let found = match runtime.unwrap().block_on(answer) {
+        Ok(found) => found,
+        Err(error) => return error.to_string(),
+    };
+    let shown = found.series.iter().map(|series| {
+        let labels = series.shown_labels().into_iter();
+        let labels = labels.map(|label| format!("{}={}", label.key, shown_value(&label.value)));
+        let values = series.values.iter().map(|value| match value {
+            None => "-".to_owned(),
+            Some(value) => value.to_string(),
+        });
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        format!("{labels}: {}", values.collect::<Vec<_>>().join(" "))
+    });
+    let all = shown.chain(found.partial.clone()).collect::<Vec<_>>();
+    match all.is_empty() {
+        true => "nothing".to_owned(),
+        false => all.join(" | "),
+    }
+}
+
+fn shown_value(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::String(text) => text.clone(),
+        AttributeValue::Int(value) => value.to_string(),
+        AttributeValue::Double(value) => format!("{value:?}"),
+        other => format!("{other:?}"),
     }
 }
 
