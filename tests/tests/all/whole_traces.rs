@@ -6,6 +6,7 @@
 
 mod ask;
 mod data;
+mod operators;
 mod planted;
 mod series;
 

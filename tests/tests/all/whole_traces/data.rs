@@ -83,6 +83,19 @@ impl DataSet {
         data
     }
 
+    /// These spans in the head.
+    pub(super) async fn in_head(spans: &[Span]) -> Self {
+        let clock = Arc::new(FakeClock::default());
+        let mut data = Self {
+            store: open(small_config(1), &clock, BlockCache::default()).await,
+            clock,
+            oracle: Oracle::new(spans.iter().cloned()),
+            n_requests: 0,
+        };
+        data.write(&TenantId::single(), spans).await;
+        data
+    }
+
     /// One block of these spans, with so many in a row group.
     pub(super) async fn in_groups(spans: &[Span], group_spans: usize) -> Self {
         let clock = Arc::new(FakeClock::default());
