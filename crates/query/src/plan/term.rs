@@ -172,7 +172,12 @@ impl Term {
     }
 
     pub(super) fn is_true(&self, values: &[Value<'_>]) -> bool {
-        self.value(values) == Value::Bool(true)
+        self.is_bool(true, values)
+    }
+
+    /// Whether a condition is this, or an attribute says it: an array if one of its elements does.
+    fn is_bool(&self, wanted: bool, values: &[Value<'_>]) -> bool {
+        values_match(self.value(values), CompareOp::Equal, Value::Bool(wanted))
     }
 
     pub(super) fn value<'a>(&'a self, values: &[Value<'a>]) -> Value<'a> {
@@ -180,7 +185,7 @@ impl Term {
             Self::Constant(constant) => constant.as_ref().map_or(Value::Nil, Operand::as_value),
             Self::Names(_) => self.read(values).value,
             // False for what is no boolean: `!` of it is no match.
-            Self::Not(inner) => Value::Bool(inner.value(values) == Value::Bool(false)),
+            Self::Not(inner) => Value::Bool(inner.is_bool(false, values)),
             Self::Negate(inner) => negate(inner.value(values)),
             Self::Exists(inner) => Value::Bool(!inner.value(values).is_nil()),
             Self::Arithmetic(op, left, right) => {
