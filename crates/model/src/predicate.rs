@@ -191,6 +191,19 @@ impl Predicate {
         })
     }
 
+    /// The same without its negation, where it is a regular expression.
+    #[must_use]
+    pub fn positive(&self) -> Self {
+        match self {
+            Self::Regex { regex, pattern, .. } => Self::Regex {
+                regex: Arc::clone(regex),
+                pattern: Arc::clone(pattern),
+                negated: false,
+            },
+            other => other.clone(),
+        }
+    }
+
     /// Strings with this text in them: the regular expression `.*text.*`, of which no character means
     /// anything but itself.
     pub fn substring(text: &str, size_bytes_max: usize) -> Result<Self, RegexError> {

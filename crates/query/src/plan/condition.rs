@@ -14,7 +14,7 @@ use tracewell_model::{CompareOp, Filter, Predicate};
 
 use super::name::{Candidate, candidates_of};
 use super::simplify::{negate, simplify};
-use super::spelling::{Respelled, Spelling, equal_to};
+use super::spelling::{Respelled, Spelling, SpellingTest};
 use super::term::{self, Term, TermTest};
 use super::{Context, TextSpan};
 use crate::error::{Error, Result};
@@ -214,16 +214,10 @@ impl Context<'_> {
                 pattern,
                 pattern_span,
             } => {
-                let plain = Term::Regex(
-                    self.regex(pattern, *negated, *pattern_span)?,
-                    Box::new(self.term(left)?),
-                );
-                let other = match Spelling::of_expr(left, self.aliases) {
-                    Some(spelling) => {
-                        Some(spelling.test(self.regex(pattern, false, *pattern_span)?))
-                    }
-                    None => None,
-                };
+                let regex = self.regex(pattern, *negated, *pattern_span)?;
+                let other = Spelling::of_expr(left, self.aliases)
+                    .map(|spelling| spelling.test(SpellingTest::Matches(regex.positive())));
+                let plain = Term::Regex(regex, Box::new(self.term(left)?));
                 with_others(*negated, plain, other)
             }
             ExprKind::Logic(op, terms) => Term::Logic(
@@ -247,7 +241,7 @@ impl Context<'_> {
             CompareOp::Equal | CompareOp::NotEqual => Spelling::of_expr(name, self.aliases)?,
             _ => return None,
         };
-        Some(spelling.test(equal_to(text)))
+        Some(spelling.test(SpellingTest::Is(Arc::clone(text))))
     }
 
     // === regular expressions ===
@@ -280,12 +274,7 @@ impl Context<'_> {
         span: TextSpan,
     ) -> Result<Filter> {
         let predicate = self.regex(pattern, negated, span)?;
-        let has_other_names = spelling.is_some() || names.iter().any(|name| name.values.is_some());
-        let positive = if negated && has_other_names {
-            self.regex(pattern, false, span)?
-        } else {
-            predicate.clone()
-        };
+        let positive = predicate.positive();
         let plain = chain(names, &|candidate| {
             let plain = candidate.leaf(predicate.clone());
             let Some(map) = candidate.values else {

@@ -29,10 +29,18 @@ pub(super) struct Spelling {
 #[derive(Debug, Clone)]
 pub(super) struct Respelled {
     join: &'static Join,
-    test: Predicate,
+    test: SpellingTest,
     pub(super) whole: Slot,
     pub(super) part: Slot,
     pub(super) qualifier: Slot,
+}
+
+/// What another spelling has to be.
+#[derive(Debug, Clone)]
+pub(super) enum SpellingTest {
+    Is(Arc<str>),
+    /// A regular expression that is not negated.
+    Matches(Predicate),
 }
 
 // === impl Spelling ===
@@ -82,7 +90,8 @@ impl Spelling {
 
     /// The same of a regular expression, of which `positive` is true where it matches.
     pub(super) fn regex(&self, negated: bool, positive: &Predicate, plain: Filter) -> Filter {
-        let joined = Term::Respelled(Box::new(self.test(positive.clone())));
+        let test = SpellingTest::Matches(positive.clone());
+        let joined = Term::Respelled(Box::new(self.test(test)));
         let others = Filter::Or(vec![
             Filter::And(vec![
                 exists(&self.qualifier),
@@ -98,7 +107,7 @@ impl Spelling {
     }
 
     /// The same row by row.
-    pub(super) fn test(&self, test: Predicate) -> Respelled {
+    pub(super) fn test(&self, test: SpellingTest) -> Respelled {
         Respelled {
             join: self.join,
             test,
@@ -110,12 +119,11 @@ impl Spelling {
 
     /// That another spelling is this text: leaves, which sources look up in their dictionaries.
     fn equals(&self, text: &str) -> Filter {
-        let equal = |text: &str| equal_to(text);
         let mut all = Vec::new();
         for (qualifier, part) in self.join.separators.splits(text) {
             let mut both = vec![
-                self.qualifier.leaf(equal(qualifier)),
-                self.part.leaf(equal(part)),
+                self.qualifier.leaf(equal_to(qualifier)),
+                self.part.leaf(equal_to(part)),
             ];
             if self.join.whole != self.join.part {
                 both.push(negate(exists(&self.whole)));
@@ -123,7 +131,7 @@ impl Spelling {
             all.push(Filter::And(both));
         }
         if self.join.separators.split(text).is_none() {
-            all.push(self.part_of_whole().leaf(equal(text)));
+            all.push(self.part_of_whole().leaf(equal_to(text)));
         }
         Filter::Or(all)
     }
@@ -136,7 +144,7 @@ impl Spelling {
     }
 }
 
-pub(super) fn equal_to(text: &str) -> Predicate {
+fn equal_to(text: &str) -> Predicate {
     Predicate::Compare {
         op: CompareOp::Equal,
         operand: Operand::String(Arc::from(text)),
@@ -152,39 +160,50 @@ impl Respelled {
 
     pub(super) fn is_true(&self, values: &[Value<'_>]) -> bool {
         let whole = self.whole.value(values);
-        if self.test_part(whole) {
+        if self.is_part(self.join.part_of_whole().of(whole)) {
             return true;
         }
         if self.join.whole != self.join.part && !whole.is_nil() {
             return false;
         }
-        let part = self.part.value(values);
-        let qualifier = self.qualifier.value(values);
-        let parts = texts(&part);
-        texts(&qualifier).any(|qualifier| {
-            parts.clone().any(|part| {
-                let mut wholes = self.join.separators.wholes(qualifier, part);
-                wholes.any(|whole| self.test.matches(Value::String(&whole)))
-            })
-        })
+        self.is_joined(self.qualifier.value(values), self.part.value(values))
     }
 
-    fn test_part(&self, whole: Value<'_>) -> bool {
-        let part = self.join.part_of_whole().of(whole);
-        !part.is_nil() && self.test.matches(part)
+    fn is_part(&self, part: Value<'_>) -> bool {
+        match (&self.test, part) {
+            (SpellingTest::Is(text), Value::String(part)) => **text == *part,
+            (SpellingTest::Matches(regex), Value::String(_)) => regex.matches(part),
+            _ => false,
+        }
+    }
+
+    /// Of arrays each element may be the half of an equal text, which costs as much as to look at each. All that
+    /// can be joined of two arrays is far more, so that a regular expression takes texts alone.
+    fn is_joined(&self, qualifier: Value<'_>, part: Value<'_>) -> bool {
+        let separators = self.join.separators;
+        match &self.test {
+            SpellingTest::Is(text) => {
+                let mut splits = separators.splits(text);
+                splits.any(|(before, behind)| is_among(before, qualifier) && is_among(behind, part))
+            }
+            SpellingTest::Matches(regex) => {
+                let (Value::String(qualifier), Value::String(part)) = (qualifier, part) else {
+                    return false;
+                };
+                let mut wholes = separators.wholes(qualifier, part);
+                wholes.any(|whole| regex.matches(Value::String(&whole)))
+            }
+        }
     }
 }
 
-/// The text, or those of an array.
-fn texts<'v>(value: &'v Value<'_>) -> impl Iterator<Item = &'v str> + Clone {
-    let (one, items): (Option<&str>, &[AttributeValue]) = match value {
-        Value::String(text) => (Some(text), &[]),
-        Value::Array(items) => (None, items),
-        _ => (None, &[]),
-    };
-    let of_items = items.iter().filter_map(|item| match item {
-        AttributeValue::String(text) => Some(text.as_str()),
-        _ => None,
-    });
-    one.into_iter().chain(of_items)
+/// Whether it is the text, or one of those of an array.
+fn is_among(text: &str, value: Value<'_>) -> bool {
+    match value {
+        Value::String(value) => value == text,
+        Value::Array(items) => items
+            .iter()
+            .any(|item| matches!(item, AttributeValue::String(item) if item == text)),
+        _ => false,
+    }
 }

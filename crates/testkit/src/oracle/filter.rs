@@ -240,7 +240,7 @@ impl<'q> Filter<'q> {
         };
         let mut others = [left, right]
             .into_iter()
-            .flat_map(|side| self.other_spellings(side, scene));
+            .flat_map(|side| self.other_spellings(side, scene, true));
         Ok(match op {
             CompareOp::Equal => as_sent || others.any(|other| *other == **text),
             CompareOp::NotEqual => as_sent && !others.any(|other| *other == **text),
@@ -249,7 +249,7 @@ impl<'q> Filter<'q> {
     }
 
     /// Of the value of an expression that is a name.
-    fn other_spellings(&self, expr: &Expr, scene: Scene<'_>) -> Vec<String> {
+    fn other_spellings(&self, expr: &Expr, scene: Scene<'_>, joins_lists: bool) -> Vec<String> {
         let ExprKind::Attribute(name) = &expr.kind else {
             return Vec::new();
         };
@@ -261,7 +261,7 @@ impl<'q> Filter<'q> {
             }
         };
         match (self.aliases, span) {
-            (Aliases::Resolve, Some(span)) => other_spellings(name, span),
+            (Aliases::Resolve, Some(span)) => other_spellings(name, span, joins_lists),
             _ => Vec::new(),
         }
     }
@@ -291,7 +291,7 @@ impl<'q> Filter<'q> {
         };
         let matches = |text: &Option<String>| text.as_deref().is_some_and(is_match);
         let differs = |text: &Option<String>| text.as_deref().is_some_and(|text| !is_match(text));
-        let others = self.other_spellings(left, scene);
+        let others = self.other_spellings(left, scene, false);
         let matches_another = others.iter().any(|other| regex.is_match(other));
         Ok(if negated {
             !texts.is_empty() && texts.iter().all(differs) && !matches_another

@@ -7,8 +7,8 @@ use tracewell_query::syntax::ast::AttributeName;
 use super::filter::lookup;
 use super::value::Datum;
 
-/// Of the value that a name has on this span.
-pub(super) fn other_spellings(name: &AttributeName, span: &Span) -> Vec<String> {
+/// Of the value that a name has on this span; those of each element of a list only where lists are joined.
+pub(super) fn other_spellings(name: &AttributeName, span: &Span, joins_lists: bool) -> Vec<String> {
     let key = &*name.key;
     let is_of_span = matches!(name.scope, None | Some(AttributeScope::Span));
     let mut joins = JOINS.iter();
@@ -22,6 +22,7 @@ pub(super) fn other_spellings(name: &AttributeName, span: &Span) -> Vec<String> 
         all.extend(behind_the_last(text, join));
     }
     if join.whole == join.part || whole.is_nil() {
+        let texts = |value| texts(value, joins_lists);
         for qualifier in texts(sent(join.qualifier)) {
             for part in texts(sent(join.part)) {
                 all.extend(joined(&qualifier, &part, join));
@@ -61,9 +62,9 @@ fn behind_the_last(whole: &str, join: &Join) -> Option<String> {
     (is_split && !part.is_empty()).then(|| part.to_owned())
 }
 
-fn texts(value: Datum) -> Vec<String> {
+fn texts(value: Datum, of_lists: bool) -> Vec<String> {
     let items = match value {
-        Datum::List(items) => items,
+        Datum::List(items) if of_lists => items,
         one => vec![one],
     };
     let text = |item| match item {

@@ -124,6 +124,32 @@ fn what_was_two_attributes_is_found_in_either_form() {
     assert_eq!(ids(&block_on(engine.search(off)).unwrap().traces), [2]);
 }
 
+/// What two arrays could be joined to is never made: it would be billions.
+#[test]
+fn halves_in_large_arrays_cost_no_more_than_to_look_at_them() {
+    let many = |key: &str, last: &str| {
+        let mut items = vec![AttributeValue::String("a".to_owned()); 50_000];
+        items.push(AttributeValue::String(last.to_owned()));
+        tracewell_model::KeyValue {
+            key: key.to_owned(),
+            value: AttributeValue::Array(items),
+        }
+    };
+    let attributes = vec![many("rpc.service", "shop.Cart"), many("rpc.method", "Add")];
+    let engine = engine(one_source(vec![span(1, 1, 100, attributes)]));
+    let find = |text: &str| ids(&search_all(&engine, text).traces);
+    assert_eq!(find(r#"{ span.rpc.method = "shop.Cart/Add" }"#), [1]);
+    assert_eq!(
+        find(r#"{ (span.rpc.method = "shop.Cart/Add") = true }"#),
+        [1]
+    );
+    assert_eq!(
+        find(r#"{ span.rpc.method = "shop.Cart/Get" }"#),
+        Vec::<u64>::new()
+    );
+    assert_eq!(find(r#"{ span.rpc.method =~ ".*/.*" }"#), Vec::<u64>::new());
+}
+
 #[test]
 fn names_of_old_and_new_conventions_are_one() {
     let mut server = span(1, 1, 100, vec![text("net.peer.name", "phone")]);
