@@ -363,7 +363,7 @@ fn what_can_never_mean_anything_is_refused() {
     );
     refused(
         "{ resource.service.name = nil }",
-        "type error at line 1, col 3: `resource.service.name` is never nil",
+        "type error at line 1, col 3: `= nil` cannot be asked of `resource.service.name`",
     );
     refused(
         "{ .a =~ \"(\" }",

@@ -149,7 +149,7 @@ impl Context<'_> {
     fn check_can_be_nil(&self, expr: &Expr) -> Result<()> {
         let never: Option<Error> = match &expr.kind {
             ExprKind::Intrinsic(name) => {
-                let may_be_missing = "`= nil` asks of attributes, and this is none";
+                let may_be_missing = "`= nil` cannot be asked of an intrinsic";
                 let message = match name.field {
                     IntrinsicField::Column(Intrinsic::ParentId) => {
                         format!("{may_be_missing}: `nestedSetParent < 0` finds roots")
@@ -166,7 +166,10 @@ impl Context<'_> {
                     && &*name.key == "service.name"
                     && !name.of_parent =>
             {
-                Some(self.type_error(expr.span, "`resource.service.name` is never nil"))
+                Some(self.type_error(
+                    expr.span,
+                    "`= nil` cannot be asked of `resource.service.name`",
+                ))
             }
             _ => None,
         };

@@ -118,9 +118,11 @@ impl Parser<'_> {
         loop {
             if let (Operand::Metrics(_), Some(op)) = (&current, self.symbol().and_then(compare_op))
             {
+                let place = self.span.from;
                 self.advance()?;
                 let right = self.operand(RELATION + 1)?;
-                current = self.compare_metrics(current, op, right)?;
+                let place = self.since(place);
+                current = self.compare_metrics(current, op, right, place)?;
                 continue;
             }
             if !self.take(Symbol::Pipe)? {
@@ -334,7 +336,7 @@ impl Parser<'_> {
             }
             (left @ Operand::Metrics(_), right) if compare_op(symbol).is_some() => {
                 let op = compare_op(symbol).unwrap_or(CompareOp::Equal);
-                self.compare_metrics(left, op, right)
+                self.compare_metrics(left, op, right, op_span)
             }
             (left, right) => {
                 let nouns = (left.noun(), right.noun());
@@ -397,10 +399,11 @@ impl Parser<'_> {
         left: Operand,
         op: CompareOp,
         right: Operand,
+        place: TextSpan,
     ) -> ParseResult<Operand> {
         match (left, right) {
             (Operand::Metrics(left), Operand::Scalar(right)) if !has_aggregate(&right) => {
-                let (from, place) = (left.span.from, right.span);
+                let from = left.span.from;
                 let stage = MetricsStage::Compare(op, right);
                 self.metrics(MetricsKind::Stage(Box::new(left), stage), from, place)
             }
