@@ -11,7 +11,11 @@ pub(crate) fn lines_of(answer: &Value) -> String {
     let mut lines = Lines::default();
     lines.add("query", &text(answer, "canonical"));
     lines.add("yields", &text(answer, "yields"));
-    for plan in list(answer, "plans") {
+    let plans = list(answer, "plans");
+    for (index, plan) in plans.iter().enumerate() {
+        if plans.len() > 1 {
+            lines.add(&format!("pipeline {}", index + 1), "");
+        }
         add_plan(&mut lines, plan);
     }
     let sums = |key| answer.get(key).unwrap_or(&Value::Null);
@@ -19,13 +23,20 @@ pub(crate) fn lines_of(answer: &Value) -> String {
     lines.add(
         "sources",
         &format!(
-            "{} of {} have spans in the window: {} spans, {} (head generations and blocks)",
+            "{} of {} have spans in the window: {} spans, {}{}",
             number(in_window, "count"),
             number(all, "count"),
             number(in_window, "spans"),
             size(number(in_window, "bytes")),
+            match number(in_window, "shared") {
+                0 => String::new(),
+                n => format!(", but for {n} with other tenants' spans too"),
+            },
         ),
     );
+    for reason in list(answer, "missing").iter().filter_map(Value::as_str) {
+        lines.add("missing", reason);
+    }
     if let Some(analysis) = answer.get("analysis") {
         add_analysis(&mut lines, analysis, &text(answer, "yields"));
     }
@@ -41,6 +52,9 @@ fn add_plan(lines: &mut Lines, plan: &Value) {
             let note = format!("{fragment}    (of traces that may lie in several sources)");
             lines.add("", &note);
         }
+    }
+    if let Some(selection) = plan.get("selection").and_then(Value::as_str) {
+        lines.add("selection", selection);
     }
     if list(plan, "filters").len() > 1 {
         let requires = format!("{} in one trace", text(plan, "requires"));
@@ -81,7 +95,7 @@ fn add_analysis(lines: &mut Lines, analysis: &Value, yields: &str) {
         ),
     );
     for reason in list(analysis, "partial").iter().filter_map(Value::as_str) {
-        lines.add("missing", reason);
+        lines.add("partial", reason);
     }
 }
 
@@ -105,7 +119,7 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, name: &str, what: &str) {
         // Writing to a string cannot fail.
-        let _infallible = writeln!(self.0, "{name:<11} {what}");
+        let _infallible = writeln!(self.0, "{}", format!("{name:<11} {what}").trim_end());
     }
 }
 
@@ -130,7 +144,8 @@ mod tests {
                 "columns": ["span:start"],
             }],
             "sources": {"count": 5, "spans": 100, "bytes": 20_000},
-            "sourcesInWindow": {"count": 2, "spans": 40, "bytes": 8_192},
+            "sourcesInWindow": {"count": 2, "shared": 1, "spans": 40, "bytes": 8_192},
+            "missing": ["block 3 is set aside"],
             "analysis": {
                 "elapsedMicros": 12_345, "found": 3, "inspectedBytes": 2_097_152, "inspectedSpans": 40,
                 "inspectedTraces": 7, "rowGroups": 8, "rowGroupsRuledOut": 6, "partial": ["block 7 is damaged"],
@@ -146,12 +161,37 @@ filter 1    status = error
 filter 2    name = \"a\"
 requires    1 and 2 in one trace
 decided by  columns of the spans that match: span:start
-sources     2 of 5 have spans in the window: 40 spans, 8.2 kB (head generations and blocks)
+sources     2 of 5 have spans in the window: 40 spans, 8.2 kB, but for 1 with other tenants' spans too
+missing     block 3 is set aside
 took        12.3 ms
 found       3 traces
 row groups  6 of 8 ruled out by times, statistics and filters
 read        2.1 MB; looked at 40 spans and 7 traces
-missing     block 7 is damaged
+partial     block 7 is damaged
+"
+        );
+        let two = json!({
+            "canonical": "x", "yields": "series",
+            "plans": [
+                {"filters": [{"asked": "true", "exact": true}], "requires": "1", "decidedBy": "traces"},
+                {"filters": [{"asked": "true", "exact": true}], "requires": "1", "decidedBy": "traces",
+                 "selection": "span:status = error"},
+            ],
+            "sources": {}, "sourcesInWindow": {},
+        });
+        assert_eq!(
+            lines_of(&two),
+            "\
+query       x
+yields      series
+pipeline 1
+filter 1    true
+decided by  whole traces, of those that may match
+pipeline 2
+filter 1    true
+selection   span:status = error
+decided by  whole traces, of those that may match
+sources     0 of 0 have spans in the window: 0 spans, 0 bytes
 "
         );
     }

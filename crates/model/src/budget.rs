@@ -260,7 +260,7 @@ impl QueryContext {
         self.0.inspected_spans.load(Ordering::Relaxed)
     }
 
-    /// To be told of every row group of a block that a scan comes to, and whether its times, statistics and filters
+    /// To be told of every row group with spans in the window that a scan comes to, and whether statistics and filters
     /// tell that it holds no match.
     pub fn note_group(&self, is_ruled_out: bool) {
         self.0.groups.fetch_add(1, Ordering::Relaxed);

@@ -94,8 +94,10 @@ pub struct QueryStats {
     pub n_sources: usize,
     pub n_sources_done: usize,
     pub source_bytes: u64,
-    /// Row groups of blocks that a search or series came to, and how many of them their times, statistics and
-    /// filters ruled out.
+    /// How long it took, once it had its turn.
+    pub elapsed_nano: u64,
+    /// Row groups with spans in the window that a search or series came to, and how many of them statistics and
+    /// filters ruled out. The head has none.
     pub n_groups: u64,
     pub n_groups_ruled_out: u64,
 }
@@ -110,16 +112,20 @@ pub struct Explanation {
     /// One for a search, and of series one for each pipeline.
     pub plans: Vec<Explained>,
     pub window: TimeRange,
-    /// What there is of the tenant.
     pub all: SourceSums,
     /// What lies in sources that have a span in the window: no other is read, but for fragments.
     pub in_window: SourceSums,
+    /// What an answer would miss, since it is known to be gone or cannot be read.
+    pub missing: Vec<String>,
 }
 
-/// Sums over head generations and blocks.
+/// Sums over the head generations and blocks that may hold something of the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourceSums {
     pub n_sources: usize,
+    /// Of those, how many hold something of other tenants too. How much, is not this one's to know.
+    pub n_shared: usize,
+    /// In sources that are the tenant's alone.
     pub n_spans: u64,
     pub n_bytes: u64,
 }
@@ -127,6 +133,10 @@ pub struct SourceSums {
 impl SourceSums {
     pub(crate) fn add(&mut self, summary: &SourceSummary) {
         self.n_sources += 1;
+        if summary.tenant.is_none() {
+            self.n_shared += 1;
+            return;
+        }
         self.n_spans += summary.n_spans;
         self.n_bytes += summary.bytes;
     }

@@ -151,6 +151,7 @@ impl QueryStats {
         self.n_sources += other.n_sources;
         self.n_sources_done += other.n_sources_done;
         self.source_bytes += other.source_bytes;
+        self.elapsed_nano += other.elapsed_nano;
         self.n_groups += other.n_groups;
         self.n_groups_ruled_out += other.n_groups_ruled_out;
     }

@@ -1,12 +1,11 @@
 //! `GET /api/tracewell/explain`: what a query would do, and with `analyze=true` what it did.
 //!
-//! It takes the parameters of a search, or for a metrics query those of `/api/metrics/query_range`.
-
-use std::time::{Duration, Instant};
+//! It takes the parameters of a search by TraceQL, or for a metrics query those of `/api/metrics/query_range`.
 
 use tracewell_query::plan::{Explained, ExplainedFilter};
 use tracewell_query::request::SourceSums;
-use tracewell_query::{Explanation, QueryStats};
+use tracewell_query::syntax::ast::Root;
+use tracewell_query::{Explanation, QueryStats, parse};
 
 use crate::answer::{Answer, Channel};
 use crate::api::{Api, Call};
@@ -16,7 +15,6 @@ use crate::{tempo, time};
 
 /// What running a query has cost.
 struct Analysis {
-    took: Duration,
     /// Traces or series.
     n_found: usize,
     stats: QueryStats,
@@ -29,10 +27,15 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     let params = &call.params;
-    let text = params.get("q").ok_or_else(|| {
-        ApiError::BadRequest("q is missing: the query to be explained".to_owned())
+    let text = params.get("q").or(params.get("query")).ok_or_else(|| {
+        let message = "q is missing: what is explained is TraceQL";
+        ApiError::BadRequest(message.to_owned())
     })?;
-    let window = time::search_window(params, api.now(), api.default_window_nano)?;
+    let is_series = parse(text).is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+    let window = match is_series {
+        true => tempo::series::window(params, api)?,
+        false => time::search_window(params, api.now(), api.default_window_nano)?,
+    };
     let ask = |caller| async move { api.queries.explain(text, &caller, window) };
     let (explanation, permit) = api.ask(call, ask, |_, _| {}).await?;
     // Who held one turn while it waits for the next could wait for itself.
@@ -47,12 +50,10 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
 }
 
 async fn analyze(api: &Api, call: &Call, is_series: bool) -> ApiResult<Analysis> {
-    let start = Instant::now();
     Ok(match is_series {
         true => {
             let (found, _permit) = tempo::series::ask_range(api, call).await?;
             Analysis {
-                took: start.elapsed(),
                 n_found: found.series.len(),
                 stats: found.stats,
                 partial: found.partial,
@@ -61,7 +62,6 @@ async fn analyze(api: &Api, call: &Call, is_series: bool) -> ApiResult<Analysis>
         false => {
             let (found, _permit) = tempo::search::ask(api, call, None).await?;
             Analysis {
-                took: start.elapsed(),
                 n_found: found.traces.len(),
                 stats: found.stats,
                 partial: found.partial,
@@ -87,6 +87,10 @@ fn write_explanation(
         write_sums(json, &explanation.all);
         json.key("sourcesInWindow");
         write_sums(json, &explanation.in_window);
+        if !explanation.missing.is_empty() {
+            let missing = json.key("missing");
+            missing.array(&explanation.missing, |json, reason| json.string(reason));
+        }
         if let Some(analysis) = analysis {
             json.key("analysis");
             write_analysis(json, analysis);
@@ -102,6 +106,9 @@ fn write_plan(json: &mut Json<Channel>, plan: &Explained) {
         if !plan.columns.is_empty() {
             let columns = json.key("columns");
             columns.array(&plan.columns, |json, column| json.string(column));
+        }
+        if let Some(selection) = &plan.selection {
+            json.key("selection").string(selection);
         }
     });
 }
@@ -119,6 +126,7 @@ fn write_filter(json: &mut Json<Channel>, filter: &ExplainedFilter) {
 fn write_sums(json: &mut Json<Channel>, sums: &SourceSums) {
     json.object(|json| {
         json.key("count").plain(sums.n_sources);
+        json.key("shared").plain(sums.n_shared);
         json.key("spans").plain(sums.n_spans);
         json.key("bytes").plain(sums.n_bytes);
     });
@@ -127,7 +135,7 @@ fn write_sums(json: &mut Json<Channel>, sums: &SourceSums) {
 fn write_analysis(json: &mut Json<Channel>, analysis: &Analysis) {
     let stats = &analysis.stats;
     json.object(|json| {
-        json.key("elapsedMicros").plain(analysis.took.as_micros());
+        json.key("elapsedMicros").plain(stats.elapsed_nano / 1_000);
         json.key("found").plain(analysis.n_found);
         json.key("inspectedBytes").plain(stats.inspected_bytes);
         json.key("inspectedSpans").plain(stats.inspected_spans);

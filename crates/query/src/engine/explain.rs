@@ -3,6 +3,7 @@
 use tracewell_model::clock::TimeRange;
 
 use super::Engine;
+use super::series::{Hints, counted_by};
 use crate::error::Result;
 use crate::plan::series::SeriesPlan;
 use crate::plan::{Explained, Plan, PlanLimits};
@@ -23,8 +24,10 @@ pub(super) fn explain(
         true => {
             let plan = SeriesPlan::new(text, &query, caller.aliases, limits)?;
             let mut plans = Vec::new();
+            let hints = Hints::of(&query.hints, 0, false);
             plan.for_each_spans(&mut |spans| {
-                plans.push(Explained::counted(&spans.plan, spans.columns()));
+                let columns = counted_by(spans, hints.extrapolate);
+                plans.push(Explained::of_series(spans, columns));
             });
             plans
         }
@@ -49,5 +52,6 @@ pub(super) fn explain(
         window,
         all,
         in_window,
+        missing: run.finish().1,
     })
 }

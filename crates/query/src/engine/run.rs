@@ -23,6 +23,7 @@ pub(super) struct Run {
     /// Fires at the deadline as well.
     own: CancellationToken,
     clock: Arc<dyn Clock>,
+    started_nano: u64,
     deadline_nano: u64,
     /// When three quarters of the time are gone.
     late_nano: u64,
@@ -71,6 +72,7 @@ impl Run {
             caller: caller.cancel.clone(),
             own,
             clock,
+            started_nano: now,
             deadline_nano: now.saturating_add(nano_max),
             late_nano: now.saturating_add(nano_max / 4 * 3),
             ms_max,
@@ -192,6 +194,10 @@ impl Run {
         };
         let (n_groups, n_groups_ruled_out) = self.ctx.groups();
         let stats = QueryStats {
+            elapsed_nano: self
+                .clock
+                .monotonic_nano()
+                .saturating_sub(self.started_nano),
             n_groups,
             n_groups_ruled_out,
             inspected_bytes: self.ctx.inspected_bytes(),

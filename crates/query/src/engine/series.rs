@@ -83,13 +83,13 @@ pub(super) async fn series(engine: &Engine, request: SeriesRequest) -> Result<Se
 }
 
 /// What `with(...)` says. Names that are not known say nothing, as in Tempo.
-struct Hints {
-    extrapolate: bool,
+pub(super) struct Hints {
+    pub(super) extrapolate: bool,
     exemplars_max: usize,
 }
 
 impl Hints {
-    fn of(hints: &[Hint], exemplars_max: usize, is_instant: bool) -> Self {
+    pub(super) fn of(hints: &[Hint], exemplars_max: usize, is_instant: bool) -> Self {
         let find = |name: &str| {
             let hint = hints.iter().find(|hint| hint.name == name);
             hint.map(|hint| &hint.value)
@@ -136,6 +136,12 @@ fn folded(plan: &SeriesPlan, sets: &mut impl Iterator<Item = SeriesSet>) -> Oper
     }
 }
 
+/// What spans are counted by without reading them, if that is enough: how many one stands for is read from its trace
+/// state, which is no column.
+pub(super) fn counted_by(spans: &SpansPlan, is_weighted: bool) -> Option<Arc<[Column]>> {
+    spans.columns().filter(|_| !is_weighted)
+}
+
 async fn counted(
     run: &mut Run,
     spans: &SpansPlan,
@@ -147,8 +153,7 @@ async fn counted(
         return Ok(counter.finish(usize::MAX).0);
     }
     let sources = run.sources.clone();
-    // How many spans one stands for is read from its trace state, which is no column.
-    let columns = spans.columns().filter(|_| !counter.is_weighted());
+    let columns = counted_by(spans, counter.is_weighted());
     let kept = columns.as_ref();
     let kept = kept.filter(|columns| spans.plan.decides_on_fragments(columns));
     let kept = kept.map(|columns| OpenSpans::new(Arc::clone(columns)));

@@ -7,6 +7,7 @@ use tracewell_model::alias::Derived;
 use tracewell_model::predicate::Operand;
 use tracewell_model::{AttributeScope, Column, Filter, Intrinsic, Leaf, Level, Predicate};
 
+use super::series::{Function, SpansPlan};
 use super::{Combine, Plan};
 use crate::syntax::ast::{INTRINSICS, IntrinsicField, Literal, scope_name};
 use crate::syntax::{compare_text, print_attribute};
@@ -21,6 +22,8 @@ pub struct Explained {
     pub decided_by: DecidedBy,
     /// What sources are asked of the spans that match, where that decides.
     pub columns: Vec<String>,
+    /// What `compare()` selects of them.
+    pub selection: Option<String>,
 }
 
 /// What a source is asked in place of a pair of braces.
@@ -59,11 +62,22 @@ impl Explained {
         if plan.combine_is_exact && plan.scan_is_exact() {
             return Self::with(plan, DecidedBy::Filters, None);
         }
-        Self::counted(plan, plan.columns().map(Arc::from))
+        Self::by_columns(plan, plan.columns().map(Arc::from))
     }
 
     /// Of series, with what their spans are counted by.
-    pub(crate) fn counted(plan: &Plan, columns: Option<Arc<[Column]>>) -> Self {
+    pub(crate) fn of_series(spans: &SpansPlan, columns: Option<Arc<[Column]>>) -> Self {
+        let selection = match &spans.function {
+            Function::Compare(comparison) => Some(text(&comparison.selection.exact)),
+            _ => None,
+        };
+        Self {
+            selection,
+            ..Self::by_columns(&spans.plan, columns)
+        }
+    }
+
+    fn by_columns(plan: &Plan, columns: Option<Arc<[Column]>>) -> Self {
         let decided_by = match &columns {
             Some(_) => DecidedBy::Columns,
             None => DecidedBy::Traces,
@@ -88,6 +102,7 @@ impl Explained {
                 .flat_map(|all| all.iter().map(column))
                 .collect(),
             decided_by,
+            selection: None,
         }
     }
 }

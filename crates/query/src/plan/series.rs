@@ -69,7 +69,7 @@ pub enum Function {
 /// Which spans are beside which.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    selection: FilterPlan,
+    pub(super) selection: FilterPlan,
     /// Starts of the spans that may be selected, in Unix nanoseconds.
     window: Option<Range<u64>>,
     /// Values of each attribute that an answer shows.

@@ -1,5 +1,6 @@
 //! `GET /api/metrics/query_range` and `/api/metrics/query`: series of spans.
 
+use tracewell_model::TimeRange;
 use tracewell_query::series::{Axis, Exemplar, Series};
 use tracewell_query::{SeriesRequest, SeriesResponse};
 
@@ -32,12 +33,26 @@ fn answer((found, _permit): (SeriesResponse, Permit)) -> Answer {
 
 /// The series of the intervals of a range, as the parameters of a call say.
 pub(crate) async fn ask_range(api: &Api, call: &Call) -> ApiResult<(SeriesResponse, Permit)> {
-    let (start, end) = range_of(&call.params, api)?;
-    let step = match call.params.get("step") {
+    let (range, step) = intervals(&call.params, api)?;
+    ask(api, call, range, Some(step)).await
+}
+
+/// Starts of the spans that the series of a range count.
+pub(crate) fn window(params: &Params, api: &Api) -> ApiResult<TimeRange> {
+    let ((start, end), step) = intervals(params, api)?;
+    let axis = Axis::of_range(start, end, step);
+    let axis = axis.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    Ok(axis.window())
+}
+
+/// A range, and the length of an interval.
+fn intervals(params: &Params, api: &Api) -> ApiResult<((u64, u64), u64)> {
+    let (start, end) = range_of(params, api)?;
+    let step = match params.get("step") {
         None => Axis::default_step(start, end),
         Some(text) => step_of(text)?,
     };
-    ask(api, call, (start, end), Some(step)).await
+    Ok(((start, end), step))
 }
 
 /// Series of one value over all of a range.

@@ -234,6 +234,7 @@ impl Queries for Planted {
     fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
         let sums = |n: u64| SourceSums {
             n_sources: n as usize,
+            n_shared: 1,
             n_spans: n * 10,
             n_bytes: n * 1_000,
         };
@@ -250,10 +251,12 @@ impl Queries for Planted {
                 requires: "1".to_owned(),
                 decided_by: DecidedBy::Columns,
                 columns: vec!["span:start".to_owned()],
+                selection: None,
             }],
             window,
             all: sums(5),
             in_window: sums(2),
+            missing: vec!["block 3 is set aside".to_owned()],
         })
     }
 

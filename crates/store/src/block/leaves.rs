@@ -59,7 +59,8 @@ impl GroupScan<'_> {
         let whole = possible(unit, filters).await.map_err(fail)?;
         let parts = possible(unit, fragment_filters).await.map_err(fail)?;
         let is_ruled_out = !whole.iter().chain(&parts).any(Option::is_some);
-        if self.query.only.is_none() {
+        // Others are looked at for fragments alone.
+        if self.query.only.is_none() && !self.is_outside().map_err(fail)? {
             self.ctx.note_group(is_ruled_out);
         }
         if is_ruled_out {

@@ -97,8 +97,6 @@ impl BlockSource {
             };
             if takes_part {
                 order.push((group, meta.trace_start_max));
-            } else if query.only.is_none() {
-                ctx.note_group(true);
             }
         }
         order.sort_by_key(|(_, start)| Reverse(*start));

@@ -4,21 +4,13 @@ use super::*;
 use crate::plan::DecidedBy;
 
 fn explain(query: &str, window: TimeRange) -> Explanation {
-    let sources = vec![
-        PlainSource::new(
-            "block 1",
-            vec![span(1, 1, 100, Vec::new())],
-            BTreeSet::new(),
-            1,
-        ),
-        PlainSource::new(
-            "block 2",
-            vec![span(2, 1, 900, Vec::new())],
-            BTreeSet::new(),
-            1,
-        ),
-    ];
-    let engine = engine(fixtures::snapshots(sources));
+    let block = |n: u64, start| {
+        let spans = vec![span(n, 1, start, Vec::new())];
+        let mut block = PlainSource::new(&format!("block {n}"), spans, BTreeSet::new(), 1);
+        block.set_tenant(Some(TenantId::single()));
+        block
+    };
+    let engine = engine(fixtures::snapshots(vec![block(1, 100), block(2, 900)]));
     engine.explain(query, &caller(), window).unwrap()
 }
 
@@ -109,6 +101,14 @@ fn an_explanation_says_what_decides_and_where_it_looks() {
     let fragments = explain("{ traceDuration > 1s }", TimeRange::ALL);
     let filter = &fragments.plans[0].filters[0];
     assert_eq!(filter.fragment.as_deref(), Some("true"));
+    // How many spans one stands for is no column.
+    let weighted = "{ } | rate() with (extrapolate=true)";
+    let decided_by = |query| explain(query, TimeRange::ALL).plans[0].decided_by;
+    assert_eq!(decided_by(weighted), DecidedBy::Traces);
+    assert_eq!(decided_by("{ } | rate()"), DecidedBy::Columns);
+    let comparison = explain("{ } | compare({ status = error })", TimeRange::ALL);
+    let selection = comparison.plans[0].selection.as_deref();
+    assert_eq!(selection, Some("span:status = error"));
     let half = TimeRange {
         start: 500,
         end: 1_000,
@@ -122,4 +122,20 @@ fn an_explanation_says_what_decides_and_where_it_looks() {
         (explained.all.n_spans, explained.in_window.n_bytes),
         (2, 100)
     );
+}
+
+#[test]
+fn how_much_others_have_is_not_told() {
+    let one = |tenant: Option<TenantId>| {
+        let spans = vec![span(1, 1, 100, Vec::new())];
+        let mut source = PlainSource::new("block", spans, BTreeSet::new(), 1);
+        source.set_tenant(tenant);
+        source
+    };
+    let other = TenantId::new("other").unwrap();
+    let sources = vec![one(None), one(Some(TenantId::single())), one(Some(other))];
+    let engine = engine(fixtures::snapshots(sources));
+    let explained = engine.explain("{ }", &caller(), TimeRange::ALL).unwrap();
+    let all = explained.all;
+    assert_eq!((all.n_sources, all.n_shared, all.n_spans), (2, 1, 1));
 }
