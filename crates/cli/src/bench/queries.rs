@@ -36,8 +36,11 @@ enum Expected {
 const MANY_SPANS: u64 = 1_000_000;
 /// Longer than any bar.
 const SLOW: Duration = Duration::from_secs(5);
-/// What an answer says that ran out of time.
-const TOO_LONG: &str = "the query took longer than";
+/// What an answer says that ran out of time or memory: a number that is missing, and no wrong one.
+const LIMITS: [&str; 2] = [
+    "the query took longer than",
+    "limits.query_memory_bytes_max",
+];
 /// Results of a search.
 const LIMIT: usize = 20;
 
@@ -91,8 +94,8 @@ pub(super) fn all() -> Result<Vec<Query>> {
 pub(super) enum Outcome {
     /// With so many results.
     Right(usize),
-    /// The server says that it cannot do it yet, or not in the time of a query: a number that is missing, nothing
-    /// wrong.
+    /// The server says that it cannot do it yet, or not within the time or memory of a query: a number that is
+    /// missing, nothing wrong.
     None(String),
     Wrong(String),
 }
@@ -230,7 +233,7 @@ impl Query {
             };
         }
         if let Some(reason) = &answer.partial {
-            if reason.contains(TOO_LONG) {
+            if LIMITS.iter().any(|limit| reason.contains(limit)) {
                 return Outcome::None(reason.clone());
             }
             return Outcome::Wrong(format!("the answer is partial: {reason}"));
@@ -325,6 +328,14 @@ mod tests {
             ..answer(200, one)
         };
         assert!(matches!(some.judge(&late, 10), Outcome::None(_)));
+        let full = Answer {
+            partial: Some(
+                "the series hold more than 9 bytes, half of limits.query_memory_bytes_max"
+                    .to_owned(),
+            ),
+            ..answer(200, one)
+        };
+        assert!(matches!(some.judge(&full, 10), Outcome::None(_)));
         let partial = Answer {
             partial: Some("a block".to_owned()),
             ..answer(200, one)
