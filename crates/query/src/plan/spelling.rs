@@ -30,9 +30,9 @@ pub(super) struct Spelling {
 pub(super) struct Respelled {
     join: &'static Join,
     test: SpellingTest,
-    pub(super) whole: Slot,
-    pub(super) part: Slot,
-    pub(super) qualifier: Slot,
+    whole: Slot,
+    part: Slot,
+    qualifier: Slot,
 }
 
 /// What another spelling has to be.
@@ -80,9 +80,8 @@ impl Spelling {
     /// `plain`, which compares what was sent, widened or narrowed by the other spellings.
     pub(super) fn comparison(&self, op: CompareOp, constant: &Operand, plain: Filter) -> Filter {
         match (op, constant) {
-            (CompareOp::Equal, Operand::String(text)) => Filter::Or(vec![plain, self.equals(text)]),
-            (CompareOp::NotEqual, Operand::String(text)) => {
-                Filter::And(vec![plain, negate(self.equals(text))])
+            (CompareOp::Equal | CompareOp::NotEqual, Operand::String(text)) => {
+                with_others(op == CompareOp::NotEqual, plain, self.equals(text))
             }
             _ => plain,
         }
@@ -100,10 +99,7 @@ impl Spelling {
             ]),
             self.part_of_whole().leaf(positive.clone()),
         ]);
-        match negated {
-            true => Filter::And(vec![plain, negate(others)]),
-            false => Filter::Or(vec![plain, others]),
-        }
+        with_others(negated, plain, others)
     }
 
     /// The same row by row.
@@ -141,6 +137,14 @@ impl Spelling {
             derived: Some(self.join.part_of_whole()),
             ..self.whole.clone()
         }
+    }
+}
+
+/// True by what was sent, or by another spelling; negated, by none of them.
+fn with_others(negated: bool, plain: Filter, others: Filter) -> Filter {
+    match negated {
+        true => Filter::And(vec![plain, negate(others)]),
+        false => Filter::Or(vec![plain, others]),
     }
 }
 
