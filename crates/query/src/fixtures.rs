@@ -8,10 +8,13 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
 use tracewell_model::{
-    AttributeValue, Clock, Event, KeyValue, Link, Resource, Scope, Span, SpanId, Status, Trace,
-    TraceId,
+    AttributeValue, Clock, Event, KeyValue, Link, Resource, Scope, Span, SpanId, Status, TenantId,
+    Trace, TraceId,
 };
+
+use crate::request::{Aliases, Caller};
 
 pub(crate) use source::{PlainSnapshots, PlainSource, in_window, matches, snapshots, spread};
 
@@ -40,6 +43,22 @@ impl Clock for StillClock {
 
     fn monotonic_nano(&self) -> u64 {
         0
+    }
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+pub(crate) fn caller() -> Caller {
+    Caller {
+        query_ms_max: None,
+        tenant: TenantId::single(),
+        cancel: CancellationToken::new(),
+        aliases: Aliases::Resolve,
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::Rng;
-use tokio_util::sync::CancellationToken;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::source::Snapshot;
 use tracewell_model::{
@@ -18,29 +17,15 @@ use tracewell_model::{
 
 use super::*;
 use crate::error::Error;
-use crate::fixtures::{self, PlainSnapshots, PlainSource, StillClock, text, trace_id};
+use crate::fixtures::{
+    self, PlainSnapshots, PlainSource, StillClock, block_on, caller, text, trace_id,
+};
 use crate::limit::QueryLimit;
 use crate::pipeline;
 use crate::request::{
     Around, SearchQuery, TagName, TagScope, TagSearch, TagValueType, TraceSummary,
 };
 use crate::row::TraceFacts;
-
-fn block_on<T>(future: impl Future<Output = T> + Send) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
-fn caller() -> Caller {
-    Caller {
-        query_ms_max: None,
-        tenant: TenantId::single(),
-        cancel: CancellationToken::new(),
-        aliases: Aliases::Resolve,
-    }
-}
 
 fn engine(snapshots: Arc<PlainSnapshots>) -> Engine {
     Engine::new(snapshots, Limits::default(), Arc::new(StillClock))
