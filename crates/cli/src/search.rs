@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::Value;
-use tracewell_query::syntax::ast::Root;
 
 use crate::arguments::{Query, Tags};
 use crate::caret::pointed;
@@ -17,8 +16,8 @@ use crate::{clock, output, runtime};
 const CELL_MAX: usize = 60;
 
 pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
-    let is_series = tracewell_query::parse(&arguments.query)
-        .is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+    let is_series = tracewell_query::parse(&arguments.query).is_ok_and(|query| query.is_series());
+    let is_explained = arguments.explain || arguments.analyze;
     let asked = runtime::small()?.block_on(async {
         let mut client = arguments.server.client()?;
         let mut parameters = arguments.window.parameters(clock::now() / 1_000_000_000)?;
@@ -28,23 +27,22 @@ pub(crate) fn query(arguments: &Query) -> Result<ExitCode> {
         } else {
             parameters.push(("limit", arguments.limit.to_string()));
         }
-        if arguments.explain || arguments.analyze {
-            parameters.push(("analyze", arguments.analyze.to_string()));
-            return client.get_json("/api/tracewell/explain", &parameters).await;
-        }
-        if is_series {
-            return client
-                .get_json("/api/metrics/query_range", &parameters)
-                .await;
-        }
-        client.get_json("/api/search", &parameters).await
+        let path = match (is_explained, is_series) {
+            (true, _) => {
+                parameters.push(("analyze", arguments.analyze.to_string()));
+                "/api/tracewell/explain"
+            }
+            (false, true) => "/api/metrics/query_range",
+            (false, false) => "/api/search",
+        };
+        client.get_json(path, &parameters).await
     });
     let found = asked.map_err(|error| pointed(error, &arguments.query))?;
     found.warn_if_partial();
     let answer = found.value;
     if arguments.server.json {
         output::print_json(&answer)?;
-    } else if arguments.explain || arguments.analyze {
+    } else if is_explained {
         output::print(&lines_of(&answer))?;
     } else if is_series {
         output::print(&table_of_series(&answer))?;

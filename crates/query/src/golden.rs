@@ -10,19 +10,18 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
 use tracewell_model::{
-    AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, TenantId,
-    Trace, TraceId,
+    AttributeValue, Event, KeyValue, Limits, Link, Resource, Scope, Span, SpanId, Status, Trace,
+    TraceId,
 };
 
 use crate::engine::Engine;
-use crate::fixtures::{PlainSource, StillClock, snapshots};
+use crate::fixtures::{PlainSource, StillClock, block_on, caller, snapshots};
 use crate::plan::series::SeriesPlan;
 use crate::plan::{Plan, PlanLimits};
 use crate::row::TraceFacts;
 use crate::syntax::ast::Root;
-use crate::{Aliases, Caller, Error, SeriesRequest, parse, pipeline};
+use crate::{Aliases, Error, SeriesRequest, parse, pipeline};
 
 #[test]
 fn the_corpus_is_answered_as_written() {
@@ -108,7 +107,7 @@ fn answer(text: &str, file: &Path) -> String {
             let id = trace.trace_id;
             add(trace, id, &words_of(words), &place());
         } else {
-            let is_series = parse(line).is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+            let is_series = parse(line).is_ok_and(|query| query.is_series());
             let found = match is_series {
                 true => series(line, &traces, range),
                 false => matches(line, &traces),
@@ -155,12 +154,7 @@ fn series(query: &str, traces: &[Trace], [start, end, step]: [u64; 3]) -> String
     let limits = Limits::default();
     let engine = Engine::new(snapshots(vec![source]), limits, Arc::new(StillClock));
     let answer = engine.series(SeriesRequest {
-        caller: Caller {
-            tenant: TenantId::single(),
-            query_ms_max: None,
-            cancel: CancellationToken::new(),
-            aliases: Aliases::Resolve,
-        },
+        caller: caller(),
         query: query.to_owned(),
         start,
         end,
@@ -168,8 +162,7 @@ fn series(query: &str, traces: &[Trace], [start, end, step]: [u64; 3]) -> String
         exemplars_max: 0,
         series_max: None,
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let found = match runtime.unwrap().block_on(answer) {
+    let found = match block_on(answer) {
         Ok(found) => found,
         Err(error) => return error.to_string(),
     };

@@ -67,7 +67,7 @@ pub fn examine(text: &str, aliases: Aliases, limits: &Limits) -> Examined {
             };
         }
     };
-    let is_series = matches!(query.root, Root::Metrics(_));
+    let is_series = query.is_series();
     let of_plan = PlanLimits::from(limits);
     let planned = match is_series {
         true => SeriesPlan::new(text, &query, aliases, of_plan).map(drop),

@@ -111,7 +111,6 @@ pub struct Explanation {
     pub is_series: bool,
     /// One for a search, and of series one for each pipeline.
     pub plans: Vec<Explained>,
-    pub window: TimeRange,
     pub all: SourceSums,
     /// What lies in sources that have a span in the window: no other is read, but for fragments.
     pub in_window: SourceSums,

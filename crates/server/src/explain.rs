@@ -4,7 +4,6 @@
 
 use tracewell_query::plan::{Explained, ExplainedFilter};
 use tracewell_query::request::SourceSums;
-use tracewell_query::syntax::ast::Root;
 use tracewell_query::{Explanation, QueryStats, parse};
 
 use crate::answer::{Answer, Channel};
@@ -31,7 +30,7 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
         let message = "q is missing: what is explained is TraceQL";
         ApiError::BadRequest(message.to_owned())
     })?;
-    let is_series = parse(text).is_ok_and(|query| matches!(query.root, Root::Metrics(_)));
+    let is_series = parse(text).is_ok_and(|query| query.is_series());
     let window = match is_series {
         true => tempo::series::window(params, api)?,
         false => time::search_window(params, api.now(), api.default_window_nano)?,

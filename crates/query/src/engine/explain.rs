@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::plan::series::SeriesPlan;
 use crate::plan::{Explained, Plan, PlanLimits};
 use crate::request::{Caller, Explanation, SourceSums};
-use crate::syntax::ast::Root;
 use crate::syntax::{SyntaxLimits, parse_with};
 
 pub(super) fn explain(
@@ -19,7 +18,7 @@ pub(super) fn explain(
 ) -> Result<Explanation> {
     let query = parse_with(text, SyntaxLimits::from(&engine.limits))?;
     let limits = PlanLimits::from(&engine.limits);
-    let is_series = matches!(query.root, Root::Metrics(_));
+    let is_series = query.is_series();
     let plans = match is_series {
         true => {
             let plan = SeriesPlan::new(text, &query, caller.aliases, limits)?;
@@ -49,7 +48,6 @@ pub(super) fn explain(
         canonical: query.to_string(),
         is_series,
         plans,
-        window,
         all,
         in_window,
         missing: run.finish().1,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tracewell_model::alias::Derived;
 use tracewell_model::predicate::Operand;
-use tracewell_model::{AttributeScope, Column, Filter, Intrinsic, Leaf, Level, Predicate};
+use tracewell_model::{Column, Filter, Intrinsic, Level, Predicate};
 
 use super::series::{Function, SpansPlan};
 use super::{Combine, Plan};
-use crate::syntax::ast::{INTRINSICS, IntrinsicField, Literal, scope_name};
-use crate::syntax::{compare_text, print_attribute};
+use crate::syntax::ast::{AttributeName, INTRINSICS, IntrinsicField, Literal};
+use crate::syntax::compare_text;
 
 /// A plan for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl DecidedBy {
     }
 }
 
-pub(crate) fn column(column: &Column) -> String {
+fn column(column: &Column) -> String {
     ColumnText(column).to_string()
 }
 
@@ -159,7 +159,7 @@ impl Display for FilterText<'_> {
                 }
                 inner => write!(f, "!({})", Self(inner)),
             },
-            Filter::Leaf(leaf) => show_leaf(f, leaf),
+            Filter::Leaf(leaf) => predicate(f, &column(&leaf.column), &leaf.predicate),
             Filter::Compute(compute) => {
                 let columns = compute.columns.iter().map(column).collect::<Vec<_>>();
                 write!(f, "row by row of {}", columns.join(", "))
@@ -186,10 +186,6 @@ fn junction(f: &mut Formatter<'_>, inner: &[Filter], op: &str) -> fmt::Result {
         }
     }
     Ok(())
-}
-
-fn show_leaf(f: &mut Formatter<'_>, leaf: &Leaf) -> fmt::Result {
-    predicate(f, &column(&leaf.column), &leaf.predicate)
 }
 
 fn predicate(f: &mut Formatter<'_>, of: &str, predicate: &Predicate) -> fmt::Result {
@@ -242,15 +238,15 @@ impl Display for ColumnText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             Column::Intrinsic(intrinsic) => f.write_str(written(*intrinsic)),
-            Column::Attribute { scope, key } => attribute(f, *scope, key),
+            Column::Attribute { scope, key } => AttributeName {
+                scope: Some(*scope),
+                of_parent: false,
+                key: Arc::clone(key),
+            }
+            .fmt(f),
             Column::OfParent(column) => write!(f, "parent.{}", Self(column)),
         }
     }
-}
-
-fn attribute(f: &mut Formatter<'_>, scope: AttributeScope, key: &str) -> fmt::Result {
-    write!(f, "{}.", scope_name(scope))?;
-    print_attribute(f, key)
 }
 
 /// As the language writes it with its scope; the start of a span has no name there.

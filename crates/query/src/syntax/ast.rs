@@ -34,6 +34,13 @@ pub struct Query {
     pub hints: Vec<Hint>,
 }
 
+impl Query {
+    /// True for a metrics query: it yields series, and no traces.
+    pub fn is_series(&self) -> bool {
+        matches!(self.root, Root::Metrics(_))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Root {
     Pipeline(Pipeline),

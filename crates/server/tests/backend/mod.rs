@@ -231,7 +231,7 @@ impl Planted {
 }
 
 impl Queries for Planted {
-    fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
+    fn explain(&self, text: &str, caller: &Caller, _: TimeRange) -> Result<Explanation> {
         let sums = |n: u64| SourceSums {
             n_sources: n as usize,
             n_shared: 1,
@@ -253,7 +253,6 @@ impl Queries for Planted {
                 columns: vec!["span:start".to_owned()],
                 selection: None,
             }],
-            window,
             all: sums(5),
             in_window: sums(2),
             missing: vec!["block 3 is set aside".to_owned()],
