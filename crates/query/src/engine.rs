@@ -1,11 +1,12 @@
 //! The engine: from a question and a snapshot to an answer.
 //!
 //! A search gathers candidates from every source, newest first, and settles them on whole traces
-//! (`search`); series count the spans of all that match (`series`); everything that reads whole traces goes through `gather`, which asks all sources
-//! that may hold a fragment. A source that fails costs what it holds and no more: the answer says
-//! that it is partial. Nothing here starts a task; a call does its work while it is polled.
+//! (`search`); series count the spans of all that match (`series`); everything that reads whole traces goes
+//! through `gather`, which asks all sources that may hold a fragment. A source that fails costs what it holds and
+//! no more: the answer says that it is partial. Nothing here starts a task; a call does its work while it is polled.
 
 mod around;
+mod attributes;
 mod candidates;
 mod explain;
 mod gather;

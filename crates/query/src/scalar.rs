@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tracewell_model::{AttributeValue, Value};
@@ -101,6 +102,20 @@ impl Scalar {
             Self::Status(_) => 5,
             Self::Kind(_) => 6,
             Self::Array(_) => 7,
+        }
+    }
+}
+
+impl Hash for Scalar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rank().hash(state);
+        match self {
+            Self::String(text) => text.hash(state),
+            Self::Int(value) | Self::Duration(value) => value.hash(state),
+            Self::Float(value) => value.to_bits().hash(state),
+            Self::Bool(value) => value.hash(state),
+            Self::Status(code) | Self::Kind(code) => code.hash(state),
+            Self::Array(items) => items.hash(state),
         }
     }
 }

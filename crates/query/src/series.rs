@@ -16,7 +16,7 @@ use tracewell_model::{AttributeValue, KeyValue, TraceId};
 use crate::scalar::Scalar;
 
 pub use axis::Axis;
-pub(crate) use sums::{Counter, weight};
+pub(crate) use sums::{Counter, Finished, weight};
 
 /// Series over the intervals of one axis.
 #[derive(Debug, Clone, Default, PartialEq)]

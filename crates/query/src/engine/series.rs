@@ -12,6 +12,7 @@ use tracewell_model::source::{LeafBatch, SpanSource};
 use tracewell_model::{Column, Trace, TraceId};
 
 use super::Engine;
+use super::attributes;
 use super::gather::{OPEN_SPANS_MAX, open_trace};
 use super::readings::{self, Reading, next_batch};
 use super::run::Run;
@@ -20,11 +21,11 @@ use crate::limit::QueryLimit;
 use crate::open::{self, OpenSpans};
 use crate::partial::OpenTrace;
 use crate::plan::PlanLimits;
-use crate::plan::series::{SeriesPlan, SpansPlan};
+use crate::plan::series::{Function, SeriesPlan, SpansPlan};
 use crate::request::{SeriesRequest, SeriesResponse};
 use crate::row::TraceFacts;
 use crate::series::math::{self, Operand};
-use crate::series::{Axis, Counter, SeriesSet, weight};
+use crate::series::{Axis, Counter, Finished, SeriesSet, weight};
 use crate::syntax::ast::{Hint, Literal};
 use crate::syntax::{SyntaxLimits, parse_with};
 
@@ -150,10 +151,17 @@ async fn counted(
 ) -> Result<SeriesSet> {
     let bytes_max = engine.limits.query_memory_bytes_max / 2;
     if spans.plan.is_empty() {
-        return Ok(counter.finish(usize::MAX).0);
+        return Ok(counter.finish(usize::MAX).set);
     }
     let sources = run.sources.clone();
-    let columns = counted_by(spans, counter.is_weighted());
+    let mut columns = counted_by(spans, counter.is_weighted());
+    let mut attributes = Vec::new();
+    if matches!(spans.function, Function::Compare(_)) && columns.is_some() {
+        match attributes::compared(run, counter.window()).await? {
+            Some(compared) => attributes = compared,
+            None => columns = None,
+        }
+    }
     let kept = columns.as_ref();
     let kept = kept.filter(|columns| spans.plan.decides_on_fragments(columns));
     let kept = kept.map(|columns| OpenSpans::new(Arc::clone(columns)));
@@ -168,11 +176,25 @@ async fn counted(
         bytes_max,
     };
     counting.all(&sources).await?;
+    for some in attributes.chunks(attributes::AT_ONCE) {
+        counting.compare(some, &sources).await?;
+    }
     let counter = counting.counter;
     // What was counted is sparse, and a series has a place for every interval.
     let bytes_of_each = SERIES_BYTES + counter.n_intervals() * size_of::<Option<f64>>() as u64;
     let series_max = usize::try_from(bytes_max / bytes_of_each).unwrap_or(usize::MAX);
-    let (set, n_left_out) = counter.finish(series_max);
+    let Finished {
+        set,
+        n_left_out,
+        n_uncertain,
+    } = counter.finish(series_max);
+    if let Some(n) = n_uncertain {
+        run.limits_hit.insert(QueryLimit::MemoryBytes);
+        run.miss(format!(
+            "with all values the comparison would take more than {bytes_max} bytes, half of \
+             limits.query_memory_bytes_max: rare ones were left out, and up to {n} spans of others"
+        ));
+    }
     if n_left_out > 0 {
         run.limits_hit.insert(QueryLimit::MemoryBytes);
         run.miss(format!(
@@ -199,18 +221,7 @@ struct Counting<'s, 'p> {
 
 impl Counting<'_, '_> {
     async fn all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
-        let window = self.counter.window();
-        let columns = self.columns.clone().unwrap_or_default();
-        let what = (window, &columns, true);
-        let mut readings = readings::open(self.run, &self.spans.plan, what, sources);
-        let mut rest = readings.as_mut_slice();
-        while let [reading, later @ ..] = rest {
-            if !self.run.may_go_on()? {
-                return Ok(());
-            }
-            self.one(reading, later.first_mut()).await?;
-            rest = later;
-        }
+        self.read(sources).await?;
         if !self.may_go_on()? {
             return Ok(());
         }
@@ -253,6 +264,49 @@ impl Counting<'_, '_> {
                 }
                 None => self.whole(&some).await?,
             }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Counts these attributes of spans whose traces lie in one source each; of others everything is counted by now.
+    async fn compare(
+        &mut self,
+        attributes: &[Column],
+        sources: &[Arc<dyn SpanSource>],
+    ) -> Result<()> {
+        let Some(mut columns) = self.spans.plan.columns() else {
+            debug_assert!(false, "this is counted by columns");
+            return Ok(());
+        };
+        for attribute in attributes {
+            if !columns.contains(attribute) {
+                columns.push(attribute.clone());
+            }
+        }
+        self.columns = Some(columns.into());
+        self.counter.compare(attributes.to_vec());
+        self.kept = None;
+        // Known from before, a trace would be one of several sources sooner than when it was first met.
+        self.shared = HashMap::default();
+        let n_traces = self.run.inspected_traces;
+        let is_read = self.read(sources).await;
+        self.run.inspected_traces = n_traces;
+        is_read
+    }
+
+    /// What every source says of its spans.
+    async fn read(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
+        let window = self.counter.window();
+        let columns = self.columns.clone().unwrap_or_default();
+        let what = (window, &columns, true);
+        let mut readings = readings::open(self.run, &self.spans.plan, what, sources);
+        let mut rest = readings.as_mut_slice();
+        while let [reading, later @ ..] = rest {
+            if !self.run.may_go_on()? {
+                return Ok(());
+            }
+            self.one(reading, later.first_mut()).await?;
             rest = later;
         }
         Ok(())
@@ -414,6 +468,9 @@ impl Counting<'_, '_> {
     }
 
     fn may_go_on(&mut self) -> Result<bool> {
+        if self.counter.n_bytes() > self.bytes_max {
+            self.counter.shrink(self.bytes_max / 4 * 3);
+        }
         if self.counter.n_bytes() > self.bytes_max {
             self.run.limits_hit.insert(QueryLimit::MemoryBytes);
             self.run.stop(format!(

@@ -1,4 +1,5 @@
 mod aliases;
+mod comparisons;
 mod explain;
 mod huge;
 mod series;

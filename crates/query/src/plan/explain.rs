@@ -67,14 +67,17 @@ impl Explained {
 
     /// Of series, with what their spans are counted by.
     pub(crate) fn of_series(spans: &SpansPlan, columns: Option<Arc<[Column]>>) -> Self {
-        let selection = match &spans.function {
-            Function::Compare(comparison) => Some(text(&comparison.selection.exact)),
-            _ => None,
-        };
-        Self {
-            selection,
-            ..Self::by_columns(&spans.plan, columns)
+        let mut explained = Self::by_columns(&spans.plan, columns);
+        if matches!(spans.function, Function::Compare(_)) {
+            // It is asked as one more filter, the last.
+            let selection = explained.filters.pop();
+            explained.selection = selection.map(|filter| filter.scan);
+            if explained.decided_by == DecidedBy::Columns {
+                let attributes = ["span.*", "resource.*"].map(str::to_owned);
+                explained.columns.extend(attributes);
+            }
         }
+        explained
     }
 
     fn by_columns(plan: &Plan, columns: Option<Arc<[Column]>>) -> Self {

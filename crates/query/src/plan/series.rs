@@ -6,11 +6,10 @@ use tracewell_model::{CompareOp, Intrinsic};
 
 use super::field::Field;
 use super::pipeline::Parts;
-use super::{Context, FilterPlan, Plan, PlanLimits};
+use super::{Context, Plan, PlanLimits};
 use crate::error::Result;
 use crate::plan::term::{arithmetic, negate};
 use crate::request::Aliases;
-use crate::row::Row;
 use crate::scalar::Scalar;
 use crate::syntax::ast::{
     ArithmeticOp, Expr, ExprKind, IntrinsicField, Literal, MetricsExpr, MetricsFunction,
@@ -69,7 +68,8 @@ pub enum Function {
 /// Which spans are beside which.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    pub(super) selection: FilterPlan,
+    /// The pair of braces that selects, among the filters of the plan. No stage asks for it.
+    pub(crate) selection: usize,
     /// Starts of the spans that may be selected, in Unix nanoseconds.
     window: Option<Range<u64>>,
     /// Values of each attribute that an answer shows.
@@ -77,10 +77,10 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    pub(crate) fn selects(&self, row: &Row<'_>) -> bool {
+    /// Whether a span is selected that matches the braces.
+    pub(crate) fn selects(&self, start_unix_nano: u64) -> bool {
         let window = self.window.as_ref();
-        window.is_none_or(|window| window.contains(&row.span().start_unix_nano))
-            && row.matches(&self.selection.exact)
+        window.is_none_or(|window| window.contains(&start_unix_nano))
     }
 }
 
@@ -217,6 +217,7 @@ impl Context<'_> {
     ) -> Result<SpansPlan> {
         let mut parts = Parts::default();
         let stages = self.pipeline(pipeline, &mut parts)?;
+        let mut selected = None;
         let function = match function {
             MetricsFunction::Rate => Function::Rate,
             MetricsFunction::CountOverTime => Function::Count,
@@ -240,15 +241,18 @@ impl Context<'_> {
                 selection,
                 top,
                 window,
-            } => Function::Compare(Box::new(Comparison {
-                selection: self.filter(selection.as_deref())?,
-                window: match window {
-                    // As Tempo has it: none.
-                    None | Some((0, 0)) => None,
-                    Some(window) => Some(self.selected(expr, *window)?),
-                },
-                n_max: self.compared_max(expr, *top)?,
-            })),
+            } => {
+                selected = Some(self.filter(selection.as_deref())?);
+                Function::Compare(Box::new(Comparison {
+                    selection: parts.filters.len(),
+                    window: match window {
+                        // As Tempo has it: none.
+                        None | Some((0, 0)) => None,
+                        Some(window) => Some(self.selected(expr, *window)?),
+                    },
+                    n_max: self.compared_max(expr, *top)?,
+                }))
+            }
         };
         if matches!(function, Function::Compare(_)) && !by.is_empty() {
             let message = "`compare()` groups by every attribute: it takes no `by()`";
@@ -262,8 +266,10 @@ impl Context<'_> {
             let message = format!("`by()` takes {} attributes here at most", GROUPS_MAX - own);
             return Err(self.type_error(expr.place, message));
         }
+        let mut plan = Plan::of(parts, stages);
+        plan.filters.extend(selected);
         Ok(SpansPlan {
-            plan: Plan::of(parts, stages),
+            plan,
             function,
             by: by
                 .iter()

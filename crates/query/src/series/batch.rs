@@ -12,10 +12,11 @@ use tracewell_model::source::{LeafBatch, LeafTrace};
 use tracewell_model::{Column, ColumnValues, TraceId, Value};
 
 use super::Exemplar;
+use super::comparison::INTRINSICS;
 use super::sums::{Cell, Counter};
 use crate::leaves::{self, LeafView};
 use crate::pipeline;
-use crate::plan::series::{Function, SpansPlan};
+use crate::plan::series::{Comparison, Function, SpansPlan};
 use crate::plan::{Field, SpansetPlan, StagePlan};
 use crate::scalar::Scalar;
 use crate::syntax::ast::LogicOp;
@@ -27,10 +28,12 @@ impl SpansPlan {
     /// What is to be asked of sources so that they can count the spans of traces that each holds whole, the start
     /// first; `None` where only a whole trace tells which of its spans count, and by what.
     pub(crate) fn columns(&self) -> Option<Arc<[Column]>> {
-        if matches!(self.function, Function::Compare(_)) {
-            return None;
-        }
         let mut columns = self.plan.columns()?;
+        if matches!(self.function, Function::Compare(_)) {
+            let compared = INTRINSICS.iter();
+            let compared = compared.map(|(_, intrinsic)| Column::Intrinsic(*intrinsic));
+            columns.extend(compared);
+        }
         let measured = self.function.measured().map(|measured| &measured.field);
         let mut fields = measured.into_iter().chain(&self.by);
         fields.try_for_each(|field| field.add_columns(&mut columns))?;
@@ -81,6 +84,15 @@ fn yielded(plan: &SpansetPlan, filters: u64) -> Option<u64> {
 struct Asked<'b> {
     batch: &'b LeafBatch,
     columns: &'b [Column],
+}
+
+impl<'b> Asked<'b> {
+    fn column(&self, column: &Column) -> Option<&'b ColumnValues> {
+        let mut columns = self.columns.iter().zip(&self.batch.columns);
+        columns
+            .find(|(asked, _)| *asked == column)
+            .map(|(_, values)| values)
+    }
 }
 
 /// The spans of a batch that count.
@@ -134,6 +146,9 @@ impl Counter<'_> {
         if counted.rows.is_empty() {
             return;
         }
+        if let Function::Compare(plan) = &self.plan.function {
+            return self.take_sides_of(plan, asked, &counted);
+        }
         let (groups, firsts) = grouped(&self.by_columns(asked), &counted.rows);
         let slots = self.slots(batch, &counted, &groups);
         let firsts = firsts.iter();
@@ -149,6 +164,37 @@ impl Counter<'_> {
                 value: counted.numbers.get(at).copied().unwrap_or(f64::NAN),
             });
             self.add(key, slot.interval as usize, slot.cell, exemplar);
+        }
+    }
+
+    /// The values of the compared columns in some spans of a batch.
+    fn take_sides_of(&mut self, plan: &Comparison, asked: Asked<'_>, counted: &Counted) {
+        let (groups, sides) = sides_of(plan, asked.batch, counted);
+        for column in &self.compared {
+            let Some(values) = asked.column(column) else {
+                debug_assert!(false, "{column:?} was not asked for");
+                continue;
+            };
+            let (codes, n_codes) = codes_of(values, &counted.rows);
+            let n_places = sides.len().saturating_mul(n_codes);
+            let mut places = Places::new(n_places, counted.rows.len());
+            // Of each value on a side and in an interval, the first row and how many there are.
+            let mut found: Vec<(u32, u32, u32)> = Vec::new();
+            let spans = groups.iter().zip(codes).zip(&counted.rows);
+            for ((group, code), row) in spans.filter(|((_, code), _)| (*code as usize) < n_codes) {
+                let place = *group as usize * n_codes + code as usize;
+                let number = places.number(place) as usize;
+                match found.get_mut(number) {
+                    Some((.., n)) => *n += 1,
+                    None => found.push((*group, *row, 1)),
+                }
+            }
+            for (group, row, n) in found {
+                let value = Scalar::of(values.value(row as usize));
+                if let (Some(value), Some(side)) = (value, sides.get(group as usize)) {
+                    self.sides.add(column, value, *side, f64::from(n));
+                }
+            }
         }
     }
 
@@ -217,8 +263,14 @@ impl Counter<'_> {
         }
         let kept = yielded(filters, leaves::filters_of(batch, trace)).unwrap_or(0);
         let is_kept = |row: u32| {
-            let mut filters = (0..64).filter(|index| kept >> index & 1 == 1);
-            filters.any(|index| leaves::matches(batch, index, row as usize))
+            let mut left = kept;
+            while left != 0 {
+                if leaves::matches(batch, left.trailing_zeros() as usize, row as usize) {
+                    return true;
+                }
+                left &= left - 1;
+            }
+            false
         };
         let rows = trace.from..trace.to;
         rows.filter(|row| kept != 0 && is_kept(*row))
@@ -305,6 +357,33 @@ fn trace_of(batch: &LeafBatch, counted: &Counted, at: usize) -> TraceId {
     let number = counted.traces.get(at).copied().unwrap_or(u32::MAX);
     let trace = batch.traces.get(number as usize);
     trace.map(|trace| trace.trace_id).unwrap_or_default()
+}
+
+/// A number for each of the spans that count: of its side and its interval, which are those by number.
+fn sides_of(
+    plan: &Comparison,
+    batch: &LeafBatch,
+    counted: &Counted,
+) -> (Vec<u32>, Vec<(bool, u32)>) {
+    let first = counted.intervals.iter().min().copied().unwrap_or(0);
+    let last = counted.intervals.iter().max().copied().unwrap_or(0);
+    let n_intervals = (last - first) as usize + 1;
+    let mut places = Places::new(n_intervals * 2, counted.rows.len());
+    let mut sides = Vec::new();
+    let spans = counted.rows.iter().zip(&counted.starts);
+    let groups = spans
+        .zip(&counted.intervals)
+        .map(|((row, start), interval)| {
+            let matches = leaves::matches(batch, plan.selection, *row as usize);
+            let is_selected = matches && plan.selects(*start);
+            let place = (interval - first) as usize * 2 + usize::from(is_selected);
+            let number = places.number(place);
+            if number as usize >= sides.len() {
+                sides.push((is_selected, *interval));
+            }
+            number
+        });
+    (groups.collect(), sides)
 }
 
 /// A number for each of the rows, the same for those that have the same in every column; and the first row of

@@ -1,26 +1,31 @@
 //! The spans of a selection beside all others: how often each value of each attribute is on either side.
 //!
-//! `compare()` of the language. What differs between the two sides is what to look at first. Every span has
-//! many attributes, so that whole traces are read, and of each attribute a bounded number of values is kept.
+//! `compare()` of the language. What differs between the two sides is what to look at first. Spans come whole, with
+//! all of their attributes, or by columns, one attribute of many spans at a time.
+
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::{HashMap, HashSet};
-use tracewell_model::{Column, Intrinsic, KeyValue};
+use tracewell_model::{AttributeScope, Column, Intrinsic, KeyValue};
 
+use super::sums::Finished;
 use super::{Axis, Series, SeriesSet};
-use crate::pipeline::View;
 use crate::plan::series::Comparison;
 use crate::row::Row;
 use crate::scalar::Scalar;
+use values::Values;
 
-/// Values of one attribute that are told apart on one side. Of more, those that come first are counted, and
-/// the answer says that there are too many.
+/// Values of one attribute that are told apart on one side: of more, those that less than one span in 5,000 has may
+/// be missed, and of a count as many spans.
 pub(crate) const VALUES_MAX: usize = 10_000;
+/// As few are told apart where memory is short, and at least twice as many as are shown.
+const VALUES_MIN: usize = 64;
 
 /// The columns that are compared beside the attributes of span and resource. Times, durations and ids are of
 /// one span each, and tell no side from another.
-const INTRINSICS: [(&str, Intrinsic); 6] = [
+pub(crate) const INTRINSICS: [(&str, Intrinsic); 6] = [
     ("kind", Intrinsic::Kind),
     ("name", Intrinsic::Name),
     ("rootName", Intrinsic::RootName),
@@ -34,17 +39,16 @@ const META_TYPE: &str = "__meta_type";
 const META_ERROR: &str = "__meta_error";
 const TOO_MANY_VALUES: &str = "__too_many_values__";
 
-/// Bytes of the place of a value, of an attribute and of a cell: estimates.
-const VALUE_BYTES: u64 = 128;
+/// Bytes of the place of an attribute: an estimate.
 const ATTRIBUTE_BYTES: u64 = 256;
-const CELL_BYTES: u64 = 40;
 
 /// Both sides of a comparison.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sides {
     baseline: Side,
     selection: Side,
-    n_bytes: u64,
+    /// Values of an attribute that are told apart by now.
+    values_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -52,74 +56,88 @@ struct Side {
     intrinsics: [Values; INTRINSICS.len()],
     spans: HashMap<String, Values>,
     resources: HashMap<String, Values>,
-}
-
-/// The values of one attribute.
-#[derive(Debug, Default)]
-struct Values {
-    total: Cells,
-    each: BTreeMap<Scalar, Cells>,
-    /// True if some values are not told apart.
-    is_full: bool,
-}
-
-/// How many spans there are, in all and by interval.
-#[derive(Debug, Default)]
-struct Cells {
-    n: f64,
-    by_interval: BTreeMap<usize, f64>,
+    n_bytes: u64,
 }
 
 // === impl Sides ===
 
+impl Default for Sides {
+    fn default() -> Self {
+        Self {
+            baseline: Side::default(),
+            selection: Side::default(),
+            values_max: VALUES_MAX,
+        }
+    }
+}
+
 impl Sides {
     pub(super) fn n_bytes(&self) -> u64 {
-        self.n_bytes
+        self.baseline.n_bytes + self.selection.n_bytes
     }
 
-    /// Counts a span of a trace with all of its attributes, as often as it stands for others.
-    pub(super) fn take(
+    /// Counts a span with all of its attributes, as often as it stands for others.
+    pub(super) fn take(&mut self, row: &Row<'_>, is_selected: bool, interval: u32, weight: f64) {
+        let values_max = self.values_max;
+        self.side(is_selected)
+            .take(row, interval, weight, values_max);
+    }
+
+    /// Counts spans that have this value in a column.
+    pub(super) fn add(
         &mut self,
-        plan: &Comparison,
-        (trace, span): (&dyn View, usize),
-        interval: usize,
-        weight: f64,
+        column: &Column,
+        value: Scalar,
+        (is_selected, interval): (bool, u32),
+        n: f64,
     ) {
-        // Views that know columns alone are never asked.
-        let Some(row) = trace.row(span) else {
-            debug_assert!(false, "a comparison reads whole traces");
-            return;
-        };
-        let side = match plan.selects(&row) {
+        let values_max = self.values_max;
+        self.side(is_selected)
+            .add(column, value, (interval, n), values_max);
+    }
+
+    fn side(&mut self, is_selected: bool) -> &mut Side {
+        match is_selected {
             true => &mut self.selection,
             false => &mut self.baseline,
-        };
-        self.n_bytes += side.take(&row, interval, weight);
+        }
+    }
+
+    /// Tells fewer values apart until they take no more than this, if that is enough.
+    pub(super) fn shrink(&mut self, plan: &Comparison, bytes_max: u64) {
+        let values_min = VALUES_MIN.max(plan.n_max.saturating_mul(2));
+        while self.n_bytes() > bytes_max && self.values_max > values_min {
+            self.values_max = (self.values_max / 2).max(values_min);
+            for side in [&mut self.baseline, &mut self.selection] {
+                side.forget_all_but(self.values_max);
+            }
+        }
     }
 
     /// The most frequent values of each side, then the totals, then what was not shown in full: so many series at
-    /// most, and how many were left out. What comes last stays longest.
-    pub(super) fn finish(
-        self,
-        plan: &Comparison,
-        axis: &Axis,
-        series_max: usize,
-    ) -> (SeriesSet, usize) {
+    /// most. What comes last stays longest.
+    pub(super) fn finish(self, plan: &Comparison, axis: &Axis, series_max: usize) -> Finished {
         let sides = [(self.baseline, "baseline"), (self.selection, "selection")];
         let sides = sides.map(|(side, name)| (side.by_label(), name));
         let mut full = BTreeSet::new();
         let mut ends = Vec::new();
+        let mut n_uncertain: Option<f64> = None;
         for (by_label, name) in &sides {
             for (label, values) in by_label {
-                if values.is_full || values.each.len() > plan.n_max {
+                if values.are_more_than(plan.n_max) {
                     full.insert(label);
                 }
+                if let Some(n) = values.n_uncertain() {
+                    n_uncertain = Some(n_uncertain.map_or(n, |known| known.max(n)));
+                }
                 let labels = [(META_TYPE, text(&format!("{name}_total"))), (label, nil())];
-                ends.push((labels, Some(&values.total)));
+                ends.push(series(labels, values.total.on(axis)));
             }
         }
+        let none = vec![Some(0.0); axis.n()];
         for label in full {
-            ends.push(([(META_ERROR, text(TOO_MANY_VALUES)), (label, nil())], None));
+            let labels = [(META_ERROR, text(TOO_MANY_VALUES)), (label, nil())];
+            ends.push(series(labels, none.clone()));
         }
         let mut n_left_out = ends.len().saturating_sub(series_max);
         ends.truncate(series_max);
@@ -136,23 +154,30 @@ impl Sides {
                 }
             }
         }
-        let none = Cells::default();
-        let ends = ends.into_iter();
-        all.extend(ends.map(|(labels, cells)| series(labels, cells.unwrap_or(&none).on(axis))));
-        (SeriesSet { series: all }, n_left_out)
+        all.append(&mut ends);
+        Finished {
+            set: SeriesSet { series: all },
+            n_left_out,
+            n_uncertain,
+        }
     }
 }
 
 // === impl Side ===
 
 impl Side {
-    /// Returns the bytes that it takes more.
-    fn take(&mut self, row: &Row<'_>, interval: usize, weight: f64) -> u64 {
+    fn take(&mut self, row: &Row<'_>, interval: u32, weight: f64, values_max: usize) {
         let mut n_bytes = 0;
+        let mut add = |values: &mut Values, value: Scalar| {
+            let before = values.n_bytes();
+            values.add(value, interval, weight, values_max);
+            // What was forgotten may be more than what came.
+            n_bytes += values.n_bytes() as i64 - before as i64;
+        };
         for ((_, intrinsic), values) in INTRINSICS.iter().zip(&mut self.intrinsics) {
             let held = row.held(&Column::Intrinsic(*intrinsic));
             if let Some(value) = Scalar::of(held.value()).filter(|value| !is_empty(value)) {
-                n_bytes += values.add(value, interval, weight);
+                add(values, value);
             }
         }
         let span = row.span();
@@ -171,14 +196,60 @@ impl Side {
                 };
                 if !known.contains_key(key) {
                     known.insert(key.clone(), Values::default());
-                    n_bytes += ATTRIBUTE_BYTES + key.len() as u64;
+                    self.n_bytes += ATTRIBUTE_BYTES + key.len() as u64;
                 }
                 if let Some(values) = known.get_mut(key) {
-                    n_bytes += values.add(value, interval, weight);
+                    add(values, value);
                 }
             }
         }
-        n_bytes
+        self.n_bytes = self.n_bytes.saturating_add_signed(n_bytes);
+    }
+
+    fn add(
+        &mut self,
+        column: &Column,
+        value: Scalar,
+        (interval, n): (u32, f64),
+        values_max: usize,
+    ) {
+        let values = match column {
+            Column::Intrinsic(_) if is_empty(&value) => return,
+            Column::Intrinsic(intrinsic) => {
+                let mut known = INTRINSICS.iter().zip(&mut self.intrinsics);
+                let found = known.find(|((_, known), _)| known == intrinsic);
+                found.map(|(_, values)| values)
+            }
+            Column::Attribute { scope, key } => {
+                let known = match scope {
+                    AttributeScope::Resource => &mut self.resources,
+                    _ => &mut self.spans,
+                };
+                if !known.contains_key(&**key) {
+                    known.insert(key.to_string(), Values::default());
+                    self.n_bytes += ATTRIBUTE_BYTES + key.len() as u64;
+                }
+                known.get_mut(&**key)
+            }
+            Column::OfParent(_) => None,
+        };
+        let Some(values) = values else {
+            debug_assert!(false, "{column:?} is not compared");
+            return;
+        };
+        let before = values.n_bytes();
+        values.add(value, interval, n, values_max);
+        self.n_bytes = (self.n_bytes + values.n_bytes()).saturating_sub(before);
+    }
+
+    fn forget_all_but(&mut self, n_kept: usize) {
+        let intrinsics = self.intrinsics.iter_mut();
+        let attributes = self.spans.values_mut().chain(self.resources.values_mut());
+        for values in intrinsics.chain(attributes) {
+            let before = values.n_bytes();
+            values.forget_all_but(n_kept);
+            self.n_bytes = (self.n_bytes + values.n_bytes()).saturating_sub(before);
+        }
     }
 
     /// By the label of each attribute, as the language writes it.
@@ -190,51 +261,7 @@ impl Side {
         let resources = self.resources.into_iter();
         let resources = resources.map(|(key, values)| (format!("resource.{key}"), values));
         let all = intrinsics.chain(spans).chain(resources);
-        all.filter(|(_, values)| !values.each.is_empty()).collect()
-    }
-}
-
-// === impl Values ===
-
-impl Values {
-    fn add(&mut self, value: Scalar, interval: usize, weight: f64) -> u64 {
-        let mut n_bytes = self.total.add(interval, weight);
-        if let Some(cells) = self.each.get_mut(&value) {
-            return n_bytes + cells.add(interval, weight);
-        }
-        if self.each.len() >= VALUES_MAX {
-            self.is_full = true;
-            return n_bytes;
-        }
-        n_bytes += VALUE_BYTES + value.n_bytes();
-        n_bytes + self.each.entry(value).or_default().add(interval, weight)
-    }
-
-    /// So many, the most frequent first; of two as frequent the smaller.
-    fn most_frequent(&self, n_max: usize) -> Vec<(Scalar, &Cells)> {
-        let mut all: Vec<(&Scalar, &Cells)> = self.each.iter().collect();
-        // Stable: values are in order.
-        all.sort_by(|(_, a), (_, b)| b.n.total_cmp(&a.n));
-        let some = all.into_iter().take(n_max);
-        some.map(|(value, cells)| (value.clone(), cells)).collect()
-    }
-}
-
-// === impl Cells ===
-
-impl Cells {
-    fn add(&mut self, interval: usize, weight: f64) -> u64 {
-        self.n += weight;
-        let n_before = self.by_interval.len();
-        *self.by_interval.entry(interval).or_default() += weight;
-        CELL_BYTES * (self.by_interval.len() - n_before) as u64
-    }
-
-    fn on(&self, axis: &Axis) -> Vec<Option<f64>> {
-        let count = |interval| self.by_interval.get(&interval).copied().unwrap_or(0.0);
-        (0..axis.n())
-            .map(|interval| Some(count(interval)))
-            .collect()
+        all.filter(|(_, values)| !values.is_empty()).collect()
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracewell_model::span::Span;
-use tracewell_model::{TimeRange, TraceId};
+use tracewell_model::{Column, TimeRange, TraceId};
 
 use super::axis::Axis;
-use super::comparison::Sides;
+use super::comparison::{INTRINSICS, Sides};
 use super::sketch::Sketch;
 use super::{Exemplar, NAME, Series, SeriesSet};
 use crate::open::OpenSpans;
 use crate::pipeline::{self, View};
-use crate::plan::series::{Function, SpansPlan};
+use crate::plan::series::{Comparison, Function, SpansPlan};
 use crate::scalar::Scalar;
 
 /// Adds up the spans of one pipeline.
@@ -25,9 +25,21 @@ pub(crate) struct Counter<'p> {
     pub(super) exemplars_max: usize,
     groups: BTreeMap<Vec<Option<Scalar>>, Group>,
     /// Of a comparison.
-    sides: Sides,
+    pub(super) sides: Sides,
+    /// The columns of it that batches are counted by.
+    pub(super) compared: Vec<Column>,
     /// About what the groups hold.
     n_bytes: u64,
+}
+
+/// What was counted.
+pub(crate) struct Finished {
+    pub(crate) set: SeriesSet,
+    /// Series beyond those that there was room for.
+    pub(crate) n_left_out: usize,
+    /// Spans that are missing in a count of a comparison at most, because rare values were forgotten, where they
+    /// are more than a hundredth of all.
+    pub(crate) n_uncertain: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -68,12 +80,28 @@ impl<'p> Counter<'p> {
             exemplars_max,
             groups: BTreeMap::new(),
             sides: Sides::default(),
+            compared: INTRINSICS
+                .map(|(_, intrinsic)| Column::Intrinsic(intrinsic))
+                .to_vec(),
             n_bytes: 0,
         }
     }
 
     pub(crate) fn n_bytes(&self) -> u64 {
         self.n_bytes + self.sides.n_bytes()
+    }
+
+    /// From now on batches are counted by these columns, of those that are compared.
+    pub(crate) fn compare(&mut self, columns: Vec<Column>) {
+        self.compared = columns;
+    }
+
+    /// Takes no more than so many bytes, if rare values can make up for it.
+    pub(crate) fn shrink(&mut self, bytes_max: u64) {
+        if let Function::Compare(plan) = &self.plan.function {
+            self.sides
+                .shrink(plan, bytes_max.saturating_sub(self.n_bytes));
+        }
     }
 
     pub(crate) fn is_weighted(&self) -> bool {
@@ -87,10 +115,40 @@ impl<'p> Counter<'p> {
     /// Every span of a trace once, in however many spansets it is. `weight_of` says how many spans one stands for.
     pub(crate) fn take(&mut self, trace: &dyn View, weight_of: &dyn Fn(usize) -> f64) {
         let sets = pipeline::spansets_of(&self.plan.plan, trace);
-        for span in pipeline::in_order(sets.into_iter().flat_map(|set| set.spans)) {
+        let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
+        if let Function::Compare(plan) = &self.plan.function {
+            return self.take_sides(plan, (trace, &spans), weight_of);
+        }
+        for span in spans {
             if let Some(interval) = self.axis.interval(trace.start_unix_nano(span)) {
                 self.count((trace, span), interval, weight_of(span));
             }
+        }
+    }
+
+    /// All attributes of some spans of a trace, by the side that each is on.
+    fn take_sides(
+        &mut self,
+        plan: &Comparison,
+        (trace, spans): (&dyn View, &[usize]),
+        weight_of: &dyn Fn(usize) -> f64,
+    ) {
+        let filter = self.plan.plan.filters.get(plan.selection);
+        let matches = filter.map(|filter| trace.bits(plan.selection, filter));
+        let matches = matches.unwrap_or_default();
+        for span in spans {
+            let start = trace.start_unix_nano(*span);
+            let Some(interval) = self.axis.interval(start) else {
+                continue;
+            };
+            // Views that know columns alone are never asked.
+            let Some(row) = trace.row(*span) else {
+                debug_assert!(false, "a comparison of whole spans reads whole traces");
+                return;
+            };
+            let is_selected = matches.get(*span).is_some_and(|it| *it) && plan.selects(start);
+            self.sides
+                .take(&row, is_selected, interval as u32, weight_of(*span));
         }
     }
 
@@ -100,10 +158,6 @@ impl<'p> Counter<'p> {
     }
 
     fn count(&mut self, (trace, span): (&dyn View, usize), interval: usize, weight: f64) {
-        if let Function::Compare(plan) = &self.plan.function {
-            self.sides.take(plan, (trace, span), interval, weight);
-            return;
-        }
         let measured = match self.plan.function.measured() {
             None => f64::NAN,
             Some(measured) => {
@@ -171,8 +225,8 @@ impl<'p> Counter<'p> {
         self.axis.n() as u64
     }
 
-    /// So many series at most, and how many were left out.
-    pub(crate) fn finish(self, series_max: usize) -> (SeriesSet, usize) {
+    /// So many series at most.
+    pub(crate) fn finish(self, series_max: usize) -> Finished {
         let (axis, plan) = (self.axis, self.plan);
         if let Function::Compare(comparison) = &plan.function {
             return self.sides.finish(comparison, &axis, series_max);
@@ -233,7 +287,11 @@ impl<'p> Counter<'p> {
         }
         n_left_out += all.len().saturating_sub(series_max);
         all.truncate(series_max);
-        (SeriesSet { series: all }, n_left_out)
+        Finished {
+            set: SeriesSet { series: all },
+            n_left_out,
+            n_uncertain: None,
+        }
     }
 }
 

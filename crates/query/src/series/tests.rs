@@ -221,7 +221,7 @@ fn sides(query: &str, spans: &[Span]) -> Vec<String> {
     counter.take(&TraceFacts::of(spans), &|_| 1.0);
     let lines = counter
         .finish(usize::MAX)
-        .0
+        .set
         .series
         .into_iter()
         .map(|series| {
@@ -303,8 +303,8 @@ fn series_that_do_not_fit_are_counted_and_totals_stay() {
         let spans: Vec<Span> = (1..).zip(pods).map(|(id, of)| span(id, 5, 0, of)).collect();
         let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 0);
         counter.take(&TraceFacts::of(&spans), &|_| 1.0);
-        let (set, n_left_out) = counter.finish(series_max);
-        (set.series.len(), n_left_out)
+        let finished = counter.finish(series_max);
+        (finished.set.series.len(), finished.n_left_out)
     };
     assert_eq!(finished("{ } | rate() by (span.pod)", 2), (2, 1));
     assert_eq!(
@@ -350,8 +350,13 @@ fn a_comparison_has_a_time_of_its_own_and_says_what_it_does_not_show() {
 fn a_comparison_tells_a_bounded_number_of_values_apart() {
     let many = VALUES_MAX as i64 + 10;
     let of = |n: i64| span(1, 5, 0, vec![attribute("id", AttributeValue::Int(n))]);
-    let spans: Vec<Span> = (0..many).map(of).collect();
+    // One that comes last is none of the first ten thousand, and the most frequent.
+    let last = std::iter::repeat_n(many, 3).map(of);
+    let spans: Vec<Span> = (0..many - 3).map(of).chain(last).collect();
     let lines = sides("{ } | compare({ status = error }, 1000)", &spans);
+    let first = lines.iter().find(|it| it.contains("span.id=Int(")).unwrap();
+    let frequent = format!("__meta_type=baseline span.id=Int({many}) 3 0");
+    assert_eq!(*first, frequent);
     let ids = lines.iter().filter(|it| it.contains("span.id=Int("));
     assert_eq!(ids.count(), 1_000);
     let total = format!("__meta_type=baseline_total span.id=nil {many} 0");

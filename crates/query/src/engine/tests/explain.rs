@@ -109,6 +109,10 @@ fn an_explanation_says_what_decides_and_where_it_looks() {
     let comparison = explain("{ } | compare({ status = error })", TimeRange::ALL);
     let selection = comparison.plans[0].selection.as_deref();
     assert_eq!(selection, Some("span:status = error"));
+    assert_eq!(comparison.plans[0].filters.len(), 1);
+    assert_eq!(comparison.plans[0].decided_by, DecidedBy::Columns);
+    let columns = &comparison.plans[0].columns;
+    assert!(columns.ends_with(&["span.*".to_owned(), "resource.*".to_owned()]));
     let half = TimeRange {
         start: 500,
         end: 1_000,

@@ -6,7 +6,7 @@ use crate::request::{SeriesRequest, SeriesResponse};
 
 const END: u64 = 10_000;
 
-fn series(engine: &Engine, query: &str) -> SeriesResponse {
+pub(super) fn series(engine: &Engine, query: &str) -> SeriesResponse {
     let request = SeriesRequest {
         caller: caller(),
         query: query.to_owned(),
