@@ -39,6 +39,7 @@ use crate::disk::{Disk, create_dir_durably};
 use crate::threads;
 
 mod format;
+mod mark;
 mod reader;
 mod segment;
 mod spares;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use reader::LogReader;
 
+use mark::Mark;
 use segment::{Found, Segment};
 use spares::Spares;
 use writer::{Request, Writer};
@@ -256,11 +258,17 @@ impl<P: Send + 'static> Wal<P> {
         let dir = &options.dir;
         create_dir_durably(&*disk, dir).map_err(WalError::io("create", dir))?;
         let found = Found::scan(&*disk, dir, &*clock)?;
-        let log_id = found.log_id.unwrap_or(options.new_log_id);
-        let next = found.next.max(options.next_at_least.0);
+        let mark = Mark::open(Arc::clone(&disk), dir, clock.monotonic_nano());
+        let marked = mark.found();
+        let marked_id = marked.map(|marked| marked.log_id);
+        let log_id = found.log_id.or(marked_id).unwrap_or(options.new_log_id);
+        let told = found.next.max(options.next_at_least.0);
+        // What is noted and not there is lost; numbers that segments or manifests left out were never given.
+        let marked = marked.filter(|marked| marked.log_id == log_id);
+        let next = told.max(marked.map_or(0, |marked| marked.next));
         let shared = Arc::new(Shared {
             log_id,
-            opened_void: found.end..next,
+            opened_void: found.end..told,
             queue: Mutex::default(),
             wake: Condvar::new(),
             segments: Mutex::new(found.segments),
@@ -282,7 +290,7 @@ impl<P: Send + 'static> Wal<P> {
             shared: Arc::clone(&shared),
             threads: Mutex::default(),
         };
-        let mut writer = Writer::new(Arc::clone(&shared), Box::new(hook), found.end..next);
+        let mut writer = Writer::new(Arc::clone(&shared), Box::new(hook), mark, found.end..next);
         wal.start("wal-writer", move || writer.run())?;
         wal.start("wal-spares", move || shared.spares.run())?;
         Ok(wal)

@@ -14,6 +14,7 @@ pub(super) const HEADER_COPY_OFFSET: u64 = 2048;
 pub(super) const VERSION: u32 = 1;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"TWWALSEG";
+const MARK_MAGIC: [u8; 8] = *b"TWWALEND";
 const RECORD_MAGIC: [u8; 4] = *b"TwRc";
 const FOOTER_MAGIC: [u8; 4] = *b"TwGf";
 const _: () = assert!(RECORD_MAGIC[0] == FOOTER_MAGIC[0]);
@@ -55,6 +56,15 @@ pub(super) struct GroupFooter {
     pub(super) first: u64,
     pub(super) offset: u64,
     pub(super) bytes: u64,
+}
+
+/// Where a log ends, as far as it is noted beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MarkSlot {
+    pub(super) version: u32,
+    pub(super) log_id: u128,
+    /// One more than the number of the last record.
+    pub(super) next: u64,
 }
 
 /// What lies in a slot, if it proves itself.
@@ -220,6 +230,31 @@ impl GroupFooter {
             offset: u64::from_le_bytes(bytes_at(slot, 24)?),
             bytes: u64::from_le_bytes(bytes_at(slot, 32)?),
         })
+    }
+}
+
+// === impl MarkSlot ===
+
+impl MarkSlot {
+    pub(super) fn bytes(&self) -> [u8; SLOT] {
+        let mut slot = [0; SLOT];
+        put(&mut slot, 0, &MARK_MAGIC);
+        put(&mut slot, 8, &self.version.to_le_bytes());
+        put(&mut slot, 16, &self.log_id.to_le_bytes());
+        put(&mut slot, 32, &self.next.to_le_bytes());
+        seal(&mut slot);
+        slot
+    }
+
+    /// One copy, of whatever version, if its checksum is right.
+    pub(super) fn parse(slot: &[u8]) -> Option<Self> {
+        let proven = bytes_at(slot, 0)? == MARK_MAGIC && is_sealed(slot);
+        let mark = Self {
+            version: u32::from_le_bytes(bytes_at(slot, 8)?),
+            log_id: u128::from_le_bytes(bytes_at(slot, 16)?),
+            next: u64::from_le_bytes(bytes_at(slot, 32)?),
+        };
+        proven.then_some(mark)
     }
 }
 

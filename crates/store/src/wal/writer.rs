@@ -13,6 +13,7 @@ use tracewell_model::sink::{LogPosition, LogRecord, WriteError};
 use super::format::{
     GroupFooter, PAGE_BYTES, RecordHeader, SLOT_BYTES, SegmentHeader, VERSION, round_up,
 };
+use super::mark::{MARK_EVERY, Mark};
 use super::segment::{Moment, Segment, Spare};
 use super::{Committed, Durability, Shared, WalState};
 
@@ -32,6 +33,7 @@ pub(super) struct Request<P> {
 pub(super) struct Writer<P> {
     shared: Arc<Shared<P>>,
     hook: Box<dyn FnMut(Committed<P>) + Send>,
+    mark: Mark,
     active: Option<Active>,
     /// Number of the next record.
     next: u64,
@@ -74,11 +76,13 @@ impl<P: Send + 'static> Writer<P> {
     pub(super) fn new(
         shared: Arc<Shared<P>>,
         hook: Box<dyn FnMut(Committed<P>) + Send>,
+        mark: Mark,
         void: Range<u64>,
     ) -> Self {
         Self {
             shared,
             hook,
+            mark,
             active: None,
             next: void.end,
             void_from: void.start,
@@ -94,11 +98,24 @@ impl<P: Send + 'static> Writer<P> {
         while self.take_group(&mut group) {
             if group.is_empty() {
                 self.roll();
+                self.note_end(self.mark.is_behind(self.void_from));
             } else {
                 self.commit(&mut group);
+                let now = self.shared.clock.monotonic_nano();
+                self.note_end(self.mark.is_due(self.void_from, now));
             }
         }
+        self.note_end(self.mark.is_behind(self.void_from));
         self.cut_unused_end();
+    }
+
+    /// Notes beside the log where it ends.
+    fn note_end(&mut self, is_due: bool) {
+        if is_due {
+            let (log_id, durability) = (self.shared.log_id, self.shared.options.durability);
+            let now = self.shared.clock.monotonic_nano();
+            self.mark.write(log_id, self.void_from, durability, now);
+        }
     }
 
     /// So that the next start need not look for records there.
@@ -116,7 +133,7 @@ impl<P: Send + 'static> Writer<P> {
     }
 
     /// Waits for records and takes as many as one group may hold; none if the log is to go on in
-    /// another segment. False at the end.
+    /// another segment, or if nothing came for a while and where it ends is not noted. False at the end.
     fn take_group(&self, group: &mut VecDeque<Request<P>>) -> bool {
         let bytes_max = self.shared.options.group_bytes_max;
         let mut bytes = 0;
@@ -128,7 +145,15 @@ impl<P: Send + 'static> Writer<P> {
             if std::mem::take(&mut queue.roll) {
                 return true;
             }
-            self.shared.wake.wait(&mut queue);
+            match self.mark.is_behind(self.void_from) {
+                true => {
+                    let waited = self.shared.wake.wait_for(&mut queue, MARK_EVERY);
+                    if waited.timed_out() && queue.requests.is_empty() {
+                        return true;
+                    }
+                }
+                false => self.shared.wake.wait(&mut queue),
+            }
         }
         while let Some(request) = queue.requests.front() {
             let record_bytes = request.record.payload.len() as u64;

@@ -92,9 +92,16 @@ fn block_on<F: Future>(future: F) -> F::Output {
     runtime.unwrap().block_on(future)
 }
 
-/// The file of a log that has only one.
+/// The segments and spares of a log.
+fn segments(disk: &tracewell_testkit::RecordingDisk) -> Vec<PathBuf> {
+    let mut files = disk.files();
+    files.retain(|file| file.extension().is_some_and(|it| it == "wal"));
+    files
+}
+
+/// The segment of a log that has only one.
 fn only_file(disk: &tracewell_testkit::RecordingDisk) -> PathBuf {
-    let files = disk.files();
+    let files = segments(disk);
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
 }

@@ -153,7 +153,7 @@ fn a_flipped_bit_in_the_log_costs_what_is_named_and_no_more() {
         drop(world);
         (disk.after_kill(), clock.now_unix_nano(), requests)
     });
-    let is_log = |path: &&PathBuf| path.starts_with("/data/wal") && !path.ends_with("lock");
+    let is_log = |path: &&PathBuf| path.extension().is_some_and(|it| it == "wal");
     let segments: Vec<PathBuf> = disk.files().iter().filter(is_log).cloned().collect();
     let n_lost = Mutex::new((0, 0));
     for_seeds(0..120, |seed| {

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use tracewell_model::sink::{LogDamage, LogPosition};
+use tracewell_store::disk::Disk;
 use tracewell_store::wal::LogReader;
 use tracewell_testkit::RecordingDisk;
 
-use super::{append, id_of, only_file, open, options, read};
+use super::{DIR, append, id_of, only_file, open, options, read, segments};
 
 const PAGE: usize = 4096;
 
@@ -173,17 +174,123 @@ fn a_segment_that_is_gone_is_missed_by_number() {
         append(&wal, id, 9_000).unwrap();
     }
     drop(wal);
-    let files = disk.files();
+    let files = segments(&disk);
     assert!(files.len() > 4);
-    for gone in &files[..files.len() - 1] {
+    for gone in &files {
         let left = disk.after_kill();
-        tracewell_store::disk::Disk::remove(&left, gone).unwrap();
+        Disk::remove(&left, gone).unwrap();
         let wal = open(&left, options());
         let (records, damage) = read(wal.read_from(LogPosition(0)));
         assert_eq!(damage.len(), 1, "{damage:?}");
         assert!(damage[0].reason.contains("records lost"), "{damage:?}");
         assert!(records.len() < 20 && records.len() >= 20 - 4);
     }
+}
+
+/// Six groups, and a mark that tells of them.
+fn marked_log() -> (RecordingDisk, std::path::PathBuf) {
+    let disk = RecordingDisk::new();
+    let wal = open(&disk, options());
+    for id in 0..6 {
+        append(&wal, id, 100).unwrap();
+    }
+    drop(wal);
+    let path = only_file(&disk);
+    (disk, path)
+}
+
+#[test]
+fn groups_that_the_newest_segment_has_lost_are_named_once() {
+    let (disk, path) = marked_log();
+    let bytes = disk.content(&path).unwrap();
+    let pages = 1 + 6;
+    assert_eq!(bytes.len(), pages * PAGE);
+    for n_left in 0..6 {
+        let end = (1 + n_left) * PAGE;
+        let cut = bytes[..end].to_vec();
+        let zeroed = [&bytes[..end], &vec![0; bytes.len() - end]].concat();
+        for left in [Some(cut), Some(zeroed), None] {
+            let what = format!("{n_left} groups of {:?} bytes", left.as_ref().map(Vec::len));
+            let damaged = disk.after_kill();
+            Disk::remove(&damaged, &path).unwrap();
+            let n_left = match left {
+                Some(bytes) => {
+                    damaged.install(&path, &bytes);
+                    n_left as u64
+                }
+                None => 0,
+            };
+            let wal = open(&damaged, options());
+            assert_eq!(wal.log_id(), super::LOG_ID, "{what}");
+            let (records, damage) = read(wal.read_from(LogPosition(0)));
+            let served: Vec<(u64, u64)> = (0..n_left).map(|id| (id, id)).collect();
+            assert_eq!(records, served, "{what}");
+            let [lost] = damage.as_slice() else {
+                panic!("{what}: {damage:?}");
+            };
+            let reason = format!(
+                "{} records lost, {n_left} to 5: the log ends too early",
+                6 - n_left
+            );
+            assert_eq!(lost.reason, reason, "{what}");
+            // Their numbers are not given again, and the next start has nothing to say.
+            assert_eq!(append(&wal, 77, 40).unwrap(), 6, "{what}");
+            drop(wal);
+            let wal = open(&damaged.after_kill(), options());
+            let (records, damage) = read(wal.read_from(LogPosition(0)));
+            assert_eq!(records.last(), Some(&(6, 77)), "{what}");
+            assert_eq!(damage, [], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_that_is_damaged_or_of_another_log_says_nothing() {
+    let (disk, path) = marked_log();
+    let mark = Path::new(DIR).join("mark");
+    let bytes = disk.content(&mark).unwrap();
+    let is_named = |mark_bytes: Option<&[u8]>| {
+        let damaged = disk.after_kill();
+        damaged
+            .open(&path)
+            .unwrap()
+            .set_len(2 * PAGE as u64)
+            .unwrap();
+        Disk::remove(&damaged, &mark).unwrap();
+        if let Some(bytes) = mark_bytes {
+            damaged.install(&mark, bytes);
+        }
+        let wal = open(&damaged, options());
+        let (records, damage) = read(wal.read_from(LogPosition(0)));
+        assert_eq!(records, [(0, 0)]);
+        // It is written anew.
+        append(&wal, 1, 10).unwrap();
+        drop(wal);
+        assert!(damaged.content(&mark).is_ok());
+        !damage.is_empty()
+    };
+    assert!(is_named(Some(&bytes)));
+    assert!(!is_named(None));
+    for bit in 0..64 * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!is_named(Some(&flipped)), "bit {bit}");
+    }
+    assert!(!is_named(Some(&[])));
+    let (other, _) = {
+        let disk = RecordingDisk::new();
+        let of_another = tracewell_store::wal::WalOptions {
+            new_log_id: 5,
+            ..options()
+        };
+        let wal = open(&disk, of_another);
+        for id in 0..6 {
+            append(&wal, id, 100).unwrap();
+        }
+        drop(wal);
+        (disk.content(&mark).unwrap(), disk)
+    };
+    assert!(!is_named(Some(&other)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tracewell_model::sink::LogPosition;
 use tracewell_store::wal::WalOptions;
 use tracewell_testkit::RecordingDisk;
 
-use super::{append, open, options};
+use super::{append, open, options, segments};
 
 /// Waits for what the thread of the spares does.
 fn wait(what: &str, is_done: impl Fn() -> bool) {
@@ -37,7 +37,7 @@ fn files_that_were_let_go_are_used_again() {
     let n_reused = wal.stats().files_reused;
     assert!(n_reused > 30, "{n_reused} files");
     assert!((2..=4).contains(&n_created), "{n_created} files");
-    assert!(disk.files().len() <= 6, "{:?}", disk.files());
+    assert!(segments(&disk).len() <= 6, "{:?}", segments(&disk));
 }
 
 /// On a volume that is nearly full no more is kept than is filled beforehand.
@@ -55,11 +55,11 @@ fn spares_make_room_where_there_is_little() {
         last = append(&wal, id, 9_000).unwrap();
     }
     wal.forget(LogPosition(last));
-    wait("four spares", || disk.files().len() == 5);
+    wait("four spares", || segments(&disk).len() == 5);
     // With two spares and a file that holds one record there is still less than a quarter free.
     disk.set_capacity(3 * segment_bytes);
     wal.expire();
-    wait("room", || disk.files().len() == 2);
+    wait("room", || segments(&disk).len() == 2);
     wait("spare", || wal.stats().spare_bytes == segment_bytes);
     append(&wal, 100, 9_000).unwrap();
 }
