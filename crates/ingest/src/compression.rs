@@ -2,12 +2,13 @@
 //!
 //! It works in steps, so that the caller can reserve memory before each and move a long job to
 //! the CPU pool. What a body becomes is bounded by `limits.request_decoded_bytes_max` and zstd's
-//! window by [`ZSTD_WINDOW_LOG_MAX`]; a bomb costs at most that.
+//! window by [`ZSTD_WINDOW_LOG_MAX`]; a bomb costs at most that. A step reads no more than it may yield, and a
+//! body that yields next to nothing of what it is (a million empty members) ends there.
 
 use std::fmt;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// How a body is compressed, as `Content-Encoding` and `grpc-encoding` name it.
@@ -29,6 +30,12 @@ pub enum InflateError {
         encoding: Encoding,
         source: io::Error,
     },
+    #[error("body is {} of {read} bytes and more that decompress to {yielded}", encoding.name())]
+    Hollow {
+        encoding: Encoding,
+        read: usize,
+        yielded: usize,
+    },
     #[error("body decompresses to more than {limit} bytes, which is its limit")]
     TooLarge { limit: u64 },
 }
@@ -42,10 +49,17 @@ pub struct Inflate {
 }
 
 enum Source {
-    Gzip(Box<MultiGzDecoder<Cursor<Bytes>>>),
-    Zlib(Box<ZlibDecoder<Cursor<Bytes>>>),
-    Deflate(Box<DeflateDecoder<Cursor<Bytes>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, Cursor<Bytes>>>),
+    Gzip(Box<MultiGzDecoder<Portions>>),
+    Zlib(Box<ZlibDecoder<Portions>>),
+    Deflate(Box<DeflateDecoder<Portions>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Portions>>),
+}
+
+/// A body that is read in portions: behind the end of one, reading would block.
+struct Portions {
+    rest: Bytes,
+    /// What may still be read of this portion.
+    left: usize,
 }
 
 /// 8 MiB: what zstd's ordinary levels (up to 19) need.
@@ -53,6 +67,10 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// A body that is larger already gets room for all that it may become, at most so much at a time.
 const GROWN_BYTES: usize = 128 << 10;
 const RESERVED_BYTES_MAX: usize = 64 << 20;
+/// Two blocks of zstd, which yields nothing of a part of one.
+const PORTION_BYTES_MIN: usize = 256 << 10;
+/// A portion that yields less than this share of itself is no way to write data.
+const YIELD_ONE_IN: usize = 64;
 
 // === impl Encoding ===
 
@@ -99,7 +117,10 @@ impl Inflate {
     ) -> Result<Option<Self>, InflateError> {
         let guess = body.len().saturating_mul(4);
         let is_zlib = is_zlib(&body);
-        let reader = Cursor::new(body);
+        let reader = Portions {
+            rest: body,
+            left: 0,
+        };
         let source = match encoding {
             Encoding::Identity => return Ok(None),
             Encoding::Gzip => Source::Gzip(Box::new(MultiGzDecoder::new(reader))),
@@ -126,7 +147,7 @@ impl Inflate {
         self.out.len()
     }
 
-    /// Decompresses at most so many further bytes; true when the body is complete.
+    /// Decompresses at most so many further bytes, of as many or [`PORTION_BYTES_MIN`]; true when the body is complete.
     pub fn step(&mut self, n: usize) -> Result<bool, InflateError> {
         // One byte beyond the limit tells "exactly full" from "too large".
         let room = self.bytes_max.saturating_add(1) - self.out.len();
@@ -139,19 +160,30 @@ impl Inflate {
                 self.out.reserve_exact(room.min(RESERVED_BYTES_MAX));
             }
         }
-        let read = self
-            .source
-            .read_up_to(wanted, &mut self.out)
-            .map_err(|source| InflateError::Malformed {
-                encoding: self.encoding,
-                source,
-            })?;
+        let (encoding, before) = (self.encoding, self.out.len());
+        let portion = n.max(PORTION_BYTES_MIN);
+        self.source.portions().left = portion;
+        let read = self.source.read_up_to(wanted, &mut self.out);
         if self.out.len() > self.bytes_max {
             return Err(InflateError::TooLarge {
                 limit: self.bytes_max as u64,
             });
         }
-        Ok(read < wanted)
+        match read {
+            Ok(read) => Ok(read < wanted),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let yielded = self.out.len() - before;
+                match yielded < portion / YIELD_ONE_IN {
+                    true => Err(InflateError::Hollow {
+                        encoding,
+                        read: portion,
+                        yielded,
+                    }),
+                    false => Ok(false),
+                }
+            }
+            Err(source) => Err(InflateError::Malformed { encoding, source }),
+        }
     }
 
     pub fn finish(self) -> Bytes {
@@ -169,6 +201,15 @@ impl fmt::Debug for Inflate {
 }
 
 impl Source {
+    fn portions(&mut self) -> &mut Portions {
+        match self {
+            Self::Gzip(reader) => reader.get_mut(),
+            Self::Zlib(reader) => reader.get_mut(),
+            Self::Deflate(reader) => reader.get_mut(),
+            Self::Zstd(reader) => reader.get_mut(),
+        }
+    }
+
     fn read_up_to(&mut self, n: usize, out: &mut Vec<u8>) -> io::Result<usize> {
         let n = n as u64;
         match self {
@@ -177,6 +218,32 @@ impl Source {
             Self::Deflate(reader) => reader.as_mut().take(n).read_to_end(out),
             Self::Zstd(reader) => reader.as_mut().take(n).read_to_end(out),
         }
+    }
+}
+
+// === impl Portions ===
+
+impl Read for Portions {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.fill_buf()?.read(into)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Portions {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 && !self.rest.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let portion = self.rest.get(..self.left);
+        Ok(portion.unwrap_or(&self.rest))
+    }
+
+    fn consume(&mut self, n: usize) {
+        let n = n.min(self.rest.len());
+        self.rest.advance(n);
+        self.left = self.left.saturating_sub(n);
     }
 }
 
@@ -218,6 +285,36 @@ pub(crate) mod tests {
         let mut inflate = Inflate::new(encoding, body.into(), max)?.unwrap();
         while !inflate.step(1_000)? {}
         Ok(inflate.finish())
+    }
+
+    /// Bodies that decompress to nothing, or to a byte for every hundred.
+    #[test]
+    fn what_yields_next_to_nothing_ends_early() {
+        let empty = |encoding| compress(encoding, b"");
+        let (gzip, zstd) = (empty(Encoding::Gzip), empty(Encoding::Zstd));
+        // Stored blocks of no byte, none of them the last.
+        let deflate = vec![0, 0, 0, 0xff, 0xff];
+        let sparse = [gzip.repeat(8), compress(Encoding::Gzip, b"x")].concat();
+        for (encoding, unit) in [
+            (Encoding::Gzip, gzip),
+            (Encoding::Zstd, zstd),
+            (Encoding::Deflate, deflate),
+            (Encoding::Gzip, sparse),
+        ] {
+            let body = unit.repeat((4 << 20) / unit.len());
+            let mut inflate = Inflate::new(encoding, body.into(), 1 << 30)
+                .unwrap()
+                .unwrap();
+            let error = inflate.step(256 << 10).unwrap_err();
+            assert!(matches!(error, InflateError::Hollow { .. }), "{error}");
+            let left = inflate.source.portions().rest.len();
+            assert!(left > 3 << 20, "{left} bytes are left");
+        }
+        // Members as small as anybody writes them.
+        let small = compress(Encoding::Gzip, b"a span");
+        let body = small.repeat(40_000);
+        let inflated = inflate(Encoding::Gzip, body, 1 << 20).unwrap();
+        assert_eq!(inflated.len(), 6 * 40_000);
     }
 
     const COMPRESSED: [Encoding; 3] = [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate];
