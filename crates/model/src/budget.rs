@@ -66,6 +66,17 @@ impl QueryMemory {
         self.held_bytes.load(Ordering::Relaxed)
     }
 
+    /// Holds so many bytes, if they fit beside what is held or nothing is.
+    pub fn try_hold(self: &Arc<Self>, n_bytes: u64) -> Option<HeldMemory> {
+        let fits = |held: u64| held == 0 || held.saturating_add(n_bytes) <= self.bytes_max;
+        let add = |held: u64| fits(held).then(|| held.saturating_add(n_bytes));
+        self.held_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .ok()?;
+        let memory = Some(Arc::clone(self));
+        Some(HeldMemory { memory, n_bytes })
+    }
+
     /// In one step, so that no other query sees both or neither.
     fn change(&self, from: u64, to: u64) {
         if to >= from {
@@ -79,8 +90,19 @@ impl QueryMemory {
 // === impl HeldMemory ===
 
 impl HeldMemory {
+    /// Nothing yet.
+    pub fn of(memory: &Arc<QueryMemory>) -> Self {
+        let memory = Some(Arc::clone(memory));
+        Self { memory, n_bytes: 0 }
+    }
+
     pub fn n_bytes(&self) -> u64 {
         self.n_bytes
+    }
+
+    /// False where what is held is not counted.
+    pub fn is_counted(&self) -> bool {
+        self.memory.is_some()
     }
 
     /// What was held is gone, and so many bytes are held in its place.
@@ -304,6 +326,19 @@ mod tests {
         assert_eq!(memory.held_bytes(), 40);
         drop(other);
         assert_eq!(memory.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_held_unless_it_is_alone() {
+        let memory = QueryMemory::new(100);
+        let alone = memory.try_hold(1_000).unwrap();
+        assert_eq!(memory.held_bytes(), 1_000);
+        assert!(memory.try_hold(1).is_none());
+        drop(alone);
+        let _some = memory.try_hold(60).unwrap();
+        assert!(memory.try_hold(41).is_none());
+        let _more = memory.try_hold(40).unwrap();
+        assert_eq!(memory.held_bytes(), 100);
     }
 
     #[test]

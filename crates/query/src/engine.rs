@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// What the queries that run share.
-    pub fn memory(&self) -> &QueryMemory {
+    pub fn memory(&self) -> &Arc<QueryMemory> {
         &self.memory
     }
 

@@ -4,6 +4,7 @@
 mod pieces;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,7 +16,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tracewell_model::source::HeldMemory;
+use tracewell_model::source::{HeldMemory, QueryMemory};
 
 use crate::error::{ApiError, ApiResult};
 use crate::gate::Permit;
@@ -123,6 +124,14 @@ impl Answer {
 
     pub(crate) fn holding(mut self, held: HeldMemory) -> Self {
         self.held = held;
+        self
+    }
+
+    /// Its bytes count among the memory of queries until they are sent, if what it was made of does not already.
+    pub(crate) fn counted(mut self, memory: &Arc<QueryMemory>) -> Self {
+        if !self.held.is_counted() {
+            self.held = HeldMemory::of(memory);
+        }
         self
     }
 

@@ -156,6 +156,7 @@ impl Api {
                 aliases: self.aliases,
             };
             let response = self.answer(&call).await?;
+            let response = response.counted(self.queries.memory());
             Ok(response.respond(&call.headers))
         };
         let response = match Box::pin(answered).await {

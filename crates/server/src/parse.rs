@@ -9,6 +9,9 @@ use crate::api::{Api, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::json::Json;
 
+/// What the tree, its outline and the answer take for each byte of a text, at most: every second one may be an operator.
+const BYTES_PER_BYTE: u64 = 512;
+
 /// The text of a request: its body.
 pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
     // A text that is too large by a little is told so with its place by the parser.
@@ -21,6 +24,13 @@ pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
 /// the connections.
 pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
     let text = call.params.get("q").unwrap_or_default().to_owned();
+    let n_bytes = text.len() as u64 * BYTES_PER_BYTE;
+    let Some(held) = api.queries.memory().try_hold(n_bytes) else {
+        return Err(ApiError::Unavailable(format!(
+            "the memory of queries is full (limits.query_memory_bytes_max), and examining this text takes up to \
+             {n_bytes} bytes of it: try again"
+        )));
+    };
     let (aliases, limits) = (call.aliases, api.limits.clone());
     let examining = |_| async move {
         let examined = tokio::task::spawn_blocking(move || examine(&text, aliases, &limits));
@@ -28,7 +38,7 @@ pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
     };
     let (examined, _permit) = api.gate.run(&call.tenant, examining).await?;
     let examined = examined.map_err(|error| ApiError::Internal(error.to_string()))?;
-    Ok(Answer::json(|json| write_examined(json, &examined)))
+    Ok(Answer::json(|json| write_examined(json, &examined)).holding(held))
 }
 
 fn write_examined(json: &mut Json<Channel>, examined: &Examined) {

@@ -1,7 +1,10 @@
 //! The questions that surfaces ask, as a seam: the engine answers them, and tests do.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use tracewell_model::TimeRange;
+use tracewell_model::source::QueryMemory;
 use tracewell_query::{
     Caller, Engine, Explanation, Result, SearchRequest, SearchResponse, SeriesRequest,
     SeriesResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
@@ -16,6 +19,8 @@ pub trait Queries: Send + Sync + std::fmt::Debug {
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>>;
     fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>>;
     fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>>;
+    /// What answers hold until they are sent counts here.
+    fn memory(&self) -> &Arc<QueryMemory>;
 }
 
 impl Queries for Engine {
@@ -41,5 +46,8 @@ impl Queries for Engine {
 
     fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>> {
         Box::pin(Engine::tag_values(self, request))
+    }
+    fn memory(&self) -> &Arc<QueryMemory> {
+        Engine::memory(self)
     }
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracewell_ingest::{Admission, IngestMetrics, Tenants};
+use tracewell_model::source::QueryMemory;
 use tracewell_model::{Clock, Limits, TenantId, TimeRange};
 use tracewell_query::plan::{DecidedBy, Explained, ExplainedFilter};
 use tracewell_query::request::SourceSums;
@@ -166,6 +167,7 @@ pub struct Planted {
     pub is_panicking: AtomicBool,
     pub gate: Semaphore,
     pub n_running: AtomicUsize,
+    pub memory: Arc<QueryMemory>,
 }
 
 #[derive(Debug, Clone)]
@@ -195,6 +197,7 @@ impl Default for Planted {
             is_panicking: AtomicBool::new(false),
             gate: Semaphore::new(1_000),
             n_running: AtomicUsize::new(0),
+            memory: QueryMemory::new(MEMORY_BYTES),
         }
     }
 }
@@ -278,7 +281,14 @@ impl Queries for Planted {
     fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>> {
         Box::pin(self.answer(Asked::Values(request), &self.values))
     }
+
+    fn memory(&self) -> &Arc<QueryMemory> {
+        &self.memory
+    }
 }
+
+/// What queries may hold here.
+pub const MEMORY_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Default)]
 pub struct PlantedHost {

@@ -201,3 +201,34 @@ async fn an_answer_holds_its_memory_until_it_is_read_or_its_client_leaves() {
     }
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_query_has_found_is_counted_until_it_is_read() {
+    let running = Running::start().await;
+    let memory = Arc::clone(&running.planted.memory);
+    *running.planted.names.lock().unwrap() = TagNamesResponse {
+        scopes: vec![ScopeTags {
+            scope: TagScope::Attribute(AttributeScope::Span),
+            names: vec!["x".repeat(TEXT_BYTES)],
+        }],
+        ..TagNamesResponse::default()
+    };
+    let reader = begin(&running, "/api/v2/search/tags", "").await;
+    assert!(memory.held_bytes() > TEXT_BYTES as u64);
+    drop(reader);
+    wait_for(&memory, 0).await;
+    // With nothing else in memory any text is examined, and none beside much else.
+    let text = "{ .a = 1 }";
+    let examined = running.post("/api/tracewell/parse", text).await;
+    assert_eq!((examined.status, memory.held_bytes()), (200, 0));
+    let most = memory.try_hold(memory.bytes_max() - 100).unwrap();
+    let refused = running.post("/api/tracewell/parse", text).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(
+        refused.text().contains("limits.query_memory_bytes_max"),
+        "{}",
+        refused.text()
+    );
+    drop(most);
+    running.stop().await;
+}
