@@ -29,7 +29,7 @@ use tracewell_model::sink::SpanSink;
 use tracewell_model::source::Snapshots;
 use tracewell_model::{Clock, Limits, TenantId};
 use tracewell_query::Engine;
-use tracewell_server::{Backend, ServerConfig};
+use tracewell_server::{Backend, EngineThreads, ServerConfig};
 use tracewell_store::Store;
 
 use crate::clock::SystemClock;
@@ -61,6 +61,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         .context("starting the thread that gives memory back")?;
     let ingest_runtime = runtime("ingest")?;
     let query_runtime = runtime("query")?;
+    let engine_runtime = runtime("engine")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = ingest_runtime.block_on(storage::open(loaded, Arc::clone(&clock)));
     let storage::Opened {
@@ -91,7 +92,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         ports,
         &process,
         &clock,
-        (&ingest_runtime, &query_runtime),
+        [&ingest_runtime, &query_runtime, &engine_runtime],
     )?;
     announce(config, &addresses, &store, start.elapsed());
     let traffic = demo_rate
@@ -114,6 +115,7 @@ pub(crate) fn run(loaded: &Loaded, demo_rate: Option<f64>) -> Result<ExitCode> {
         workers_ended = in_time,
         "stopped"
     );
+    engine_runtime.shutdown_background();
     query_runtime.shutdown_background();
     ingest_runtime.shutdown_background();
     match failed {
@@ -152,7 +154,7 @@ fn start_serving(
     ports: Ports,
     process: &Arc<Process>,
     clock: &Arc<dyn Clock>,
-    (ingest_runtime, query_runtime): (&Runtime, &Runtime),
+    [ingest_runtime, query_runtime, engine_runtime]: [&Runtime; 3],
 ) -> Result<Serving> {
     let limits: &Limits = &config.limits;
     let store = process.store();
@@ -178,7 +180,7 @@ fn start_serving(
         false => tracewell_query::Aliases::Off,
     };
     let backend = Backend {
-        queries: Arc::new(engine),
+        queries: Arc::new(EngineThreads::new(engine, engine_runtime.handle().clone())),
         host: Arc::clone(process) as Arc<dyn tracewell_server::Host>,
         clock: Arc::clone(clock),
         tenants: Arc::clone(tenants),

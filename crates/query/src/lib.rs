@@ -25,6 +25,7 @@ pub mod series;
 mod several;
 pub mod syntax;
 pub mod tree;
+mod watch;
 
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Result};

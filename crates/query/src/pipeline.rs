@@ -15,6 +15,7 @@ use crate::row::{Row, TraceFacts};
 use crate::scalar::Scalar;
 use crate::syntax::ast::{Aggregate, Kin, LogicOp, Relation, RelationMode};
 use crate::tree::Node;
+use crate::watch::Watch;
 
 /// Spans of one trace.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,17 +28,22 @@ pub struct Spanset {
 
 /// The spansets that a plan yields for a whole trace; none if it does not match.
 pub fn spansets(plan: &Plan, facts: &TraceFacts<'_>) -> Vec<Spanset> {
-    spansets_of(plan, facts)
+    spansets_of(plan, facts, facts.watch())
 }
 
-/// The same of whatever can tell of a trace what the plan asks.
-pub(crate) fn spansets_of(plan: &Plan, trace: &dyn View) -> Vec<Spanset> {
+/// The same of whatever can tell of a trace what the plan asks; none if it is over before all of it was told.
+pub(crate) fn spansets_of(plan: &Plan, trace: &dyn View, watch: Option<&Watch>) -> Vec<Spanset> {
     let scene = Scene {
         filters: &plan.filters,
         bits: plan.filters.iter().map(|_| OnceCell::new()).collect(),
         trace,
+        watch,
     };
-    scene.stages(&plan.stages, vec![scene.everything()])
+    let sets = scene.stages(&plan.stages, vec![scene.everything()]);
+    match watch {
+        Some(watch) if watch.is_over() => Vec::new(),
+        _ => sets,
+    }
 }
 
 /// A trace as a pipeline sees it. Spans go by their place in it.
@@ -104,6 +110,7 @@ struct Scene<'a> {
     /// One for each filter, made when it is asked for.
     bits: Vec<OnceCell<Vec<bool>>>,
     trace: &'a dyn View,
+    watch: Option<&'a Watch>,
 }
 
 /// A span by its index, and where it stands.
@@ -119,6 +126,12 @@ impl Scene<'_> {
 
     fn stages(&self, stages: &[StagePlan], mut sets: Vec<Spanset>) -> Vec<Spanset> {
         for stage in stages {
+            let steps = sets
+                .iter()
+                .map(|set| set.spans.len() + set.attributes.len());
+            if self.is_over(steps.sum()) {
+                return Vec::new();
+            }
             sets = match stage {
                 StagePlan::Spanset(plan) => {
                     let each = sets.into_iter();
@@ -145,8 +158,15 @@ impl Scene<'_> {
         sets
     }
 
+    fn is_over(&self, n_steps: usize) -> bool {
+        self.watch.is_some_and(|watch| watch.spend(n_steps))
+    }
+
     /// What an expression yields of the spans of a set; `None` for nothing.
     fn spanset(&self, plan: &SpansetPlan, input: Spanset) -> Option<Spanset> {
+        if self.is_over(input.spans.len()) {
+            return None;
+        }
         let result = match plan {
             SpansetPlan::Filter(index) => {
                 let bits = self.bits(*index);
@@ -287,6 +307,9 @@ impl Scene<'_> {
 
     /// Of the spans for which the field is a number; `None` if it is of none.
     fn aggregate(&self, aggregate: Aggregate, field: &Field, set: &Spanset) -> Option<Scalar> {
+        if self.is_over(set.spans.len()) {
+            return None;
+        }
         let spans = set.spans.iter();
         let mut sums = Sums::default();
         spans

@@ -97,6 +97,8 @@ pub struct PlanLimits {
     pub regexes_max: usize,
     /// Pairs of braces.
     pub filters_max: usize,
+    /// What stands between `|`, in pipelines of pipelines too.
+    pub stages_max: usize,
 }
 
 impl From<&tracewell_model::Limits> for PlanLimits {
@@ -106,6 +108,7 @@ impl From<&tracewell_model::Limits> for PlanLimits {
             // 64 MiB of query memory hold 64 of the largest.
             regexes_max: 64,
             filters_max: 64,
+            stages_max: 64,
         }
     }
 }

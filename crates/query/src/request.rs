@@ -149,7 +149,7 @@ pub struct TraceSummary {
     pub root: Option<RootSummary>,
     pub start_unix_nano: u64,
     pub duration_nano: u64,
-    /// One for TraceQL of today, none for a search by tags.
+    /// Several behind `by()`; none for a search by tags.
     pub spansets: Vec<Spanset>,
     /// By service name.
     pub services: Vec<ServiceStats>,

@@ -14,6 +14,7 @@ use tracewell_model::{AttributeScope, Event, Filter, KeyValue, Level, Link, Span
 use crate::plan::{Candidate, Field, Shown};
 use crate::scalar::Scalar;
 use crate::tree::{Node, Tree};
+use crate::watch::Watch;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(crate) const PAIRS_MAX: usize = 1 << 16;
 #[derive(Debug, Clone)]
 pub struct TraceFacts<'a> {
     spans: &'a [Span],
+    watch: Option<&'a Watch>,
     tree: OnceCell<Tree>,
     pub start_unix_nano: u64,
     pub duration_nano: i64,
@@ -59,6 +61,7 @@ impl<'a> TraceFacts<'a> {
         let start_unix_nano = start.unwrap_or(0);
         Self {
             spans,
+            watch: None,
             tree: OnceCell::new(),
             start_unix_nano,
             duration_nano: duration_nano(start_unix_nano, end.unwrap_or(0)),
@@ -67,6 +70,19 @@ impl<'a> TraceFacts<'a> {
                 .filter(|span| span.is_root())
                 .min_by_key(|span| (span.start_unix_nano, span.span_id)),
         }
+    }
+
+    /// The same, looked at no longer than somebody waits: what rows say once that is over is worth nothing.
+    pub(crate) fn watched(spans: &'a [Span], watch: &'a Watch) -> Self {
+        let watch = Some(watch);
+        Self {
+            watch,
+            ..Self::of(spans)
+        }
+    }
+
+    pub(crate) fn watch(&self) -> Option<&'a Watch> {
+        self.watch
     }
 
     pub fn spans(&self) -> &'a [Span] {
@@ -109,6 +125,9 @@ impl<'a> Row<'a> {
 
     /// Whether the filter is true for the span.
     pub fn matches(&self, filter: &Filter) -> bool {
+        if self.trace.watch.is_some_and(|watch| watch.spend(1)) {
+            return false;
+        }
         match filter {
             Filter::Constant(value) => *value,
             Filter::And(inner) => inner.iter().all(|filter| self.matches(filter)),

@@ -30,5 +30,5 @@ pub use host::{
     BuildInfo, ConfigMode, Fact, FactValue, Host, OverridesFile, Readiness, Section, ServiceState,
 };
 pub use metrics::{Metric, Samples};
-pub use queries::Queries;
+pub use queries::{EngineThreads, Queries};
 pub use server::{Backend, Server, ServerConfig};

@@ -3,6 +3,7 @@
 //! The number of pairs is bounded; hyper bounds the length of the whole target.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::error::{ApiError, ApiResult};
 use crate::time;
@@ -112,6 +113,7 @@ pub(crate) fn parse_logfmt(text: &str) -> ApiResult<Vec<(String, String)>> {
         ApiError::BadRequest(format!("invalid tags: {what} at pos {position}"))
     };
     let mut tags: Vec<(String, String)> = Vec::new();
+    let mut keys = HashSet::new();
     let mut chars = text.char_indices().peekable();
     loop {
         while chars.next_if(|(_, c)| c.is_whitespace()).is_some() {}
@@ -142,7 +144,7 @@ pub(crate) fn parse_logfmt(text: &str) -> ApiResult<Vec<(String, String)>> {
                 }
             }
         }
-        if tags.iter().any(|(other, _)| *other == key) {
+        if !keys.insert(key.clone()) {
             return Err(ApiError::BadRequest(format!(
                 "invalid tags: tag {key} has been set twice"
             )));

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tracewell_model::TimeRange;
 use tracewell_model::source::QueryMemory;
 use tracewell_query::{
-    Caller, Engine, Explanation, Result, SearchRequest, SearchResponse, SeriesRequest,
+    Caller, Engine, Error, Explanation, Result, SearchRequest, SearchResponse, SeriesRequest,
     SeriesResponse, TagNamesRequest, TagNamesResponse, TagValuesRequest, TagValuesResponse,
     TraceRequest, TraceResponse,
 };
@@ -23,31 +26,81 @@ pub trait Queries: Send + Sync + std::fmt::Debug {
     fn memory(&self) -> &Arc<QueryMemory>;
 }
 
-impl Queries for Engine {
+/// An engine on threads of its own. However long one of its steps takes, whoever asks goes on: connections are
+/// served, and a question ends at its deadline or when its client leaves.
+#[derive(Debug, Clone)]
+pub struct EngineThreads {
+    engine: Arc<Engine>,
+    threads: Handle,
+}
+
+/// Ends a task that nobody waits for any more, at its next pause.
+struct Task<T>(JoinHandle<T>);
+
+// === impl EngineThreads ===
+
+impl EngineThreads {
+    pub fn new(engine: Engine, threads: Handle) -> Self {
+        Self {
+            engine: Arc::new(engine),
+            threads,
+        }
+    }
+
+    fn ask<T, F>(&self, ask: impl FnOnce(Arc<Engine>) -> F) -> BoxFuture<'static, Result<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let mut task = Task(self.threads.spawn(ask(Arc::clone(&self.engine))));
+        async move {
+            match (&mut task.0).await {
+                Ok(answer) => answer,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The server stops.
+                    Err(_) => Err(Error::Cancelled),
+                },
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Queries for EngineThreads {
     fn explain(&self, text: &str, caller: &Caller, window: TimeRange) -> Result<Explanation> {
-        Engine::explain(self, text, caller, window)
+        self.engine.explain(text, caller, window)
     }
 
     fn search(&self, request: SearchRequest) -> BoxFuture<'_, Result<SearchResponse>> {
-        Box::pin(Engine::search(self, request))
+        self.ask(|engine| async move { engine.search(request).await })
     }
 
     fn series(&self, request: SeriesRequest) -> BoxFuture<'_, Result<SeriesResponse>> {
-        Box::pin(Engine::series(self, request))
+        self.ask(|engine| async move { engine.series(request).await })
     }
 
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {
-        Box::pin(Engine::trace_by_id(self, request))
+        self.ask(|engine| async move { engine.trace_by_id(request).await })
     }
 
     fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>> {
-        Box::pin(Engine::tag_names(self, request))
+        self.ask(|engine| async move { engine.tag_names(request).await })
     }
 
     fn tag_values(&self, request: TagValuesRequest) -> BoxFuture<'_, Result<TagValuesResponse>> {
-        Box::pin(Engine::tag_values(self, request))
+        self.ask(|engine| async move { engine.tag_values(request).await })
     }
+
     fn memory(&self) -> &Arc<QueryMemory> {
-        Engine::memory(self)
+        self.engine.memory()
+    }
+}
+
+// === impl Task ===
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

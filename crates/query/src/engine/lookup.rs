@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limit::QueryLimit;
 use crate::request::{Around, TraceRequest, TraceResponse};
 use crate::row::TraceFacts;
+use crate::watch::Watch;
 
 pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Result<TraceResponse> {
     let filter = match &request.filter {
@@ -62,7 +63,11 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     }
     if let (Some(trace), Some(filter)) = (&mut joined, &filter) {
         run.note_pairs(filter, &trace.spans);
-        retain(trace, filter, request.around);
+        retain(trace, filter, request.around, &run.watch);
+        // Which spans match is not known of all.
+        if !run.may_go_on()? {
+            joined = None;
+        }
     }
     let spans = joined.iter().flat_map(|trace| &trace.spans);
     let held = run.ctx.keep(spans.map(Span::bytes).sum::<usize>() as u64);
@@ -75,8 +80,8 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
     })
 }
 
-fn retain(trace: &mut Trace, filter: &Filter, around: Around) {
-    let facts = TraceFacts::of(&trace.spans);
+fn retain(trace: &mut Trace, filter: &Filter, around: Around, watch: &Watch) {
+    let facts = TraceFacts::watched(&trace.spans, watch);
     let mut keep: Vec<bool> = facts.rows().map(|row| row.matches(filter)).collect();
     keep_around(&trace.spans, &mut keep, around);
     let mut keep = keep.into_iter();

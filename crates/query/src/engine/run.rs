@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::limit::{LimitsHit, QueryLimit};
 use crate::request::{Caller, QueryStats};
 use crate::row;
+use crate::watch::Watch;
 
 pub(super) struct Run {
     /// Those of the tenant.
@@ -25,6 +26,8 @@ pub(super) struct Run {
     clock: Arc<dyn Clock>,
     started_nano: u64,
     deadline_nano: u64,
+    /// For what goes on for long without waiting.
+    pub(super) watch: Arc<Watch>,
     /// When three quarters of the time are gone.
     late_nano: u64,
     ms_max: u64,
@@ -65,6 +68,8 @@ impl Run {
             .collect();
         let ms_max = caller.query_ms_max.unwrap_or(limits.query_ms_max);
         let (now, nano_max) = (clock.monotonic_nano(), ms_max.saturating_mul(1_000_000));
+        let deadline_nano = now.saturating_add(nano_max);
+        let watch = Watch::new(own.clone(), Arc::clone(&clock), deadline_nano);
         Self {
             sources,
             tenant: caller.tenant.clone(),
@@ -73,7 +78,8 @@ impl Run {
             own,
             clock,
             started_nano: now,
-            deadline_nano: now.saturating_add(nano_max),
+            deadline_nano,
+            watch: Arc::new(watch),
             late_nano: now.saturating_add(nano_max / 4 * 3),
             ms_max,
             partial: snapshot.missing.into_iter().collect(),

@@ -226,6 +226,7 @@ impl Search<'_> {
         let shared: HashSet<TraceId> = batch.shared.iter().copied().collect();
         let plan = self.question.plan();
         let columns = self.columns.clone();
+        let watch = Arc::clone(&self.run.watch);
         let standing = match columns {
             Some(_) => Standing::Certain,
             None => self.question.standing(plan.scan_is_exact()),
@@ -245,7 +246,7 @@ impl Search<'_> {
                         columns,
                         trace: leaf,
                     };
-                    !pipeline::spansets_of(plan, &view).is_empty()
+                    !pipeline::spansets_of(plan, &view, Some(&watch)).is_empty()
                 };
                 if self.question.holds(&trace) && columns.as_ref().is_none_or(matches) {
                     self.candidates.insert(trace.start_unix_nano, id, standing);
@@ -313,8 +314,9 @@ impl Search<'_> {
             return Ok(true);
         };
         let mut left = HashSet::default();
+        let watch = Some(&*self.run.watch);
         let undecided = open.decided(|id, trace| {
-            if !pipeline::spansets_of(plan, trace).is_empty() {
+            if !pipeline::spansets_of(plan, trace, watch).is_empty() {
                 left.insert(id);
             }
         });
@@ -442,7 +444,8 @@ impl Search<'_> {
         {
             return;
         }
-        let facts = TraceFacts::of(&trace.spans);
+        let watch = Arc::clone(&self.run.watch);
+        let facts = TraceFacts::watched(&trace.spans, &watch);
         let summary = match self.question {
             Question::TraceQl(plan) => {
                 for filter in &plan.filters {
@@ -456,12 +459,16 @@ impl Search<'_> {
                 summary::of_trace(trace, &facts, found, self.spans_per_spanset)
             }
             Question::Tags(tags) => {
-                if !tags.matches(&trace.spans) {
+                if !tags.matches(&facts) {
                     return;
                 }
                 summary::of_trace(trace, &facts, None, self.spans_per_spanset)
             }
         };
+        // May be of a part of what it has to say.
+        if watch.is_over() {
+            return;
+        }
         self.answer(summary);
     }
 

@@ -59,6 +59,7 @@ pub(super) async fn series(engine: &Engine, request: SeriesRequest) -> Result<Se
     let mut sets = Vec::with_capacity(pipelines.len());
     for spans in pipelines {
         let counter = Counter::new(spans, axis, hints.extrapolate, hints.exemplars_max);
+        let counter = counter.watched(Arc::clone(&run.watch));
         sets.push(counted(&mut run, spans, counter, engine).await?);
     }
     let mut sets = sets.into_iter();
@@ -437,7 +438,8 @@ impl Counting<'_, '_> {
                 Some(span) if is_weighted => weight(span),
                 _ => 1.0,
             };
-            let facts = TraceFacts::of(&trace.spans);
+            let watch = Arc::clone(&self.run.watch);
+            let facts = TraceFacts::watched(&trace.spans, &watch);
             self.counter.take(&facts, &weight_of);
         }
         Ok(())

@@ -151,7 +151,7 @@ fn a_search_by_tags_has_its_own_meaning() {
         .unwrap();
         let mut wanted: Vec<(Reverse<u64>, TraceId)> = traces
             .iter()
-            .filter(|trace| plan.matches(&trace.spans))
+            .filter(|trace| plan.matches(&TraceFacts::of(&trace.spans)))
             .map(|trace| {
                 let start = trace.spans.iter().map(|span| span.start_unix_nano).min();
                 (Reverse(start.unwrap()), trace.trace_id)

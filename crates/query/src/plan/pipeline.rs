@@ -138,6 +138,7 @@ fn columns_of_scalar(plan: &ScalarPlan, columns: &mut Vec<Column>) -> Option<()>
 pub(super) struct Parts {
     pub(super) filters: Vec<FilterPlan>,
     pub(super) shown: Vec<Shown>,
+    n_stages: usize,
 }
 
 /// Stages, and what they require of a trace.
@@ -167,6 +168,14 @@ impl Context<'_> {
             splits: None,
         };
         for stage in &pipeline.stages {
+            parts.n_stages += 1;
+            if parts.n_stages > self.limits.stages_max {
+                return Err(Error::TooLarge {
+                    what: "stages",
+                    seen: parts.n_stages as u64,
+                    limit: self.limits.stages_max as u64,
+                });
+            }
             match stage {
                 Stage::Spanset(expr) => {
                     let Spansets {

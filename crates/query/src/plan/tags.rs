@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use tracewell_model::predicate::Operand;
-use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Predicate, Span};
+use tracewell_model::{AttributeScope, Column, CompareOp, Filter, Intrinsic, Predicate};
 
 use super::condition::{compare_any, too_large};
 use super::name::{Candidate, candidates, leaf};
@@ -98,9 +98,8 @@ impl TagPlan {
     }
 
     /// Whether a whole trace matches.
-    pub fn matches(&self, spans: &[Span]) -> bool {
-        let facts = TraceFacts::of(spans);
-        if crate::pipeline::spansets(&self.plan, &facts).is_empty() {
+    pub fn matches(&self, facts: &TraceFacts<'_>) -> bool {
+        if crate::pipeline::spansets(&self.plan, facts).is_empty() {
             return false;
         }
         if self.same_resource.is_empty() {

@@ -630,4 +630,18 @@ fn large_filters_are_planned_in_one_pass() {
     assert!(size(&deep.scan) < 500_000, "{}", size(&deep.scan));
     let braces = vec!["{ }"; 65].join(" && ");
     assert!(matches!(plan(&braces), Err(Error::TooLarge { .. })));
+    let stages = |n: usize| plan(&format!("{{ }}{}", " | by(name)".repeat(n)));
+    assert!(stages(63).is_ok());
+    let error = stages(64).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the query has 65 stages, the limit is 64"
+    );
+    assert!(
+        plan(&format!(
+            "({{ }}{}) | count() > 1",
+            " | coalesce()".repeat(64)
+        ))
+        .is_err()
+    );
 }

@@ -252,7 +252,7 @@ impl Counter<'_> {
                 columns,
                 trace,
             };
-            let sets = pipeline::spansets_of(&self.plan.plan, &view);
+            let sets = pipeline::spansets_of(&self.plan.plan, &view, self.watch.as_deref());
             let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
             spans.iter().for_each(|span| visit(view.row(*span) as u32));
             return;

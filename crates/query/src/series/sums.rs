@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tracewell_model::span::Span;
 use tracewell_model::{Column, TimeRange, TraceId};
@@ -14,6 +15,7 @@ use crate::open::OpenSpans;
 use crate::pipeline::{self, View};
 use crate::plan::series::{Comparison, Function, SpansPlan};
 use crate::scalar::Scalar;
+use crate::watch::Watch;
 
 /// Adds up the spans of one pipeline.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct Counter<'p> {
     /// True if spans count as often as their sampler says that they stand for others.
     is_weighted: bool,
     pub(super) exemplars_max: usize,
+    pub(super) watch: Option<Arc<Watch>>,
     groups: BTreeMap<Vec<Option<Scalar>>, Group>,
     /// Of a comparison.
     pub(super) sides: Sides,
@@ -78,6 +81,7 @@ impl<'p> Counter<'p> {
             axis,
             is_weighted,
             exemplars_max,
+            watch: None,
             groups: BTreeMap::new(),
             sides: Sides::default(),
             compared: INTRINSICS
@@ -85,6 +89,13 @@ impl<'p> Counter<'p> {
                 .to_vec(),
             n_bytes: 0,
         }
+    }
+
+    /// Takes nothing of a trace once that is over.
+    #[must_use]
+    pub(crate) fn watched(mut self, watch: Arc<Watch>) -> Self {
+        self.watch = Some(watch);
+        self
     }
 
     pub(crate) fn n_bytes(&self) -> u64 {
@@ -114,7 +125,7 @@ impl<'p> Counter<'p> {
 
     /// Every span of a trace once, in however many spansets it is. `weight_of` says how many spans one stands for.
     pub(crate) fn take(&mut self, trace: &dyn View, weight_of: &dyn Fn(usize) -> f64) {
-        let sets = pipeline::spansets_of(&self.plan.plan, trace);
+        let sets = pipeline::spansets_of(&self.plan.plan, trace, self.watch.as_deref());
         let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
         if let Function::Compare(plan) = &self.plan.function {
             return self.take_sides(plan, (trace, &spans), weight_of);
@@ -136,6 +147,9 @@ impl<'p> Counter<'p> {
         let filter = self.plan.plan.filters.get(plan.selection);
         let matches = filter.map(|filter| trace.bits(plan.selection, filter));
         let matches = matches.unwrap_or_default();
+        if self.watch.as_ref().is_some_and(|watch| watch.is_over()) {
+            return;
+        }
         for span in spans {
             let start = trace.start_unix_nano(*span);
             let Some(interval) = self.axis.interval(start) else {

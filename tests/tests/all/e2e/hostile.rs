@@ -8,6 +8,7 @@
 
 mod bodies;
 mod grpc;
+mod heavy;
 mod merged;
 
 use std::io::{Read, Write};
@@ -241,6 +242,20 @@ fn bombs(bench: &mut Bench) {
         let limit = "limits.request_decoded_bytes_max";
         refused(&bench.send_encoded("zstd", &zstd), 413, limit)
     });
+    for (case, encoding, unit) in [
+        ("8 MiB of empty gzip members", "gzip", bodies::EMPTY_GZIP),
+        ("8 MiB of empty zstd frames", "zstd", bodies::EMPTY_ZSTD),
+        (
+            "8 MiB of empty deflate blocks",
+            "deflate",
+            bodies::EMPTY_DEFLATE,
+        ),
+    ] {
+        let body = unit.repeat((8 << 20) / unit.len());
+        bench.case(case, CHEAP, |bench| {
+            refused(&bench.send_encoded(encoding, &body), 400, "decompress to 0")
+        });
+    }
     bench.case("ten zstd bombs at once", CHEAP_TOGETHER, |bench| {
         let statuses: Vec<u16> = std::thread::scope(|scope| {
             let senders: Vec<_> = (0..10)
@@ -552,6 +567,16 @@ fn queries(bench: &mut Bench) {
         let answer = bench.query(&query);
         assert!((400..500).contains(&answer.status), "{}", answer.status);
         answer.status.to_string()
+    });
+    bench.case("16,000 tags", CHEAP, |bench| {
+        let letters = "abcdefghijklmnopqrstuvwxyz".chars();
+        let keys = (0..26 * 26 * 26).take(16_000).map(|key| {
+            let letter = |at: usize| letters.clone().nth(at % 26).unwrap();
+            let [a, b, c] = [key / 676, key / 26, key].map(letter);
+            format!("{a}{b}{c}+")
+        });
+        let path = format!("/api/search?tags={}", keys.collect::<String>());
+        refused(&bench.server.get(&path), 400, "limit is 63")
     });
     // As much as fits into a URL, which may have 64 KiB.
     let long = format!("{{ {} }}", vec!["name=\"x\""; 1_500].join("||"));

@@ -131,6 +131,11 @@ pub(super) fn nested_json(trace: TraceId, levels: usize) -> Vec<u8> {
     format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#).into_bytes()
 }
 
+/// What decompresses to nothing and may be repeated: a member of gzip, a frame of zstd, a block of deflate.
+pub(super) const EMPTY_GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0";
+pub(super) const EMPTY_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x20\0\x01\0\0";
+pub(super) const EMPTY_DEFLATE: &[u8] = b"\0\0\0\xff\xff";
+
 /// So many zeros, or so much of anything that repeats, as gzip.
 pub(super) fn gzip_bomb(bytes: usize) -> Vec<u8> {
     let out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
