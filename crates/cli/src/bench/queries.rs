@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::table::{Row, Table};
+use super::target::Target;
 use super::{percentile, timed};
+use crate::arguments::Bench;
 use crate::client::{Answer, Client, escape};
 use crate::explain::{number, size};
 
@@ -81,6 +83,27 @@ pub(super) async fn ask(
             Some((bar, ambition)) => row.bars(bar, ambition),
             None => row,
         });
+    }
+    Ok(())
+}
+
+/// Asks every query once of a server of our own that was just started, with nothing of its files in memory.
+pub(super) async fn ask_first(
+    arguments: &Bench,
+    target: &mut Target,
+    (window, n_spans): ((u64, u64), u64),
+    table: &mut Table,
+) -> Result<()> {
+    for query in all()? {
+        let Some(mut client) = target.start_again(arguments).await? else {
+            return Ok(());
+        };
+        let (took, outcome) = query.ask_once(&mut client, window, n_spans).await?;
+        match outcome {
+            Outcome::Right(_) => table.first(&query.row(), Ok(took.as_secs_f64() * 1e3)),
+            Outcome::None(_) => {}
+            Outcome::Wrong(error) => table.first(&query.row(), Err(error)),
+        }
     }
     Ok(())
 }

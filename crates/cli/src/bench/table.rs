@@ -29,6 +29,9 @@ pub(super) struct Row {
     bar: Option<f64>,
     ambition: Option<f64>,
     better: Better,
+    /// The same the first time, on a server that was just started, with nothing of its files in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cold: Option<f64>,
     /// The same over a bucket, where it was measured.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     bucket: Option<OverBucket>,
@@ -65,6 +68,7 @@ impl Row {
             bar: None,
             ambition: None,
             better: Better::Lower,
+            cold: None,
             bucket: None,
             remark: String::new(),
             failed: false,
@@ -148,6 +152,20 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Puts the first answer of a server that was just started beside those that follow, or says what is wrong with it.
+    pub(super) fn first(&mut self, name: &str, cold: Result<f64, String>) {
+        let Some(row) = self.rows.iter_mut().find(|row| row.name == name) else {
+            return;
+        };
+        match cold {
+            Ok(cold) => row.cold = Some(cold),
+            Err(reason) => {
+                row.failed = true;
+                row.remark = format!("of a server just started: {reason}");
+            }
+        }
+    }
+
     /// Puts numbers of a bucket beside those of the local disk, or says what is wrong with its answers.
     pub(super) fn beside(&mut self, name: &str, over: Result<OverBucket, String>) {
         let Some(row) = self.rows.iter_mut().find(|row| row.name == name) else {
@@ -187,7 +205,10 @@ impl fmt::Display for Table {
                 goal(row.bar),
                 goal(row.ambition),
                 row.verdict().to_owned(),
-                row.remark.clone(),
+                match row.cold {
+                    Some(cold) => format!("cold {}, {}", row.measured(Some(cold)), row.remark),
+                    None => row.remark.clone(),
+                },
             ]
         });
         let head = ["what", "measured", "bar", "ambition", "reached", ""].map(str::to_owned);

@@ -1,5 +1,8 @@
 //! The server that is measured: one of our own, or one that runs already.
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +32,8 @@ pub(super) struct Target {
 #[derive(Debug)]
 struct Own {
     child: Child,
+    /// What it was started with.
+    arguments: Vec<OsString>,
     folder: PathBuf,
     keep: bool,
 }
@@ -71,15 +76,34 @@ impl Target {
         settings: &[String],
     ) -> Result<(Self, Client)> {
         let mut target = Self::launch(arguments, settings)?;
-        let mut client = Client::new(&target.api, arguments.tenant.as_ref())?;
+        let client = target.ready(arguments).await?;
+        Ok((target, client))
+    }
+
+    /// Ends our own server and starts it on what it stored, of which nothing is in memory. `None` for a server that
+    /// is not ours.
+    pub(super) async fn start_again(&mut self, arguments: &Bench) -> Result<Option<Client>> {
+        let Some(own) = &mut self.own else {
+            return Ok(None);
+        };
+        own.terminate().await?;
+        for_each_file(&own.folder, &mut |path, _| leave_memory(path))?;
+        own.child = spawn(&own.arguments, &own.folder)?;
+        self.pid = Some(own.child.id());
+        Ok(Some(self.ready(arguments).await?))
+    }
+
+    /// A connection to a server that was just started.
+    async fn ready(&mut self, arguments: &Bench) -> Result<Client> {
+        let mut client = Client::new(&self.api, arguments.tenant.as_ref())?;
         let start = Instant::now();
         loop {
-            target.lives()?;
+            self.lives()?;
             // Nothing listens at first.
             if let Ok(answer) = client.get("/ready", &[]).await
                 && answer.status == 200
             {
-                return Ok((target, client));
+                return Ok(client);
             }
             if start.elapsed() > START_MAX {
                 bail!("the server was not ready within {START_MAX:?}");
@@ -95,29 +119,23 @@ impl Target {
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let [http, grpc, otlp_http] = free_ports()?;
-        let program = std::env::current_exe().context("finding this program")?;
-        let log = std::fs::File::create(folder.join("log")).context("creating the log")?;
         let ports = [
             format!("listen.http={http}"),
             format!("listen.otlp_grpc={grpc}"),
             format!("listen.otlp_http={otlp_http}"),
             format!("tenants.enabled={}", arguments.tenant.is_some()),
         ];
-        let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .args(["--listen-host", "127.0.0.1"]);
+        let mut of_server: Vec<OsString> = vec![
+            "serve".into(),
+            "--data-dir".into(),
+            folder.join("data").into(),
+            "--listen-host".into(),
+            "127.0.0.1".into(),
+        ];
         for setting in settings.iter().chain(&ports) {
-            command.args(["--set", setting]);
+            of_server.extend(["--set".into(), setting.into()]);
         }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("starting a server")?;
+        let child = spawn(&of_server, &folder)?;
         Ok(Self {
             otlp: endpoint(&format!("grpc://127.0.0.1:{grpc}"), arguments)?,
             api: format!("http://127.0.0.1:{http}"),
@@ -126,6 +144,7 @@ impl Target {
             data: Some(folder.join("data").join("blocks")),
             own: Some(Own {
                 child,
+                arguments: of_server,
                 folder,
                 keep: arguments.keep,
             }),
@@ -247,12 +266,7 @@ impl Target {
         let Some(mut own) = self.own.take() else {
             return Ok(());
         };
-        let pid = rustix::process::Pid::from_child(&own.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let start = Instant::now();
-        while own.child.try_wait()?.is_none() && start.elapsed() < STOP_MAX {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        own.terminate().await?;
         own.end()
     }
 }
@@ -260,6 +274,16 @@ impl Target {
 // === impl Own ===
 
 impl Own {
+    async fn terminate(&mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() && start.elapsed() < STOP_MAX {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
@@ -285,29 +309,62 @@ impl Drop for Target {
     }
 }
 
-/// Bytes of all files below a folder; files may come and go meanwhile.
+/// This program with these arguments; its log lies in the folder.
+fn spawn(arguments: &[OsString], folder: &Path) -> Result<Child> {
+    let program = std::env::current_exe().context("finding this program")?;
+    let mut options = File::options();
+    let log = options
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .context("opening the log")?;
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .context("starting a server")
+}
+
 fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
+    for_each_file(folder, &mut |_, n_bytes| {
+        bytes += n_bytes;
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// All files below a folder with their sizes; files may come and go meanwhile.
+fn for_each_file(folder: &Path, visit: &mut dyn FnMut(&Path, u64) -> Result<()>) -> Result<()> {
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(folder) = waiting.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error).with_context(|| folder.display().to_string()),
         };
         for entry in entries {
             let entry = entry?;
             match entry.metadata() {
                 Ok(metadata) if metadata.is_dir() => waiting.push(entry.path()),
-                Ok(metadata) => bytes += metadata.len(),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Ok(metadata) => visit(&entry.path(), metadata.len())?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(error).with_context(|| entry.path().display().to_string());
                 }
             }
         }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Asks the system to hold nothing of a file in memory any more. Its pages are clean: what is stored was synced.
+fn leave_memory(path: &Path) -> Result<()> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+        .with_context(|| path.display().to_string())
 }
 
 /// Where the spans go, and as whose.
