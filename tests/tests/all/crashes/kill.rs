@@ -178,8 +178,16 @@ impl Lives {
     /// After the last kill: the newest, and some of all. Returns how many spans are stored.
     fn look_back(&mut self) -> u64 {
         let all = self.acknowledged.len();
-        let mut sample = self.sample(all.saturating_sub(3_000)..all, 1_000);
-        sample.extend(self.sample(0..all, 500));
+        let is_sum_known = self.chain.lock().unwrap().counts.unseen == 0;
+        let sample = match is_sum_known {
+            true => {
+                let mut sample = self.sample(all.saturating_sub(3_000)..all, 1_000);
+                sample.extend(self.sample(0..all, 500));
+                sample
+            }
+            // Without the sum each has to be asked for.
+            false => self.sample(0..all, all),
+        };
         let mut server = self.launch(None);
         server.await_ready();
         let asked = self.ask(&server, &sample);
@@ -201,7 +209,7 @@ impl Lives {
     /// Every request that was acknowledged is stored or was dropped, and besides them at most those that were
     /// on their way at a kill.
     fn check_sum(&self, stored: u64, counts: Counts) {
-        // Of commits that nobody saw it is not known what they dropped.
+        // Of commits that nobody saw it is not known what they dropped; every request was asked for instead.
         if counts.unseen > 0 {
             return;
         }
