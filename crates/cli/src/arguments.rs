@@ -17,7 +17,6 @@ use crate::version;
     name = "tracewell",
     version = version::LONG,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     after_help = ROOT_EXAMPLES
 )]
 pub(crate) struct Arguments {

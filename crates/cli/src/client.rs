@@ -335,6 +335,25 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// What [`escape`] and gRPC's `grpc-message` make of a text. What is no such text stays as it is.
+pub(crate) fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        let escaped = (*byte == b'%')
+            .then(|| behind.split_at_checked(2))
+            .flatten();
+        let escaped = escaped.and_then(|(digits, behind)| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            Some((u8::from_str_radix(digits, 16).ok()?, behind))
+        });
+        let (byte, behind) = escaped.unwrap_or((*byte, behind));
+        bytes.push(byte);
+        rest = behind;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The elements of an array; none where there is no such array.
 pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value
@@ -374,7 +393,10 @@ mod tests {
             assert!(client.is_tls);
             assert_eq!(client.authority, authority);
         }
-        assert_eq!(escape("{ .a = \"b\" }"), "%7B%20.a%20%3D%20%22b%22%20%7D");
+        let escaped = "%7B%20.a%20%3D%20%22%C3%A4%22%20%7D";
+        assert_eq!(escape("{ .a = \"ä\" }"), escaped);
+        assert_eq!(unescape(escaped), "{ .a = \"ä\" }");
+        assert_eq!(unescape("100 %, %4 and %zz"), "100 %, %4 and %zz");
     }
 
     #[test]

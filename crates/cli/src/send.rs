@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tracewell_model::TenantId;
 
 use crate::Usage;
+use crate::client::unescape;
 use crate::connect::{self, Alpn};
 pub(crate) use deliver::{check_connections, deliver_all, queue};
 pub(crate) use report::Report;
@@ -296,7 +297,7 @@ async fn grpc(
     let reason = format!(
         "gRPC {}: {}",
         code.map_or_else(|| format!("HTTP {status}"), |code| code.to_string()),
-        find("grpc-message").unwrap_or_default()
+        unescape(find("grpc-message").unwrap_or_default())
     );
     Ok(match code {
         Some(0) => {

@@ -28,13 +28,10 @@ pub(crate) fn run(arguments: &Trace) -> Result<ExitCode> {
         let mut client = arguments.server.client()?;
         client.get(&format!("/api/v2/traces/{id}"), &[]).await
     })?;
-    if answer.status != 200 && answer.status != 404 {
+    if answer.status != 200 {
         anyhow::bail!("{}", answer.error());
     }
-    let body: Value = match answer.status {
-        200 => serde_json::from_slice(&answer.body).context("the answer is no JSON")?,
-        _ => Value::Null,
-    };
+    let body: Value = serde_json::from_slice(&answer.body).context("the answer is no JSON")?;
     let spans = spans::read(&body).context("the answer is no trace")?;
     if spans.is_empty() {
         eprintln!("tracewell: no trace {id} on {}", arguments.server.server);

@@ -65,7 +65,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ),
     (
         "limits",
-        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps), `disk_reserve_bytes` (no reserve) `tenant_bytes_per_second_max` and `trace_bytes_max` (nothing is taken) can be 0.",
+        "What one request, one query and the whole process may use. A limit that bites is counted in `tracewell_limit_hits_total` under its key. Only `attribute_depth_max` (no lists and maps), `disk_reserve_bytes` (no reserve), `tenant_bytes_per_second_max` and `trace_bytes_max` (nothing is taken) can be 0.",
     ),
 ];
 

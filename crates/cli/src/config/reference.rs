@@ -175,8 +175,10 @@ pub(crate) fn help() -> String {
 
 /// What a key means, for a line of its own.
 fn first_sentence(key: &KeySpec) -> &'static str {
-    let first = key.doc.split_inclusive(['.', ':']).next();
-    first.unwrap_or(key.doc).trim_end_matches(['.', ':'])
+    // A dot or a colon may stand within a word of code.
+    let ends = [". ", ": "].iter().filter_map(|end| key.doc.find(end));
+    let end = ends.min().unwrap_or(key.doc.len());
+    key.doc.get(..end).unwrap_or(key.doc).trim_end_matches('.')
 }
 
 fn keys_of(group: &str) -> impl Iterator<Item = &'static KeySpec> {
