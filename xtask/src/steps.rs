@@ -252,7 +252,7 @@ pub(crate) fn list() {
 }
 
 /// Set for all steps but in `make check`: model and fault tests then go through every place, and ask
-/// the oracle 50,000 queries.
+/// the oracle 100,000 queries.
 const FULL: &str = "TRACEWELL_TEST_FULL";
 
 pub(crate) fn run(root: &Path, set: Set) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 //! oracle of testkit, before and after merging; and planted bugs that must not go unseen.
 //!
 //! `TRACEWELL_ORACLE_QUERIES` sets how many random queries are asked, each before and after merging
-//! (4,000 in `make check`, 50,000 in `make test`), `TRACEWELL_ORACLE_SEED` from which seed on.
+//! (4,000 in `make check`, 100,000 in `make test`), `TRACEWELL_ORACLE_SEED` from which seed on.
 
 mod ask;
 mod data;
@@ -27,7 +27,7 @@ use planted::Bug;
 
 /// In `make check`: less than half a minute of one core.
 const QUERIES: u64 = 4_000;
-const QUERIES_IN_FULL: u64 = 50_000;
+const QUERIES_IN_FULL: u64 = 100_000;
 /// Building, merging and reading a data set by id costs about as much as twenty queries.
 const QUERIES_PER_SET: u64 = 250;
 
