@@ -258,17 +258,14 @@ impl<P: Send + 'static> Wal<P> {
         let dir = &options.dir;
         create_dir_durably(&*disk, dir).map_err(WalError::io("create", dir))?;
         let found = Found::scan(&*disk, dir, &*clock)?;
-        let mark = Mark::open(Arc::clone(&disk), dir, clock.monotonic_nano());
-        let marked = mark.found();
-        let marked_id = marked.map(|marked| marked.log_id);
-        let log_id = found.log_id.or(marked_id).unwrap_or(options.new_log_id);
-        let told = found.next.max(options.next_at_least.0);
-        // What is noted and not there is lost; numbers that segments or manifests left out were never given.
-        let marked = marked.filter(|marked| marked.log_id == log_id);
-        let next = told.max(marked.map_or(0, |marked| marked.next));
+        let mark = Mark::open(Arc::clone(&disk), dir, found.log_id, clock.monotonic_nano());
+        let log_id = found.log_id.or(mark.log_id()).unwrap_or(options.new_log_id);
+        // What is noted and not there is lost; numbers behind that were never given.
+        let given = found.end.max(mark.next());
+        let next = given.max(found.next).max(options.next_at_least.0);
         let shared = Arc::new(Shared {
             log_id,
-            opened_void: found.end..told,
+            opened_void: given..next,
             queue: Mutex::default(),
             wake: Condvar::new(),
             segments: Mutex::new(found.segments),
@@ -290,7 +287,7 @@ impl<P: Send + 'static> Wal<P> {
             shared: Arc::clone(&shared),
             threads: Mutex::default(),
         };
-        let mut writer = Writer::new(Arc::clone(&shared), Box::new(hook), mark, found.end..next);
+        let mut writer = Writer::new(Arc::clone(&shared), Box::new(hook), mark, given..next);
         wal.start("wal-writer", move || writer.run())?;
         wal.start("wal-spares", move || shared.spares.run())?;
         Ok(wal)

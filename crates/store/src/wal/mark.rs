@@ -26,7 +26,8 @@ pub(super) struct Mark {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Option<Arc<dyn DiskFile>>,
-    found: Option<MarkSlot>,
+    /// Of the log that the mark is of.
+    log_id: Option<u128>,
     /// One more than the largest number that is noted.
     next: u64,
     /// Which copy is written next.
@@ -39,20 +40,25 @@ pub(super) struct Mark {
 // === impl Mark ===
 
 impl Mark {
-    /// Reads the mark of a log, if it has one.
-    pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, now_nano: u64) -> Self {
+    /// Reads the mark of a log, if it has one; of any log where it is not known of which.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        log_id: Option<u128>,
+        now_nano: u64,
+    ) -> Self {
         let path = dir.join(NAME);
         let mut mark = Self {
             disk,
             path,
             file: None,
-            found: None,
+            log_id: None,
             next: 0,
             turn: 0,
             written_nano: now_nano,
             has_failed: false,
         };
-        if let Err(error) = mark.read()
+        if let Err(error) = mark.read(log_id)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(
@@ -64,28 +70,44 @@ impl Mark {
         mark
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    fn read(&mut self, log_id: Option<u128>) -> io::Result<()> {
         let file = self.disk.open(&self.path)?;
+        let mut failed = None;
         for (turn, place) in PLACES.into_iter().enumerate() {
             let mut slot = [0; SLOT];
-            let n = file.read_at(&mut slot, place)?;
-            let Some(found) = slot.get(..n).and_then(MarkSlot::parse) else {
-                continue;
+            let found = match file.read_at(&mut slot, place) {
+                Ok(n) => slot.get(..n).and_then(MarkSlot::parse),
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
             };
-            let is_newer = self.found.is_none_or(|known| known.next < found.next);
-            if found.version <= VERSION && is_newer {
-                self.found = Some(found);
+            let is_own = |found: &MarkSlot| {
+                found.version <= VERSION && log_id.is_none_or(|id| id == found.log_id)
+            };
+            if let Some(found) = found.filter(is_own)
+                && found.next > self.next
+            {
+                self.log_id = Some(found.log_id);
                 self.next = found.next;
                 self.turn = (turn + 1) % PLACES.len();
             }
         }
         self.file = Some(file);
-        Ok(())
+        match failed {
+            Some(error) if self.log_id.is_none() => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    /// What an earlier process noted.
-    pub(super) fn found(&self) -> Option<MarkSlot> {
-        self.found
+    /// Of an earlier process that noted something.
+    pub(super) fn log_id(&self) -> Option<u128> {
+        self.log_id
+    }
+
+    /// One more than the largest number that is noted; 0 if none is.
+    pub(super) fn next(&self) -> u64 {
+        self.next
     }
 
     /// True if there is more than is noted, since a while.

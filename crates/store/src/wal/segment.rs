@@ -68,7 +68,7 @@ pub(super) struct Found {
     pub(super) log_id: Option<u128>,
     /// The largest counter of an epoch.
     pub(super) counter: u32,
-    /// One more than the largest number of a record that there is witness of.
+    /// One more than the largest number of a record that there is witness of, the segment behind it included.
     pub(super) end: u64,
     /// No smaller number may be given.
     pub(super) next: u64,
@@ -211,6 +211,8 @@ impl Found {
         }
         let first = header.map_or(0, |header| header.first);
         self.next = self.next.max(first);
+        // What came before its void was acknowledged.
+        self.end = self.end.max(header.map_or(0, |header| header.void_from));
         let mut walk = Walk::new(window, epoch, first);
         if header.is_none() {
             walk.len = walk.len.min(SPARE_LOOK_BYTES);

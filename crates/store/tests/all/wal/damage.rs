@@ -200,7 +200,7 @@ fn marked_log() -> (RecordingDisk, std::path::PathBuf) {
 }
 
 #[test]
-fn groups_that_the_newest_segment_has_lost_are_named_once() {
+fn groups_that_the_newest_segment_has_lost_are_named() {
     let (disk, path) = marked_log();
     let bytes = disk.content(&path).unwrap();
     let pages = 1 + 6;
@@ -213,6 +213,7 @@ fn groups_that_the_newest_segment_has_lost_are_named_once() {
             let what = format!("{n_left} groups of {:?} bytes", left.as_ref().map(Vec::len));
             let damaged = disk.after_kill();
             Disk::remove(&damaged, &path).unwrap();
+            let is_gone = left.is_none();
             let n_left = match left {
                 Some(bytes) => {
                     damaged.install(&path, &bytes);
@@ -233,15 +234,58 @@ fn groups_that_the_newest_segment_has_lost_are_named_once() {
                 6 - n_left
             );
             assert_eq!(lost.reason, reason, "{what}");
-            // Their numbers are not given again, and the next start has nothing to say.
+            // Their numbers are not given again: if the file comes back, so do they.
             assert_eq!(append(&wal, 77, 40).unwrap(), 6, "{what}");
             drop(wal);
             let wal = open(&damaged.after_kill(), options());
             let (records, damage) = read(wal.read_from(LogPosition(0)));
             assert_eq!(records.last(), Some(&(6, 77)), "{what}");
-            assert_eq!(damage, [], "{what}");
+            let [lost] = damage.as_slice() else {
+                panic!("{what}: {damage:?}");
+            };
+            let lost_again = format!("{} records lost, {n_left} to 5", 6 - n_left);
+            assert!(lost.reason.starts_with(&lost_again), "{what}: {lost:?}");
+            drop(wal);
+            if is_gone {
+                // Another has its name by now.
+                continue;
+            }
+            let repaired = damaged.after_kill();
+            Disk::remove(&repaired, &path).unwrap();
+            repaired.install(&path, &bytes);
+            let wal = open(&repaired, options());
+            let (records, damage) = read(wal.read_from(LogPosition(0)));
+            assert_eq!((records.len(), damage), (7, vec![]), "{what}");
         }
     }
+}
+
+#[test]
+fn a_segment_without_a_record_tells_of_those_before_it() {
+    let disk = RecordingDisk::new();
+    let wal = open(&disk, options());
+    // A segment holds two of these.
+    for id in 0..3 {
+        append(&wal, id, 9_000).unwrap();
+    }
+    drop(wal);
+    let [old, new] = segments(&disk).try_into().unwrap();
+    let damaged = disk.after_kill();
+    Disk::remove(&damaged, &Path::new(DIR).join("mark")).unwrap();
+    let cut = |path: &Path, pages: usize| {
+        let file = damaged.open(path).unwrap();
+        file.set_len((pages * PAGE) as u64).unwrap();
+    };
+    cut(&old, 1 + 3);
+    cut(&new, 1);
+    let wal = open(&damaged, options());
+    let (records, damage) = read(wal.read_from(LogPosition(0)));
+    assert_eq!(records, [(0, 0)]);
+    let [lost] = damage.as_slice() else {
+        panic!("{damage:?}");
+    };
+    let named = "1 records lost, 1 to 1";
+    assert!(lost.reason.starts_with(named), "{lost:?}");
 }
 
 #[test]
@@ -263,10 +307,17 @@ fn a_mark_that_is_damaged_or_of_another_log_says_nothing() {
         let wal = open(&damaged, options());
         let (records, damage) = read(wal.read_from(LogPosition(0)));
         assert_eq!(records, [(0, 0)]);
-        // It is written anew.
+        // It is written anew, and tells of what comes.
         append(&wal, 1, 10).unwrap();
         drop(wal);
-        assert!(damaged.content(&mark).is_ok());
+        let next = |bytes: &[u8], at: usize| bytes.get(at + 32..at + 40).map(<[u8]>::to_vec);
+        let written = damaged.content(&mark).unwrap();
+        let last = if damage.is_empty() { 2u64 } else { 7 };
+        let copies = [next(&written, 0), next(&written, PAGE)];
+        assert!(
+            copies.contains(&Some(last.to_le_bytes().to_vec())),
+            "{copies:?}"
+        );
         !damage.is_empty()
     };
     assert!(is_named(Some(&bytes)));
