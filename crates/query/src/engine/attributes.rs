@@ -1,6 +1,6 @@
 //! The attributes that spans have in a window, each as a column that can be asked for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracewell_model::clock::TimeRange;
@@ -12,12 +12,17 @@ use crate::error::Result;
 
 /// Attributes that are asked for at once: four row groups of 65,536 spans that have each value once are held
 /// meanwhile, in 84 bytes each.
-pub(super) const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 8;
+/// Of those that few spans have: in 4 bytes each.
+const RARE_AT_ONCE: usize = 32;
+/// One span in so many has a rare attribute.
+const RARE_ONE_IN: u64 = 64;
 /// Of more attributes each would be asked for by itself, and whole traces tell of all of them at once.
-const ATTRIBUTES_MAX: usize = 256;
+const ATTRIBUTES_MAX: usize = 1_024;
 
-/// The attributes of spans and resources; `None` if they are too many to be asked for one by one.
-pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<Vec<Column>>> {
+/// The attributes of spans and resources, by those that are asked for at once; `None` if they are too many to be
+/// asked for one by one.
+pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<Vec<Vec<Column>>>> {
     let query = KeyQuery {
         tenant: run.tenant.clone(),
         // Of all of its spans a source knows the attributes without looking.
@@ -27,7 +32,8 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
         n_max: ATTRIBUTES_MAX + 1,
         text_bytes_max: usize::MAX,
     };
-    let mut all = BTreeSet::new();
+    let mut all: BTreeMap<Column, u64> = BTreeMap::new();
+    let mut n_spans = 0u64;
     for source in run.sources.clone() {
         tokio::task::yield_now().await;
         if !run.may_go_on()? {
@@ -37,17 +43,30 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
         if !window.intersects(summary.span_start_min, summary.span_start_max) {
             continue;
         }
+        n_spans += summary.n_spans;
         let answer = source.keys(&query, run.ctx.clone()).await;
         let Some(answer) = run.note(&*source, answer)? else {
             continue;
         };
-        all.extend(answer.keys.into_iter().map(|info| Column::Attribute {
-            scope: info.scope,
-            key: Arc::from(info.key),
-        }));
+        for info in answer.keys {
+            let column = Column::Attribute {
+                scope: info.scope,
+                key: Arc::from(info.key),
+            };
+            // What is not counted may be everywhere.
+            let n = if info.n == 0 { summary.n_spans } else { info.n };
+            *all.entry(column).or_default() += n;
+        }
         if answer.truncated || all.len() > ATTRIBUTES_MAX {
             return Ok(None);
         }
     }
-    Ok(Some(all.into_iter().collect()))
+    let is_rare = |n: u64| n.saturating_mul(RARE_ONE_IN) <= n_spans;
+    let (rare, common): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, n)| is_rare(*n));
+    let columns = |of: Vec<(Column, u64)>| of.into_iter().map(|(column, _)| column);
+    let (rare, common): (Vec<Column>, Vec<Column>) =
+        (columns(rare).collect(), columns(common).collect());
+    let common = common.chunks(AT_ONCE);
+    let all = common.chain(rare.chunks(RARE_AT_ONCE));
+    Ok(Some(all.map(<[Column]>::to_vec).collect()))
 }

@@ -177,7 +177,7 @@ async fn counted(
         bytes_max,
     };
     counting.all(&sources).await?;
-    for some in attributes.chunks(attributes::AT_ONCE) {
+    for some in &attributes {
         counting.compare(some, &sources).await?;
     }
     let counter = counting.counter;

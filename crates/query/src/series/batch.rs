@@ -175,6 +175,9 @@ impl Counter<'_> {
                 debug_assert!(false, "{column:?} was not asked for");
                 continue;
             };
+            if matches!(values.codes(), Some((_, 0))) {
+                continue;
+            }
             let (codes, n_codes) = codes_of(values, &counted.rows);
             let n_places = sides.len().saturating_mul(n_codes);
             let mut places = Places::new(n_places, counted.rows.len());

@@ -17,9 +17,9 @@ use crate::row::Row;
 use crate::scalar::Scalar;
 use values::Values;
 
-/// Values of one attribute that are told apart on one side: of more, those that less than one span in 5,000 has may
-/// be missed, and of a count as many spans.
-pub(crate) const VALUES_MAX: usize = 10_000;
+/// Values of one attribute that are told apart on one side: of more, those that less than one span in 2,048 has may
+/// be missed, and of a count as many spans. Fifty attributes of so many take 30 MB.
+pub(crate) const VALUES_MAX: usize = 4_096;
 /// As few are told apart where memory is short, and at least twice as many as are shown.
 const VALUES_MIN: usize = 64;
 
@@ -248,6 +248,7 @@ impl Side {
         for values in intrinsics.chain(attributes) {
             let before = values.n_bytes();
             values.forget_all_but(n_kept);
+            values.shrink();
             self.n_bytes = (self.n_bytes + values.n_bytes()).saturating_sub(before);
         }
     }

@@ -86,23 +86,25 @@ impl Values {
         if self.each.len() <= n_kept {
             return;
         }
-        let mut all: Vec<(f64, Scalar, Counted)> = self
-            .each
-            .drain()
-            .map(|(value, counted)| (counted.n_at_most(), value, counted))
+        let each = self.each.iter();
+        let mut all: Vec<(f64, Scalar)> = each
+            .map(|(value, counted)| (counted.n_at_most(), value.clone()))
             .collect();
-        all.select_nth_unstable_by(n_kept, |(a, of_a, _), (b, of_b, _)| {
+        all.select_nth_unstable_by(n_kept, |(a, of_a), (b, of_b)| {
             b.total_cmp(a).then_with(|| of_a.cmp(of_b))
         });
-        for (n, value, counted) in all.drain(n_kept..) {
-            self.n_forgotten = self.n_forgotten.max(n);
-            let n_bytes = VALUE_BYTES + value.n_bytes() + counted.cells.n_bytes();
-            self.n_bytes = self.n_bytes.saturating_sub(n_bytes);
+        for (n, value) in all.iter().skip(n_kept) {
+            self.n_forgotten = self.n_forgotten.max(*n);
+            if let Some(counted) = self.each.remove(value) {
+                let n_bytes = VALUE_BYTES + value.n_bytes() + counted.cells.n_bytes();
+                self.n_bytes = self.n_bytes.saturating_sub(n_bytes);
+            }
         }
-        let kept = all.into_iter();
-        self.each
-            .extend(kept.map(|(_, value, counted)| (value, counted)));
-        self.each.shrink_to(n_kept);
+    }
+
+    /// Gives back the room of what was forgotten.
+    pub(super) fn shrink(&mut self) {
+        self.each.shrink_to_fit();
     }
 
     /// So many, the most frequent first; of two as frequent the smaller.
