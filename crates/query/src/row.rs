@@ -311,6 +311,9 @@ impl<'a> Row<'a> {
         }) {
             let links = some_or_none(&self.span.links, field.of_links);
             for link in links.take(n_tried(event, self.span.events.len())) {
+                if self.trace.watch.is_some_and(|watch| watch.spend(1)) {
+                    return None;
+                }
                 if let Some(value) = here(&Row {
                     event,
                     link,

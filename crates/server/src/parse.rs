@@ -24,20 +24,26 @@ pub(crate) async fn text_of(body: Body, bytes_max: usize) -> ApiResult<String> {
 /// the connections.
 pub(crate) async fn answer(api: &Api, call: &Call) -> ApiResult<Answer> {
     let text = call.params.get("q").unwrap_or_default().to_owned();
-    let n_bytes = text.len() as u64 * BYTES_PER_BYTE;
-    let Some(held) = api.queries.memory().try_hold(n_bytes) else {
+    let memory = api.queries.memory();
+    // At most half: nobody's query is to be cut short for it.
+    let n_bytes = (text.len() as u64 * BYTES_PER_BYTE).min(memory.bytes_max() / 2);
+    let (aliases, limits) = (call.aliases, api.limits.clone());
+    let examining = |_| async move {
+        let Some(held) = memory.try_hold(n_bytes) else {
+            return Ok(None);
+        };
+        // It goes on when the client has left, and holds what it holds.
+        let work = move || (examine(&text, aliases, &limits), held);
+        Ok(Some(tokio::task::spawn_blocking(work).await))
+    };
+    let (examined, _permit) = api.gate.run(&call.tenant, examining).await?;
+    let Some(examined) = examined else {
         return Err(ApiError::Unavailable(format!(
             "the memory of queries is full (limits.query_memory_bytes_max), and examining this text takes up to \
              {n_bytes} bytes of it: try again"
         )));
     };
-    let (aliases, limits) = (call.aliases, api.limits.clone());
-    let examining = |_| async move {
-        let examined = tokio::task::spawn_blocking(move || examine(&text, aliases, &limits));
-        Ok(examined.await)
-    };
-    let (examined, _permit) = api.gate.run(&call.tenant, examining).await?;
-    let examined = examined.map_err(|error| ApiError::Internal(error.to_string()))?;
+    let (examined, held) = examined.map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(Answer::json(|json| write_examined(json, &examined)).holding(held))
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn trace_by_id(engine: &Engine, request: TraceRequest) -> Resul
         run.note_pairs(filter, &trace.spans);
         retain(trace, filter, request.around, &run.watch);
         // Which spans match is not known of all.
-        if !run.may_go_on()? {
+        if run.watch.is_over() {
             joined = None;
         }
     }

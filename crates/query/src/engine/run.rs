@@ -69,7 +69,8 @@ impl Run {
         let ms_max = caller.query_ms_max.unwrap_or(limits.query_ms_max);
         let (now, nano_max) = (clock.monotonic_nano(), ms_max.saturating_mul(1_000_000));
         let deadline_nano = now.saturating_add(nano_max);
-        let watch = Watch::new(own.clone(), Arc::clone(&clock), deadline_nano);
+        // Not its own end: what is fetched by then is still told of.
+        let watch = Watch::new(caller.cancel.clone(), Arc::clone(&clock), deadline_nano);
         Self {
             sources,
             tenant: caller.tenant.clone(),
@@ -100,9 +101,13 @@ impl Run {
         }
         if !self.is_over && self.clock.monotonic_nano() > self.deadline_nano {
             self.limits_hit.insert(QueryLimit::Time);
-            self.stop(format!("the query took longer than {} ms", self.ms_max));
+            self.stop(self.took_too_long());
         }
         Ok(!self.is_over)
+    }
+
+    fn took_too_long(&self) -> String {
+        format!("the query took longer than {} ms", self.ms_max)
     }
 
     /// True once three quarters of the time or of the bytes to read are used up: what is known by now
@@ -183,6 +188,11 @@ impl Run {
     }
 
     pub(super) fn finish(mut self) -> (QueryStats, Vec<String>) {
+        // The last trace may not have been told of in full.
+        if self.watch.is_over() {
+            self.limits_hit.insert(QueryLimit::Time);
+            self.partial.insert(self.took_too_long());
+        }
         if self.left_out_spans > 0 {
             self.limits_hit.insert(QueryLimit::MemoryBytes);
             self.miss(format!(

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tracewell_model::source::HeldMemory;
+use tracewell_model::source::{HeldMemory, QueryMemory};
 use tracewell_query::request::TraceSummary;
 use tracewell_query::{SeriesResponse, TagNamesResponse, TagValuesResponse};
 use tracewell_wire::protobuf::{BYTES, Cursor, Damage, END, VARINT, Writer, tag_of};
@@ -55,7 +56,8 @@ pub(crate) async fn answer(api: &Api, call: &Call, out: Messages) -> Ended {
             let (found, permit) = tags::ask_names(api, call, version).await?;
             let pieces = names(&found, version);
             let partial = tags::partial_of(found.partial, found.truncated);
-            (pieces, partial, permit, HeldMemory::default())
+            let held = pieces.hold(api.queries.memory());
+            (pieces, partial, permit, held)
         }
         Route::StreamTagValuesV1 | Route::StreamTagValuesV2 => {
             let (found, permit) = tags::ask_values(api, call, version).await?;
@@ -71,7 +73,8 @@ pub(crate) async fn answer(api: &Api, call: &Call, out: Messages) -> Ended {
                 _ => (series::ask_instant(api, call).await?, Samples::One),
             };
             let pieces = all_series(&found, samples);
-            (pieces, found.partial, permit, HeldMemory::default())
+            let held = pieces.hold(api.queries.memory());
+            (pieces, found.partial, permit, held)
         }
     };
     let _until_sent = (permit.until_sent(), held);
@@ -177,6 +180,14 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// Counts them among the memory of queries.
+    fn hold(&self, memory: &Arc<QueryMemory>) -> HeldMemory {
+        let all = self.closed.iter().chain([&self.last]);
+        let mut held = HeldMemory::of(memory);
+        held.resize(all.map(Writer::len).sum::<usize>() as u64);
+        held
+    }
+
     fn messages(self) -> impl Iterator<Item = Vec<u8>> + Send {
         let all = self.closed.into_iter().chain([self.last]);
         all.map(Writer::into_bytes)
