@@ -1,7 +1,7 @@
 //! `tracewell serve`: puts the rooms together and takes them apart again.
 //!
-//! Two runtimes: one for connections of senders and for timers, one for queries, which may compute
-//! for a while, so that neither waits for the other. The order of a start is the order of what is
+//! Three runtimes: one for connections of senders and for timers, one for those of who asks, and one for the engine,
+//! which may compute for a while, so that none waits for another. The order of a start is the order of what is
 //! most likely wrong: configuration, ports, data, then everything runs. The order of a stop is that
 //! of the data: receivers, log, workers.
 

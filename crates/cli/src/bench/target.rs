@@ -281,6 +281,10 @@ impl Own {
         while self.child.try_wait()?.is_none() && start.elapsed() < STOP_MAX {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if self.child.try_wait()?.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
         Ok(())
     }
 

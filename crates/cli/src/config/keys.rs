@@ -198,7 +198,7 @@ const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "storage.durability",
         unit: Unit::Choice(&["sync", "os"]),
-        doc: "`sync`: a request is acknowledged when its spans are on the disk; nothing that was acknowledged is lost by a crash or a power cut. `os`: when the operating system has them; a power cut loses the last seconds.",
+        doc: "When a request is acknowledged. `sync`: when its spans are on the disk; nothing that was acknowledged is lost by a crash or a power cut. `os`: when the operating system has them; a power cut loses the last seconds.",
         apply: |config, node| {
             config.storage.durability = match choice(node, &["sync", "os"])? {
                 "os" => Durability::Os,
