@@ -8,6 +8,7 @@ use tracewell_model::source::{KeyQuery, KeyWhat};
 use tracewell_model::{AttributeScope, Column, Filter};
 
 use super::run::Run;
+use super::tags;
 use crate::error::Result;
 
 /// Attributes that are asked for at once: four row groups of 65,536 spans that have each value once are held
@@ -34,21 +35,14 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
     };
     let mut all: BTreeMap<Column, u64> = BTreeMap::new();
     let mut n_spans = 0u64;
-    for source in run.sources.clone() {
-        tokio::task::yield_now().await;
-        if !run.may_go_on()? {
-            break;
-        }
-        let summary = source.summary();
-        if !window.intersects(summary.span_start_min, summary.span_start_max) {
-            continue;
-        }
+    let mut are_too_many = false;
+    tags::keys(run, window, &query, &mut |summary, answer| {
         n_spans += summary.n_spans;
-        let answer = source.keys(&query, run.ctx.clone()).await;
-        let Some(answer) = run.note(&*source, answer)? else {
-            continue;
-        };
+        are_too_many |= answer.truncated;
         for info in answer.keys {
+            if are_too_many {
+                break;
+            }
             let column = Column::Attribute {
                 scope: info.scope,
                 key: Arc::from(info.key),
@@ -56,10 +50,13 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
             // What is not counted may be everywhere.
             let n = if info.n == 0 { summary.n_spans } else { info.n };
             *all.entry(column).or_default() += n;
+            are_too_many |= all.len() > ATTRIBUTES_MAX;
         }
-        if answer.truncated || all.len() > ATTRIBUTES_MAX {
-            return Ok(None);
-        }
+        0
+    })
+    .await?;
+    if are_too_many {
+        return Ok(None);
     }
     let is_rare = |n: u64| n.saturating_mul(RARE_ONE_IN) <= n_spans;
     let (rare, common): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, n)| is_rare(*n));

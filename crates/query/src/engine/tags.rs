@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracewell_model::alias::KindRule;
 use tracewell_model::clock::TimeRange;
 use tracewell_model::column::ColumnLevel;
-use tracewell_model::source::{KeyAnswer, KeyQuery, KeyWhat};
+use tracewell_model::source::{KeyAnswer, KeyQuery, KeyWhat, SourceSummary};
 use tracewell_model::{AttributeScope, AttributeValue, Column, Filter, Intrinsic};
 
 use super::Engine;
@@ -48,7 +48,7 @@ pub(super) async fn tag_names(
             n_max: request.limit,
             text_bytes_max: request.bytes_max,
         };
-        keys(&mut run, &query, &mut |answer| {
+        keys(&mut run, request.window, &query, &mut |_, answer| {
             truncated |= answer.truncated;
             for info in answer.keys {
                 let (known, n_bytes) = names.entry(info.scope).or_default();
@@ -113,7 +113,7 @@ pub(super) async fn tag_values(
         let filter = lenient_filter(engine, request.filter.as_deref(), request.caller.aliases);
         for (kinds, group) in by_kinds(candidates) {
             let query = values_query(&run, &request, &filter, kinds, &group);
-            keys(&mut run, &query, &mut |answer| {
+            keys(&mut run, request.window, &query, &mut |_, answer| {
                 truncated |= answer.truncated;
                 for info in answer.values {
                     let Some(value) = tag_value(&group, &info.column, &info.value) else {
@@ -149,10 +149,11 @@ pub(super) async fn tag_values(
 }
 
 /// Asks every source with a span in the window. `take` says how many bytes of an answer it holds by now.
-async fn keys(
+pub(super) async fn keys(
     run: &mut Run,
+    window: TimeRange,
     query: &KeyQuery,
-    take: &mut (dyn FnMut(KeyAnswer) -> u64 + Send),
+    take: &mut (dyn FnMut(&SourceSummary, KeyAnswer) -> u64 + Send),
 ) -> Result<()> {
     for source in run.sources.clone() {
         tokio::task::yield_now().await;
@@ -160,10 +161,7 @@ async fn keys(
             break;
         }
         let summary = source.summary();
-        if !query
-            .window
-            .intersects(summary.span_start_min, summary.span_start_max)
-        {
+        if !window.intersects(summary.span_start_min, summary.span_start_max) {
             continue;
         }
         let answer = source.keys(query, run.ctx.clone()).await;
@@ -172,7 +170,7 @@ async fn keys(
             if asks_values && answer.truncated && run.ctx.is_full() {
                 run.leave_out_values();
             }
-            let held_bytes = take(answer);
+            let held_bytes = take(summary, answer);
             run.ctx.release(held_bytes);
         }
     }
