@@ -49,14 +49,21 @@ impl Watch {
             Some(n_left) => self.n_left.store(n_left, Ordering::Relaxed),
             None => {
                 self.n_left.store(STEPS, Ordering::Relaxed);
-                if self.cancel.is_cancelled() || self.clock.monotonic_nano() > self.deadline_nano {
-                    self.is_over.store(true, Ordering::Relaxed);
-                }
+                return self.look();
             }
         }
         self.is_over()
     }
 
+    /// Whether it is over by now.
+    pub(crate) fn look(&self) -> bool {
+        if self.cancel.is_cancelled() || self.clock.monotonic_nano() > self.deadline_nano {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        self.is_over()
+    }
+
+    /// Whether it was, when it was looked at last.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }

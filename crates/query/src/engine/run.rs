@@ -25,7 +25,6 @@ pub(super) struct Run {
     own: CancellationToken,
     clock: Arc<dyn Clock>,
     started_nano: u64,
-    deadline_nano: u64,
     /// For what goes on for long without waiting.
     pub(super) watch: Arc<Watch>,
     /// When three quarters of the time are gone.
@@ -79,7 +78,6 @@ impl Run {
             own,
             clock,
             started_nano: now,
-            deadline_nano,
             watch: Arc::new(watch),
             late_nano: now.saturating_add(nano_max / 4 * 3),
             ms_max,
@@ -99,7 +97,7 @@ impl Run {
         if self.caller.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        if !self.is_over && self.clock.monotonic_nano() > self.deadline_nano {
+        if !self.is_over && self.watch.look() {
             self.limits_hit.insert(QueryLimit::Time);
             self.stop(self.took_too_long());
         }
