@@ -281,6 +281,11 @@ impl Own {
         while self.child.try_wait()?.is_none() && start.elapsed() < STOP_MAX {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.kill()
+    }
+
+    /// Does nothing if it has ended.
+    fn kill(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             self.child.kill()?;
             self.child.wait()?;
@@ -289,10 +294,7 @@ impl Own {
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.child.try_wait()?.is_none() {
-            self.child.kill()?;
-            self.child.wait()?;
-        }
+        self.kill()?;
         if self.keep {
             eprintln!("kept {}", self.folder.display());
         } else {
