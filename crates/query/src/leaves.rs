@@ -91,6 +91,16 @@ pub(crate) fn value_of(field: &Field, columns: &[&ColumnValues], row: usize) -> 
     field.value(&values)
 }
 
+/// A column of a batch that was asked for these; `None` if it is not among them.
+pub(crate) fn column_of<'b>(
+    batch: &'b LeafBatch,
+    columns: &[Column],
+    column: &Column,
+) -> Option<&'b ColumnValues> {
+    let place = columns.iter().position(|other| other == column)?;
+    batch.columns.get(place)
+}
+
 /// Those of a batch that a field is of, in its order; `None` if one is not there.
 pub(crate) fn columns_of<'b>(
     batch: &'b LeafBatch,
@@ -98,8 +108,7 @@ pub(crate) fn columns_of<'b>(
     field: &Field,
 ) -> Option<Vec<&'b ColumnValues>> {
     let of_field = field.columns.iter();
-    let place = |column: &Column| columns.iter().position(|other| other == column);
     of_field
-        .map(|column| batch.columns.get(place(column)?))
+        .map(|column| column_of(batch, columns, column))
         .collect()
 }

@@ -12,7 +12,7 @@ use tracewell_model::source::{LeafBatch, LeafTrace};
 use tracewell_model::{Column, ColumnValues, TraceId, Value};
 
 use super::Exemplar;
-use super::comparison::INTRINSICS;
+use super::comparison;
 use super::sums::{Cell, Counter};
 use crate::leaves::{self, LeafView};
 use crate::pipeline;
@@ -30,9 +30,7 @@ impl SpansPlan {
     pub(crate) fn columns(&self) -> Option<Arc<[Column]>> {
         let mut columns = self.plan.columns()?;
         if matches!(self.function, Function::Compare(_)) {
-            let compared = INTRINSICS.iter();
-            let compared = compared.map(|(_, intrinsic)| Column::Intrinsic(*intrinsic));
-            columns.extend(compared);
+            columns.extend(comparison::intrinsics());
         }
         let measured = self.function.measured().map(|measured| &measured.field);
         let mut fields = measured.into_iter().chain(&self.by);
@@ -86,15 +84,6 @@ struct Asked<'b> {
     columns: &'b [Column],
 }
 
-impl<'b> Asked<'b> {
-    fn column(&self, column: &Column) -> Option<&'b ColumnValues> {
-        let mut columns = self.columns.iter().zip(&self.batch.columns);
-        columns
-            .find(|(asked, _)| *asked == column)
-            .map(|(_, values)| values)
-    }
-}
-
 /// The spans of a batch that count.
 #[derive(Debug)]
 struct Counted {
@@ -120,6 +109,13 @@ impl Counted {
             intervals: Vec::with_capacity(n),
             numbers: Vec::new(),
         }
+    }
+
+    /// The first interval, and how many there are up to the last.
+    fn interval_range(&self) -> (u32, usize) {
+        let first = self.intervals.iter().min().copied().unwrap_or(0);
+        let last = self.intervals.iter().max().copied().unwrap_or(0);
+        (first, (last - first) as usize + 1)
     }
 }
 
@@ -171,7 +167,7 @@ impl Counter<'_> {
     fn take_sides_of(&mut self, plan: &Comparison, asked: Asked<'_>, counted: &Counted) {
         let (groups, sides) = sides_of(plan, asked.batch, counted);
         for column in &self.compared {
-            let Some(values) = asked.column(column) else {
+            let Some(values) = leaves::column_of(asked.batch, asked.columns, column) else {
                 debug_assert!(false, "{column:?} was not asked for");
                 continue;
             };
@@ -282,9 +278,7 @@ impl Counter<'_> {
 
     /// The cells of a batch; `groups` has the group of each span.
     fn slots(&self, batch: &LeafBatch, counted: &Counted, groups: &[u32]) -> Vec<Slot> {
-        let first = counted.intervals.iter().min().copied().unwrap_or(0);
-        let last = counted.intervals.iter().max().copied().unwrap_or(0);
-        let n_intervals = (last - first) as usize + 1;
+        let (first, n_intervals) = counted.interval_range();
         let n_groups = groups.iter().max().map_or(0, |group| *group as usize + 1);
         let mut places = Places::new(n_groups.saturating_mul(n_intervals), counted.rows.len());
         let mut slots: Vec<Slot> = Vec::new();
@@ -368,9 +362,7 @@ fn sides_of(
     batch: &LeafBatch,
     counted: &Counted,
 ) -> (Vec<u32>, Vec<(bool, u32)>) {
-    let first = counted.intervals.iter().min().copied().unwrap_or(0);
-    let last = counted.intervals.iter().max().copied().unwrap_or(0);
-    let n_intervals = (last - first) as usize + 1;
+    let (first, n_intervals) = counted.interval_range();
     let mut places = Places::new(n_intervals * 2, counted.rows.len());
     let mut sides = Vec::new();
     let spans = counted.rows.iter().zip(&counted.starts);

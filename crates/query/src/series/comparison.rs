@@ -25,7 +25,7 @@ const VALUES_MIN: usize = 64;
 
 /// The columns that are compared beside the attributes of span and resource. Times, durations and ids are of
 /// one span each, and tell no side from another.
-pub(crate) const INTRINSICS: [(&str, Intrinsic); 6] = [
+const INTRINSICS: [(&str, Intrinsic); 6] = [
     ("kind", Intrinsic::Kind),
     ("name", Intrinsic::Name),
     ("rootName", Intrinsic::RootName),
@@ -33,6 +33,13 @@ pub(crate) const INTRINSICS: [(&str, Intrinsic); 6] = [
     ("status", Intrinsic::Status),
     ("statusMessage", Intrinsic::StatusMessage),
 ];
+
+/// They, as columns.
+pub(crate) fn intrinsics() -> impl Iterator<Item = Column> {
+    INTRINSICS
+        .iter()
+        .map(|(_, intrinsic)| Column::Intrinsic(*intrinsic))
+}
 
 /// Labels that say what a series is.
 const META_TYPE: &str = "__meta_type";
@@ -56,7 +63,6 @@ struct Side {
     intrinsics: [Values; INTRINSICS.len()],
     spans: HashMap<String, Values>,
     resources: HashMap<String, Values>,
-    n_bytes: u64,
 }
 
 // === impl Sides ===
@@ -73,7 +79,7 @@ impl Default for Sides {
 
 impl Sides {
     pub(super) fn n_bytes(&self) -> u64 {
-        self.baseline.n_bytes + self.selection.n_bytes
+        self.baseline.n_bytes() + self.selection.n_bytes()
     }
 
     /// Counts a span with all of its attributes, as often as it stands for others.
@@ -166,18 +172,19 @@ impl Sides {
 // === impl Side ===
 
 impl Side {
+    fn n_bytes(&self) -> u64 {
+        let attributes = self.spans.iter().chain(&self.resources);
+        let attributes =
+            attributes.map(|(key, values)| ATTRIBUTE_BYTES + key.len() as u64 + values.n_bytes());
+        let intrinsics = self.intrinsics.iter().map(Values::n_bytes);
+        intrinsics.chain(attributes).sum()
+    }
+
     fn take(&mut self, row: &Row<'_>, interval: u32, weight: f64, values_max: usize) {
-        let mut n_bytes = 0;
-        let mut add = |values: &mut Values, value: Scalar| {
-            let before = values.n_bytes();
-            values.add(value, interval, weight, values_max);
-            // What was forgotten may be more than what came.
-            n_bytes += values.n_bytes() as i64 - before as i64;
-        };
         for ((_, intrinsic), values) in INTRINSICS.iter().zip(&mut self.intrinsics) {
             let held = row.held(&Column::Intrinsic(*intrinsic));
             if let Some(value) = Scalar::of(held.value()).filter(|value| !is_empty(value)) {
-                add(values, value);
+                values.add(value, interval, weight, values_max);
             }
         }
         let span = row.span();
@@ -194,16 +201,11 @@ impl Side {
                 let Some(value) = Scalar::of(value.as_value()) else {
                     continue;
                 };
-                if !known.contains_key(key) {
-                    known.insert(key.clone(), Values::default());
-                    self.n_bytes += ATTRIBUTE_BYTES + key.len() as u64;
-                }
-                if let Some(values) = known.get_mut(key) {
-                    add(values, value);
+                if let Some(values) = of_key(known, key) {
+                    values.add(value, interval, weight, values_max);
                 }
             }
         }
-        self.n_bytes = self.n_bytes.saturating_add_signed(n_bytes);
     }
 
     fn add(
@@ -220,36 +222,25 @@ impl Side {
                 let found = known.find(|((_, known), _)| known == intrinsic);
                 found.map(|(_, values)| values)
             }
-            Column::Attribute { scope, key } => {
-                let known = match scope {
-                    AttributeScope::Resource => &mut self.resources,
-                    _ => &mut self.spans,
-                };
-                if !known.contains_key(&**key) {
-                    known.insert(key.to_string(), Values::default());
-                    self.n_bytes += ATTRIBUTE_BYTES + key.len() as u64;
-                }
-                known.get_mut(&**key)
-            }
+            Column::Attribute { scope, key } => match scope {
+                AttributeScope::Resource => of_key(&mut self.resources, key),
+                _ => of_key(&mut self.spans, key),
+            },
             Column::OfParent(_) => None,
         };
         let Some(values) = values else {
             debug_assert!(false, "{column:?} is not compared");
             return;
         };
-        let before = values.n_bytes();
         values.add(value, interval, n, values_max);
-        self.n_bytes = (self.n_bytes + values.n_bytes()).saturating_sub(before);
     }
 
     fn forget_all_but(&mut self, n_kept: usize) {
         let intrinsics = self.intrinsics.iter_mut();
         let attributes = self.spans.values_mut().chain(self.resources.values_mut());
         for values in intrinsics.chain(attributes) {
-            let before = values.n_bytes();
             values.forget_all_but(n_kept);
             values.shrink();
-            self.n_bytes = (self.n_bytes + values.n_bytes()).saturating_sub(before);
         }
     }
 
@@ -264,6 +255,14 @@ impl Side {
         let all = intrinsics.chain(spans).chain(resources);
         all.filter(|(_, values)| !values.is_empty()).collect()
     }
+}
+
+/// The values of an attribute, made when it is first met.
+fn of_key<'v>(known: &'v mut HashMap<String, Values>, key: &str) -> Option<&'v mut Values> {
+    if !known.contains_key(key) {
+        known.insert(key.to_owned(), Values::default());
+    }
+    known.get_mut(key)
 }
 
 fn series<const N: usize>(labels: [(&str, Scalar); N], values: Vec<Option<f64>>) -> Series {

@@ -8,7 +8,7 @@ use tracewell_model::span::Span;
 use tracewell_model::{Column, TimeRange, TraceId};
 
 use super::axis::Axis;
-use super::comparison::{INTRINSICS, Sides};
+use super::comparison::{self, Sides};
 use super::sketch::Sketch;
 use super::{Exemplar, NAME, Series, SeriesSet};
 use crate::open::OpenSpans;
@@ -84,9 +84,7 @@ impl<'p> Counter<'p> {
             watch: None,
             groups: BTreeMap::new(),
             sides: Sides::default(),
-            compared: INTRINSICS
-                .map(|(_, intrinsic)| Column::Intrinsic(intrinsic))
-                .to_vec(),
+            compared: comparison::intrinsics().collect(),
             n_bytes: 0,
         }
     }
