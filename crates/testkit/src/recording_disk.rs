@@ -370,7 +370,7 @@ impl Disk for RecordingDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.live.list(dir)?;
+        state.live.must_be_directory(dir)?;
         state.faults.sync()?;
         state.perform(Operation::SyncDirectory(dir.to_owned()))
     }
@@ -512,9 +512,8 @@ impl DiskFile for File {
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let held = state.live.bytes(self.inode).get(from..).unwrap_or_default();
         let len = held.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(held) {
-            *to = *from;
-        }
+        let ((to, _), (from, _)) = (buffer.split_at_mut(len), held.split_at(len));
+        to.copy_from_slice(from);
         Ok(len)
     }
 
@@ -528,7 +527,11 @@ impl DiskFile for File {
     }
 
     fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let whole = parts
+            .iter()
+            .map(|part| &**part)
+            .collect::<Vec<_>>()
+            .concat();
         self.write(&whole, offset)
     }
 

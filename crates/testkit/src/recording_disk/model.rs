@@ -1,6 +1,7 @@
 //! What is in the caches and what is on the medium, and what a power cut makes of both.
 
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -64,17 +65,21 @@ pub(super) struct Model {
     durable_names: Names,
     /// Changes of names that no sync of their directory has followed.
     pending_names: Vec<NameChange>,
+    /// Of files that have a name, kept up with every change: summing them anew took most of a replay.
     used_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Content {
-    current: Vec<u8>,
-    durable: Vec<u8>,
+    // Shared until they change: thousands of cuts are made of one record.
+    current: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     pending: Vec<Change>,
     /// Changes whose sync failed.
     adrift: Vec<Change>,
     unix_nano: u64,
+    /// In [`Model::names`].
+    n_names: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -167,15 +172,22 @@ impl Model {
         files.map(|(path, _)| path.clone()).collect()
     }
 
-    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<DirectoryEntry>> {
-        if self.node(dir)? != Node::Directory {
-            return Err(ErrorKind::NotADirectory.into());
+    pub(super) fn must_be_directory(&self, path: &Path) -> io::Result<()> {
+        match self.node(path)? {
+            Node::Directory => Ok(()),
+            Node::File(_) => Err(ErrorKind::NotADirectory.into()),
         }
-        let inside = self
-            .names
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(dir));
-        Ok(inside
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<DirectoryEntry>> {
+        self.must_be_directory(dir)?;
+        // In the order of paths a directory is followed by all that lies below it. Paths are compared as
+        // bytes, because part by part takes longer than everything else here.
+        let behind = (Bound::Excluded(dir), Bound::Unbounded);
+        let below = self.names.range::<Path, _>(behind);
+        let below = below.take_while(|(path, _)| is_below(path, dir));
+        Ok(below
+            .filter(|(path, _)| parent_of(path).as_os_str() == dir.as_os_str())
             .map(|(path, node)| DirectoryEntry {
                 name: path
                     .file_name()
@@ -206,12 +218,11 @@ impl Model {
                 bytes,
                 unix_nano,
             } => {
-                let file = self.content(*inode)?;
-                file.unix_nano = *unix_nano;
-                file.change(Change::Write(*offset, Arc::clone(bytes)));
+                self.content(*inode)?.unix_nano = *unix_nano;
+                self.change(*inode, Change::Write(*offset, Arc::clone(bytes)))?;
             }
             Operation::SetLen { inode, len } => {
-                self.content(*inode)?.change(Change::SetLen(*len));
+                self.change(*inode, Change::SetLen(*len))?;
             }
             Operation::Sync(inode) => self.content(*inode)?.sync(),
             Operation::SyncFailed(inode) => {
@@ -233,9 +244,6 @@ impl Model {
                 self.change_names(parent_of(path), vec![(path, Some(Node::Directory))]);
             }
             Operation::SyncDirectory(dir) => self.sync_names(dir),
-        }
-        if !operation.is_sync() {
-            self.count_bytes();
         }
         Ok(())
     }
@@ -264,13 +272,13 @@ impl Model {
         }
         left.drop_orphans();
         left.names = left.durable_names.clone();
-        left.count_bytes();
+        left.count_all();
         left
     }
 
     pub(super) fn sync_all(&mut self) {
         for file in &mut self.files {
-            file.durable = file.current.clone();
+            file.durable = Arc::clone(&file.current);
             file.pending.clear();
             file.adrift.clear();
         }
@@ -283,7 +291,7 @@ impl Model {
             return;
         };
         for bytes in [&mut file.current, &mut file.durable] {
-            if let Some(byte) = bytes.get_mut(offset as usize) {
+            if let Some(byte) = Arc::make_mut(bytes).get_mut(offset as usize) {
                 *byte ^= mask;
             }
         }
@@ -296,11 +304,11 @@ impl Model {
         let inode = self.next_inode();
         self.names.insert(path.to_owned(), Node::File(inode));
         self.files.push(Content {
-            current: bytes.to_vec(),
+            current: Arc::new(bytes.to_vec()),
             ..Content::default()
         });
         self.sync_all();
-        self.count_bytes();
+        self.count_all();
     }
 
     fn content(&mut self, inode: Inode) -> io::Result<&mut Content> {
@@ -312,9 +320,7 @@ impl Model {
         if !path.is_absolute() {
             return Err(ErrorKind::InvalidInput.into());
         }
-        if self.node(parent_of(path))? != Node::Directory {
-            return Err(ErrorKind::NotADirectory.into());
-        }
+        self.must_be_directory(parent_of(path))?;
         match self.names.contains_key(path) {
             true => Err(ErrorKind::AlreadyExists.into()),
             false => Ok(()),
@@ -324,9 +330,7 @@ impl Model {
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         // Directories are not renamed by anything that is tested with this disk.
         let node = Node::File(self.file(from)?);
-        if self.node(parent_of(to))? != Node::Directory {
-            return Err(ErrorKind::NotADirectory.into());
-        }
+        self.must_be_directory(parent_of(to))?;
         if parent_of(from) == parent_of(to) {
             let both = vec![(from, None), (to, Some(node))];
             self.change_names(parent_of(from), both);
@@ -345,7 +349,9 @@ impl Model {
                 .map(|(path, node)| (path.to_owned(), node))
                 .collect(),
         };
-        set_names(&mut self.names, &change);
+        for (path, node) in &change.set {
+            self.set_name(path, *node);
+        }
         self.pending_names.push(change);
     }
 
@@ -372,33 +378,68 @@ impl Model {
         self.durable_names = kept;
     }
 
-    fn count_bytes(&mut self) {
-        let mut inodes: Vec<Inode> = self
-            .names
-            .values()
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(*inode),
-                Node::Directory => None,
-            })
-            .collect();
-        inodes.sort_unstable();
-        inodes.dedup();
-        let bytes = inodes.iter().map(|inode| self.bytes(*inode).len() as u64);
-        self.used_bytes = bytes.sum();
+    fn change(&mut self, inode: Inode, change: Change) -> io::Result<()> {
+        let file = self.content(inode)?;
+        let before = file.used_bytes();
+        file.change(change);
+        let after = file.used_bytes();
+        self.used_bytes = self.used_bytes - before + after;
+        Ok(())
+    }
+
+    fn set_name(&mut self, path: &Path, node: Option<Node>) {
+        let replaced = match node {
+            Some(node) => self.names.insert(path.to_owned(), node),
+            None => self.names.remove(path),
+        };
+        self.count_name(node, |n| n + 1);
+        self.count_name(replaced, |n| n - 1);
+    }
+
+    fn count_name(&mut self, node: Option<Node>, counted: fn(usize) -> usize) {
+        if let Some(Node::File(inode)) = node
+            && let Some(file) = self.files.get_mut(inode.0)
+        {
+            let before = file.used_bytes();
+            file.n_names = counted(file.n_names);
+            self.used_bytes = self.used_bytes - before + file.used_bytes();
+        }
+    }
+
+    /// After the names have become others.
+    fn count_all(&mut self) {
+        for file in &mut self.files {
+            file.n_names = 0;
+        }
+        for node in self.names.values() {
+            if let Node::File(inode) = node
+                && let Some(file) = self.files.get_mut(inode.0)
+            {
+                file.n_names += 1;
+            }
+        }
+        self.used_bytes = self.files.iter().map(Content::used_bytes).sum();
     }
 }
 
 // === impl Content ===
 
 impl Content {
+    fn used_bytes(&self) -> u64 {
+        match self.n_names {
+            0 => 0,
+            _ => self.current.len() as u64,
+        }
+    }
+
     fn change(&mut self, change: Change) {
-        make(&mut self.current, &change);
+        make(Arc::make_mut(&mut self.current), &change);
         self.pending.push(change);
     }
 
     fn sync(&mut self) {
         for change in self.pending.drain(..) {
-            make(&mut self.durable, &change);
+            make(Arc::make_mut(&mut self.durable), &change);
         }
     }
 
@@ -409,7 +450,7 @@ impl Content {
         for change in adrift.iter().chain(&pending) {
             match change {
                 Change::SetLen(_) if random.random_range(0..100) < luck.percent => {
-                    make(&mut self.durable, change);
+                    make(Arc::make_mut(&mut self.durable), change);
                 }
                 Change::SetLen(_) => {}
                 Change::Write(offset, bytes) => {
@@ -423,10 +464,10 @@ impl Content {
         }
         // The length is metadata of its own: data may be there that no length tells of.
         if self.durable.len() > durable_len && random.random_range(0..4) == 0 {
-            self.durable
-                .truncate(random.random_range(durable_len..=self.durable.len()));
+            let kept = random.random_range(durable_len..=self.durable.len());
+            Arc::make_mut(&mut self.durable).truncate(kept);
         }
-        self.current = self.durable.clone();
+        self.current = Arc::clone(&self.durable);
     }
 
     fn write_sector(&mut self, at: u64, sector: &[u8], random: &mut SmallRng) {
@@ -437,8 +478,16 @@ impl Content {
             sector.len()
         };
         let kept = sector.get(..len).unwrap_or_default();
-        make(&mut self.durable, &Change::Write(at, kept.into()));
+        make(
+            Arc::make_mut(&mut self.durable),
+            &Change::Write(at, kept.into()),
+        );
     }
+}
+
+fn is_below(path: &Path, dir: &Path) -> bool {
+    let (path, dir) = (path.as_os_str(), dir.as_os_str());
+    path.as_encoded_bytes().starts_with(dir.as_encoded_bytes())
 }
 
 /// The pieces of a write that lie in one sector each.
