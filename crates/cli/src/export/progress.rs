@@ -361,25 +361,21 @@ impl fmt::Display for Progress {
     }
 }
 
-/// An empty file; where one is, only by force.
+/// An empty file; where one is that is not empty, only by force. An export that was killed at once leaves one
+/// that is, and nothing beside it.
 fn new_file(path: &Path, force: bool) -> Result<File> {
+    let named = || path.display().to_string();
     let mut options = File::options();
-    options.write(true);
-    let opened = match force {
-        true => options.create(true).truncate(false).open(path),
-        false => options.create_new(true).open(path),
-    };
-    let file = match opened {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Usage(format!(
-                "{} is there already: name another file, or begin anew with --force",
-                path.display()
-            ))
-            .into());
-        }
-        opened => opened.with_context(|| path.display().to_string())?,
-    };
+    let opened = options.write(true).create(true).truncate(false).open(path);
+    let file = opened.with_context(named)?;
     must_be_alone(&file, path)?;
+    if !force && file.metadata().with_context(named)?.len() > 0 {
+        return Err(Usage(format!(
+            "{} is there already: name another file, or begin anew with --force",
+            path.display()
+        ))
+        .into());
+    }
     // Not before it is nobody else's.
     file.set_len(0)
         .with_context(|| path.display().to_string())?;
@@ -469,6 +465,10 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"");
         let text = refused(task("{ }", None, 2));
         assert!(text.contains("begun with other arguments"), "{text}");
+        // Killed before it wrote down what it does.
+        std::fs::remove_file(beside(&path)).unwrap();
+        let output = Output::file(&path, task("{ }", None, 2), false).unwrap();
+        assert!(output.place.is_some_and(|place| !place.was_resumed));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
