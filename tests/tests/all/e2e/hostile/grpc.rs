@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Bench, CHEAP, bodies};
 use crate::harness::grpc::{
@@ -22,6 +22,8 @@ const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 /// A server that says nothing for so long has nothing more to say.
 const QUIET: Duration = Duration::from_millis(500);
+/// For what has to be answered.
+const PATIENCE: Duration = Duration::from_secs(20);
 const STREAMS: u32 = 5_000;
 /// So much a client may send before the server has said more than its settings, and how long it has to read that.
 const WINDOW: usize = 48 << 10;
@@ -51,18 +53,18 @@ fn hostile_frames_are_answered_and_cost_little() {
 
 fn frames(bench: &mut Bench) {
     bench.case("gRPC: no HTTP/2 at all", CHEAP, |bench| {
-        closed(&bench.connection(&[b'\0'; 64]))
+        closed(bench, &[b'\0'; 64])
     });
     bench.case("gRPC: a frame of 16 MiB", CHEAP, |bench| {
         let mut out = opening();
         out.extend([0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
         out.extend([0; 1 << 10]);
-        closed(&bench.connection(&out))
+        closed(bench, &out)
     });
     bench.case("gRPC: data for a stream that is not open", CHEAP, |bench| {
         let mut out = opening();
         write_frame(&mut out, DATA, END_STREAM, 7, b"nothing");
-        closed(&bench.connection(&out))
+        closed(bench, &out)
     });
     bench.case("gRPC: a window that overflows", CHEAP, |bench| {
         let mut out = opening();
@@ -75,7 +77,7 @@ fn frames(bench: &mut Bench) {
                 &0x7fff_ffff_u32.to_be_bytes(),
             );
         }
-        closed(&bench.connection(&out))
+        closed(bench, &out)
     });
     bench.case("gRPC: 20,000 pings", CHEAP, |bench| {
         let mut out = opening();
@@ -189,7 +191,7 @@ fn heads(bench: &mut Bench) {
         for _ in 0..20_000 {
             write_frame(&mut out, CONTINUATION, 0, 1, &[]);
         }
-        closed(&bench.connection(&out))
+        closed(bench, &out)
     });
     bench.case("gRPC: a name from a table that is empty", CHEAP, |bench| {
         let mut out = opening();
@@ -200,7 +202,7 @@ fn heads(bench: &mut Bench) {
             1,
             &[0xff, 0xff, 0x7f],
         );
-        closed(&bench.connection(&out))
+        closed(bench, &out)
     });
 }
 
@@ -236,26 +238,33 @@ fn in_parts(out: &mut Vec<u8>, stream: u32, head: &[u8], is_whole: bool) {
     }
 }
 
-fn closed(seen: &Seen) -> String {
-    assert!(
-        seen.is_closed || seen.goaways > 0 || seen.resets > 0,
-        "{seen:?}"
-    );
+/// What ends a connection or a stream.
+fn closed(bench: &Bench, out: &[u8]) -> String {
+    let is_ended = |seen: &Seen| seen.is_closed || seen.goaways > 0 || seen.resets > 0;
+    let seen = bench.connection_until(out, is_ended);
+    assert!(is_ended(&seen), "{seen:?}");
     assert_eq!(seen.messages, 0, "{seen:?}");
     format!("{seen:?}")
 }
 
 /// A call that is answered by an error.
 fn failed(bench: &Bench, out: &[u8]) -> String {
-    let seen = bench.connection(out);
+    let is_answered = |seen: &Seen| seen.ends > 0 || seen.resets > 0;
+    let seen = bench.connection_until(out, is_answered);
     assert_eq!(seen.messages, 0, "{seen:?}");
-    assert!(seen.ends > 0 || seen.resets > 0, "{seen:?}");
+    assert!(is_answered(&seen), "{seen:?}");
     format!("{seen:?}")
 }
 
 impl Bench {
     /// Writes all of it to the port for gRPC, and reads until the server has nothing more to say.
     fn connection(&self, out: &[u8]) -> Seen {
+        self.connection_until(out, |_| true)
+    }
+
+    /// As [`Self::connection`], but a server that has not said enough may take its time.
+    fn connection_until(&self, out: &[u8], is_enough: impl Fn(&Seen) -> bool) -> Seen {
+        let give_up = Instant::now() + PATIENCE;
         let mut stream = TcpStream::connect(("127.0.0.1", self.site.otlp_grpc)).unwrap();
         stream.set_read_timeout(Some(QUIET)).unwrap();
         let mut writer = stream.try_clone().unwrap();
@@ -270,7 +279,13 @@ impl Bench {
                 }
             });
             let mut seen = Seen::default();
-            while let Some((kind, flags, content)) = frame(&mut stream, &mut seen.is_closed) {
+            loop {
+                let Some((kind, flags, content)) = frame(&mut stream, &mut seen.is_closed) else {
+                    if seen.is_closed || is_enough(&seen) || Instant::now() > give_up {
+                        break;
+                    }
+                    continue;
+                };
                 match kind {
                     HEADERS => {
                         seen.heads += 1;
