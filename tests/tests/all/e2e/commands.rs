@@ -214,6 +214,16 @@ fn serve_with_demo_has_traces_of_the_shop() {
             _ => Err(format!("{found}")),
         }
     });
+    let told = server.log();
+    for (what, port, path) in [
+        ("OTLP gRPC", site.otlp_grpc, ""),
+        ("OTLP HTTP", site.otlp_http, "/v1/traces"),
+        ("query API", site.http, "/api/search"),
+    ] {
+        let line = told.lines().find(|line| line.trim().starts_with(what));
+        let address = format!(":{port}{path}");
+        assert!(line.is_some_and(|line| line.ends_with(&address)), "{told}");
+    }
     assert!(server.stop().success());
 }
 

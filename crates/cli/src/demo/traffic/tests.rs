@@ -111,6 +111,85 @@ fn it_is_as_large_and_as_rich_as_real_traffic() {
     );
 }
 
+/// What a trace is looked at for: retries, slow dependencies, work that a queue hands on.
+#[test]
+fn it_has_what_goes_wrong_in_a_shop() {
+    struct Seen {
+        name: String,
+        start: u64,
+        end: u64,
+        failed: bool,
+    }
+    let mut by_parent: BTreeMap<([u8; 16], [u8; 8]), Vec<Seen>> = BTreeMap::new();
+    let mut durations: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut ends_of_roots: BTreeMap<[u8; 16], u64> = BTreeMap::new();
+    let mut last_starts: BTreeMap<[u8; 16], u64> = BTreeMap::new();
+    for request in &requests(1, SPANS) {
+        let batch = decode(request);
+        let spans = &batch.spans;
+        for at in 0..batch.n_spans() {
+            let (start, end) = (spans.start_unix_nano[at], spans.end_unix_nano[at]);
+            let name = batch.text(spans.name[at]).to_owned();
+            let trace = spans.trace_id[at].0;
+            durations.entry(name.clone()).or_default().push(end - start);
+            let last = last_starts.entry(trace).or_default();
+            *last = (*last).max(start);
+            let Some(parent) = spans.parent_span_id[at] else {
+                ends_of_roots.insert(trace, end);
+                continue;
+            };
+            by_parent.entry((trace, parent.0)).or_default().push(Seen {
+                name,
+                start,
+                end,
+                failed: spans.status_code[at] == Some(2),
+            });
+        }
+    }
+    let mut n_retries = 0;
+    for children in by_parent.values_mut() {
+        children.sort_by_key(|child| child.start);
+        let pairs = children.iter().zip(children.iter().skip(1));
+        n_retries += pairs
+            .filter(|(a, b)| a.failed && a.name == b.name && a.end <= b.start)
+            .count();
+    }
+    assert!(n_retries > 20, "{n_retries} retries");
+    let mut n_slow = 0;
+    for of_name in durations.values_mut() {
+        of_name.sort_unstable();
+        let median = of_name[of_name.len() / 2];
+        n_slow += of_name.iter().filter(|it| **it > median * 15).count();
+    }
+    assert!(n_slow > 50, "{n_slow} slow spans");
+    let n_handed_on = ends_of_roots
+        .iter()
+        .filter(|(trace, end)| last_starts.get(*trace).is_some_and(|last| last > *end))
+        .count();
+    assert!(
+        n_handed_on > 20,
+        "{n_handed_on} traces go on behind their root"
+    );
+}
+
+#[test]
+fn a_few_live_spans_are_late_by_seconds() {
+    let mut traffic = Traffic::new(3, 512, u64::MAX);
+    for visit in 0..500 {
+        traffic.visit(START + visit * 1_000_000, Pace::Live);
+    }
+    let mut n_sent = |until: u64| {
+        traffic.release(START + until);
+        traffic.flush();
+        std::iter::from_fn(|| traffic.pop())
+            .map(|request| request.n_spans)
+            .sum::<usize>()
+    };
+    // The last visit is half a second after the first, and no span takes so long that all could not be done.
+    let (in_time, late) = (n_sent(2_500_000_000), n_sent(u64::MAX - START));
+    assert!(late > 0 && late * 20 < in_time, "{late} of {in_time}");
+}
+
 #[test]
 fn live_spans_leave_after_they_end() {
     let mut traffic = Traffic::new(3, 512, u64::MAX);
