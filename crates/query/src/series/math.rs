@@ -1,6 +1,7 @@
 //! Second stages and arithmetic of series.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use tracewell_model::CompareOp;
 
@@ -76,16 +77,22 @@ pub fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Operand {
 }
 
 fn joined(op: ArithmeticOp, left: SeriesSet, right: &SeriesSet) -> SeriesSet {
+    let (of_all, others): (Vec<&Series>, Vec<&Series>) =
+        right.series.iter().partition(|series| series.is_of_all());
+    let by_groups: BTreeMap<Vec<_>, &Series> = others
+        .iter()
+        .map(|series| (grouped(series).collect(), *series))
+        .collect();
     let mut all = SeriesSet::default();
     for a in &left.series {
-        for b in &right.series {
-            let is_pair = match (a.is_of_all(), b.is_of_all()) {
-                (false, false) => grouped(a).eq(grouped(b)),
-                _ => true,
-            };
-            if is_pair {
-                all.series.push(pair(op, a, b));
-            }
+        let partners = of_all.iter().copied();
+        if a.is_of_all() {
+            let partners = partners.chain(others.iter().copied());
+            all.series.extend(partners.map(|b| pair(op, a, b)));
+        } else {
+            let groups: Vec<_> = grouped(a).collect();
+            let partners = partners.chain(by_groups.get(&groups).copied());
+            all.series.extend(partners.map(|b| pair(op, a, b)));
         }
     }
     without_empty(all)

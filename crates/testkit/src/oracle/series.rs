@@ -6,7 +6,8 @@ use tracewell_model::Span;
 use tracewell_query::Aliases;
 use tracewell_query::parse;
 use tracewell_query::syntax::ast::{
-    Expr, ExprKind, IntrinsicField, MetricsFunction, MetricsKind, OverTime, Root,
+    Expr, ExprKind, IntrinsicField, MetricsExpr, MetricsFunction, MetricsKind, OverTime, Pipeline,
+    Root,
 };
 
 use super::comparison::Sides;
@@ -14,6 +15,9 @@ use super::filter::TraceFacts;
 use super::pipeline::Scene;
 use super::value::Datum;
 use super::{Oracle, OracleError};
+use stages::{Line, Operand};
+
+mod stages;
 
 type Result<T> = std::result::Result<T, OracleError>;
 
@@ -54,23 +58,94 @@ impl Intervals {
 }
 
 impl Oracle {
-    /// One function over one pipeline: no second stage, no arithmetic.
+    /// What a metrics query yields, of everything that the language has.
     pub fn series(&self, text: &str, over: Intervals, aliases: Aliases) -> Result<SeriesOfAll> {
         let query = parse(text)?;
         let Root::Metrics(expr) = &query.root else {
             return Err(OracleError::Unknown("a search as series"));
         };
-        let MetricsKind::Pipeline {
+        if let MetricsKind::Pipeline {
             pipeline,
-            function,
-            by,
+            function: function @ MetricsFunction::Compare { top, .. },
+            ..
         } = &expr.kind
-        else {
-            return Err(OracleError::Unknown("arithmetic of series"));
-        };
-        let ends = over.ends();
+        {
+            let mut sides = Sides::new(over.ends().len());
+            self.each_span((pipeline, aliases), over, |scene, (at, span), interval| {
+                if let Some(is_selected) = selected(function, scene, (at, span))? {
+                    sides.take(scene.facts, span, interval, is_selected);
+                }
+                Ok(())
+            })?;
+            return Ok(sides.series(*top));
+        }
+        match self.operand(expr, over, aliases)? {
+            Operand::Lines(lines) => Ok(lines.into_iter().map(shown).collect()),
+            Operand::Number(_) => Err(OracleError::Unknown("a number as series")),
+        }
+    }
+
+    fn operand(&self, expr: &MetricsExpr, over: Intervals, aliases: Aliases) -> Result<Operand> {
+        match &expr.kind {
+            MetricsKind::Pipeline {
+                pipeline,
+                function,
+                by,
+            } => {
+                let groups = self.groups((pipeline, aliases), function, by, over)?;
+                let seconds = over.step as f64 / 1e9;
+                Ok(Operand::Lines(of_groups(function, by, groups, seconds)))
+            }
+            MetricsKind::Stage(of, stage) => match self.operand(of, over, aliases)? {
+                Operand::Lines(lines) => Ok(Operand::Lines(stages::staged(stage, lines)?)),
+                Operand::Number(_) => Err(OracleError::Unknown("a stage over a number")),
+            },
+            MetricsKind::Arithmetic(op, left, right) => {
+                let left = self.operand(left, over, aliases)?;
+                stages::arithmetic(*op, left, self.operand(right, over, aliases)?)
+            }
+            MetricsKind::Scalar(scalar) => Ok(Operand::Number(stages::number(scalar)?)),
+        }
+    }
+
+    fn groups<'q>(
+        &self,
+        from: (&'q Pipeline, Aliases),
+        function: &'q MetricsFunction,
+        by: &'q [Expr],
+        over: Intervals,
+    ) -> Result<BTreeMap<Vec<String>, Group>> {
+        let n_intervals = over.ends().len();
         let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
-        let mut sides = Sides::new(ends.len());
+        self.each_span(from, over, |scene, (at, _), interval| {
+            let Some(value) = measured(function, scene, at)? else {
+                return Ok(());
+            };
+            let mut values = Vec::new();
+            for expr in by {
+                values.push(scene.value(expr, at)?);
+            }
+            let key = values
+                .iter()
+                .map(|value| format!("{:?} {}", std::mem::discriminant(value), value.shown()));
+            let (_, cells) = groups
+                .entry(key.collect())
+                .or_insert_with(|| (values.clone(), vec![Vec::new(); n_intervals]));
+            if let Some(cell) = cells.get_mut(interval) {
+                cell.push(value);
+            }
+            Ok(())
+        })?;
+        Ok(groups)
+    }
+
+    /// Every span that the pipeline yields and that began in one of the intervals.
+    fn each_span<'q>(
+        &self,
+        (pipeline, aliases): (&'q Pipeline, Aliases),
+        over: Intervals,
+        mut visit: impl FnMut(&mut Scene<'q, '_>, (usize, &Span), usize) -> Result<()>,
+    ) -> Result<()> {
         let mut filters = BTreeMap::new();
         for trace in self.traces() {
             let facts = TraceFacts::of(&trace.spans);
@@ -87,36 +162,19 @@ impl Oracle {
                 let Some(span) = trace.spans.get(at) else {
                     continue;
                 };
-                let Some(interval) = over.interval(span.start_unix_nano) else {
-                    continue;
-                };
-                if let Some(is_selected) = selected(function, &mut scene, (at, span))? {
-                    sides.take(&facts, span, interval, is_selected);
-                    continue;
-                }
-                let Some(value) = measured(function, &mut scene, at)? else {
-                    continue;
-                };
-                let mut values = Vec::new();
-                for expr in by {
-                    values.push(scene.value(expr, at)?);
-                }
-                let key = values
-                    .iter()
-                    .map(|value| format!("{:?} {}", std::mem::discriminant(value), value.shown()));
-                let (_, cells) = groups
-                    .entry(key.collect())
-                    .or_insert_with(|| (values.clone(), vec![Vec::new(); ends.len()]));
-                if let Some(cell) = cells.get_mut(interval) {
-                    cell.push(value);
+                if let Some(interval) = over.interval(span.start_unix_nano) {
+                    visit(&mut scene, (at, span), interval)?;
                 }
             }
         }
-        if let MetricsFunction::Compare { top, .. } = function {
-            return Ok(sides.series(*top));
-        }
-        Ok(of_groups(function, by, groups, over.step as f64 / 1e9))
+        Ok(())
     }
+}
+
+fn shown(line: Line) -> (Vec<(String, String)>, Vec<Option<f64>>) {
+    let labels = line.labels.into_iter();
+    let labels = labels.map(|(key, value)| (key, value.shown()));
+    (labels.collect(), line.values)
 }
 
 fn of_groups(
@@ -124,12 +182,16 @@ fn of_groups(
     by: &[Expr],
     groups: BTreeMap<Vec<String>, Group>,
     seconds: f64,
-) -> SeriesOfAll {
+) -> Vec<Line> {
     let names: Vec<String> = by.iter().map(ToString::to_string).collect();
-    let mut all = SeriesOfAll::new();
+    let mut all = Vec::new();
     for (values, cells) in groups.into_values() {
         for (more, values_of) in of_cells(function, &cells, seconds) {
-            all.insert(labels(function, &names, &values, more), values_of);
+            all.push(Line {
+                labels: labels(function, &names, &values, more),
+                name: name(function).to_owned(),
+                values: values_of,
+            });
         }
     }
     all
@@ -176,21 +238,21 @@ fn labels(
     function: &MetricsFunction,
     names: &[String],
     values: &[Datum],
-    more: Option<(String, String)>,
-) -> Vec<(String, String)> {
+    more: Option<(String, Datum)>,
+) -> Vec<(String, Datum)> {
     let mut labels = Vec::new();
     for (name, value) in names.iter().zip(values) {
         if !value.is_nil() {
-            labels.push((name.clone(), value.shown()));
+            labels.push((name.clone(), value.clone()));
         }
     }
     if let (true, Some(first)) = (labels.is_empty(), names.first()) {
-        labels.push((first.clone(), Datum::Nil.shown()));
+        labels.push((first.clone(), Datum::Text("nil".to_owned())));
     }
     labels.extend(more);
     if labels.is_empty() {
         let name = Datum::Text(name(function).to_owned());
-        labels.push(("__name__".to_owned(), name.shown()));
+        labels.push((stages::NAME.to_owned(), name));
     }
     labels
 }
@@ -218,16 +280,15 @@ fn measured<'q>(
     }))
 }
 
-type Cells = Vec<(Option<(String, String)>, Vec<Option<f64>>)>;
+type Cells = Vec<(Option<(String, Datum)>, Vec<Option<f64>>)>;
 
 /// The series of one group.
 fn of_cells(function: &MetricsFunction, cells: &[Vec<f64>], seconds: f64) -> Cells {
-    let float = |value: f64| Datum::Float(value).shown();
     match function {
         MetricsFunction::QuantileOverTime(_, quantiles) => {
             let of = |q: &f64| {
                 let values = cells.iter().map(|cell| Some(quantile(cell, *q)));
-                (Some(("p".to_owned(), float(*q))), values.collect())
+                (Some(("p".to_owned(), Datum::Float(*q))), values.collect())
             };
             quantiles.iter().map(of).collect()
         }
@@ -242,7 +303,7 @@ fn of_cells(function: &MetricsFunction, cells: &[Vec<f64>], seconds: f64) -> Cel
                 let values = cells.iter().map(|cell| Some(n(cell) as f64));
                 let upper = f64::from(*of).exp2() / unit;
                 (
-                    Some(("__bucket".to_owned(), float(upper))),
+                    Some(("__bucket".to_owned(), Datum::Float(upper))),
                     values.collect(),
                 )
             };

@@ -193,41 +193,104 @@ fn sides(random: &mut Random, spans: &[&Span]) -> String {
     }
 }
 
-/// One function over a pipeline.
+/// One function over a pipeline, at times with stages and arithmetic behind it.
 pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
     let from = match random.percent(60) {
         true => source(random, spans),
         false => pipeline(random, spans),
     };
-    let measured = match random.below(4) {
-        0 | 1 => duration_name(random),
-        2 => (*random.pick(&["span:childCount", "nestedSetLeft"])).to_owned(),
-        _ => attribute(random),
-    };
-    let function = match random.below(10) {
-        0..2 => "rate()".to_owned(),
-        2..4 => "count_over_time()".to_owned(),
-        4 => format!("histogram_over_time({measured})"),
-        5 => format!("quantile_over_time({measured}, .5, .99, 0)"),
-        _ => {
-            let which = random.pick(&["min", "max", "sum", "avg"]);
-            format!("{which}_over_time({measured})")
-        }
-    };
     if random.percent(12) {
         return format!("{from} | {}", sides(random, spans));
     }
+    if random.percent(30) {
+        return series_of_series(random, spans, &from);
+    }
+    let measured = measured(random);
+    let function = match random.below(6) {
+        0 => counted(random),
+        1 => format!("quantile_over_time({measured}, .5, .99, 0)"),
+        2 => format!("{}_over_time({measured})", random.pick(&["sum", "avg"])),
+        _ => exact(random),
+    };
+    let by = by(random);
+    format!("{from} | {function}{by}")
+}
+
+/// Stages and arithmetic. What is below them is the same to the last bit in whatever order it is added up:
+/// otherwise values that are as good as equal would be ranked and compared by chance.
+fn series_of_series(random: &mut Random, spans: &[&Span], from: &str) -> String {
+    let (function, by) = (exact(random), by(random));
+    let one = format!("{from} | {function}{by}");
+    match random.below(6) {
+        0..3 => format!("{one}{}", series_stage(random)),
+        3 => format!("{one}{}{}", series_stage(random), series_stage(random)),
+        4 => {
+            let op = *random.pick(&["+", "-", "*", "/"]);
+            let number = *random.pick(&["0", "1", "2", "0.5", "-3"]);
+            match random.percent(50) {
+                true => format!("({one}) {op} {number}"),
+                false => format!("{number} {op} ({one})"),
+            }
+        }
+        _ => {
+            let op = *random.pick(&["+", "-", "*", "/", "/"]);
+            let other = source(random, spans);
+            // Of the same groups, or of none.
+            let same = if random.percent(70) { by.as_str() } else { "" };
+            let other = format!("{other} | {}{same}", exact(random));
+            let (a, b) = match random.percent(50) {
+                true => (one, other),
+                false => (other, one),
+            };
+            let stage = match random.percent(30) {
+                true => series_stage(random),
+                false => String::new(),
+            };
+            format!("({a}) {op} ({b}){stage}")
+        }
+    }
+}
+
+fn series_stage(random: &mut Random) -> String {
+    if random.percent(60) {
+        let which = *random.pick(&["topk", "bottomk"]);
+        return format!(" | {which}({})", 1 + random.below(4));
+    }
+    let op = *random.pick(&["=", "!=", "<", "<=", ">", ">=", ">", ">="]);
+    let bound = *random.pick(&["0", "1", "2", "0.1", "0.5", "100ms", "1s"]);
+    format!(" {op} {bound}")
+}
+
+fn counted(random: &mut Random) -> String {
+    (*random.pick(&["rate()", "count_over_time()"])).to_owned()
+}
+
+/// A function whose values do not depend on the order of the spans.
+fn exact(random: &mut Random) -> String {
+    match random.below(8) {
+        0..4 => counted(random),
+        4 => format!("histogram_over_time({})", measured(random)),
+        5 | 6 => format!("max_over_time({})", measured(random)),
+        _ => format!("min_over_time({})", measured(random)),
+    }
+}
+
+fn measured(random: &mut Random) -> String {
+    match random.below(4) {
+        0 | 1 => duration_name(random),
+        2 => (*random.pick(&["span:childCount", "nestedSetLeft"])).to_owned(),
+        _ => attribute(random),
+    }
+}
+
+fn by(random: &mut Random) -> String {
     let label = |random: &mut Random| match random.percent(60) {
         true => (*random.pick(GROUPS)).to_owned(),
         false => attribute(random),
     };
     match random.below(4) {
-        0 => format!("{from} | {function}"),
-        1 => format!(
-            "{from} | {function} by({}, {})",
-            label(random),
-            label(random)
-        ),
-        _ => format!("{from} | {function} by({})", label(random)),
+        0 => String::new(),
+        1 => format!(" by({}, {})", label(random), label(random)),
+        _ => format!(" by({})", label(random)),
     }
 }
