@@ -93,9 +93,10 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// From what the field says to what is shown.
-    pub fn scale(&self) -> f64 {
-        if self.in_seconds { 1e-9 } else { 1.0 }
+    /// What is shown of what the field says. Divided, as the durations are that it is compared with: times `1e-9`,
+    /// 300 ms are not 0.3.
+    pub fn shown(&self, value: f64) -> f64 {
+        if self.in_seconds { value / 1e9 } else { value }
     }
 }
 

@@ -16,7 +16,7 @@ use super::comparison;
 use super::sums::{Cell, Counter};
 use crate::leaves::{self, LeafView};
 use crate::pipeline;
-use crate::plan::series::{Comparison, Function, SpansPlan};
+use crate::plan::series::{Comparison, Function, Measured, SpansPlan};
 use crate::plan::{Field, SpansetPlan, StagePlan};
 use crate::scalar::Scalar;
 use crate::syntax::ast::LogicOp;
@@ -207,9 +207,8 @@ impl Counter<'_> {
         let filters = self.plan.filters_alone();
         let measured = self.plan.function.measured();
         let measured = measured.map(|measured| Measuring {
-            field: &measured.field,
+            measured,
             columns: leaves::columns_of(batch, asked.columns, &measured.field).unwrap_or_default(),
-            scale: measured.scale(),
         });
         for ((number, trace), is_open) in traces.zip(some).zip(open) {
             if *is_open {
@@ -332,21 +331,21 @@ impl Counter<'_> {
 
 /// A number of each span.
 struct Measuring<'a> {
-    field: &'a Field,
+    measured: &'a Measured,
     columns: Vec<&'a ColumnValues>,
-    scale: f64,
 }
 
 impl Measuring<'_> {
     fn number(&self, row: usize) -> Option<f64> {
+        let Measured { field, .. } = self.measured;
         if let [column] = self.columns.as_slice()
-            && self.field.is_of_one_column()
+            && field.is_of_one_column()
             && let Some(ints) = column.as_ints()
         {
-            return Some(ints.get(row)? as f64 * self.scale);
+            return Some(self.measured.shown(ints.get(row)? as f64));
         }
-        let value = leaves::value_of(self.field, &self.columns, row)?;
-        Some(value.as_number()? * self.scale)
+        let value = leaves::value_of(field, &self.columns, row)?;
+        Some(self.measured.shown(value.as_number()?))
     }
 }
 

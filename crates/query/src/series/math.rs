@@ -81,7 +81,7 @@ fn joined(op: ArithmeticOp, left: SeriesSet, right: &SeriesSet) -> SeriesSet {
         right.series.iter().partition(|series| series.is_of_all());
     let by_groups: BTreeMap<Vec<_>, &Series> = others
         .iter()
-        .map(|series| (grouped(series).collect(), *series))
+        .map(|series| (grouped(series), *series))
         .collect();
     let mut all = SeriesSet::default();
     for a in &left.series {
@@ -90,8 +90,7 @@ fn joined(op: ArithmeticOp, left: SeriesSet, right: &SeriesSet) -> SeriesSet {
             let partners = partners.chain(others.iter().copied());
             all.series.extend(partners.map(|b| pair(op, a, b)));
         } else {
-            let groups: Vec<_> = grouped(a).collect();
-            let partners = partners.chain(by_groups.get(&groups).copied());
+            let partners = partners.chain(by_groups.get(&grouped(a)).copied());
             all.series.extend(partners.map(|b| pair(op, a, b)));
         }
     }
@@ -138,9 +137,12 @@ fn compute(op: ArithmeticOp, a: f64, b: f64) -> f64 {
     }
 }
 
-/// Labels that say what was grouped by.
-fn grouped(series: &Series) -> impl Iterator<Item = &(String, Scalar)> {
-    series.labels.iter().filter(|(key, _)| key != NAME)
+/// Labels that say what was grouped by, in whatever order that was written.
+fn grouped(series: &Series) -> Vec<&(String, Scalar)> {
+    let labels = series.labels.iter();
+    let mut labels: Vec<_> = labels.filter(|(key, _)| key != NAME).collect();
+    labels.sort();
+    labels
 }
 
 fn by_labels(a: &Series, b: &Series) -> Ordering {

@@ -175,7 +175,7 @@ impl<'p> Counter<'p> {
             Some(measured) => {
                 let value = trace.value_of(&measured.field, span);
                 match value.and_then(|value| value.as_number()) {
-                    Some(value) => value * measured.scale(),
+                    Some(value) => measured.shown(value),
                     None => return,
                 }
             }
@@ -273,7 +273,7 @@ impl<'p> Counter<'p> {
                 }
                 Function::Histogram(of) => {
                     for bucket in group.buckets() {
-                        let upper = f64::from(bucket).exp2() * of.scale();
+                        let upper = of.shown(f64::from(bucket).exp2());
                         let label = ("__bucket".to_owned(), Scalar::Float(upper));
                         let values = axis_values(&axis, |interval| {
                             let cell = group.cells.get(&interval);

@@ -275,7 +275,7 @@ fn measured<'q>(
     };
     let number = scene.value(of, at)?.number();
     Ok(number.map(|number| match is_span_duration(of) {
-        true => number * 1e-9,
+        true => number / 1e9,
         false => number,
     }))
 }

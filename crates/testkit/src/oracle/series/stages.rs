@@ -27,10 +27,12 @@ pub(super) enum Operand {
 // === impl Line ===
 
 impl Line {
-    /// What was grouped by.
+    /// What was grouped by, by name.
     fn groups(&self) -> Vec<&(String, Datum)> {
         let labels = self.labels.iter();
-        labels.filter(|(key, _)| key != NAME).collect()
+        let mut groups: Vec<_> = labels.filter(|(key, _)| key != NAME).collect();
+        groups.sort_by(|a, b| a.0.cmp(&b.0));
+        groups
     }
 
     fn has_values(&self) -> bool {

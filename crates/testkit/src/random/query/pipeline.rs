@@ -235,9 +235,19 @@ fn series_of_series(random: &mut Random, spans: &[&Span], from: &str) -> String 
         _ => {
             let op = *random.pick(&["+", "-", "*", "/", "/"]);
             let other = source(random, spans);
-            // Of the same groups, or of none.
-            let same = if random.percent(70) { by.as_str() } else { "" };
-            let other = format!("{other} | {}{same}", exact(random));
+            // Of the same groups, in the same order or in another, or of none.
+            let groups = match (random.below(10), by.split_once(", ")) {
+                (0..3, _) => String::new(),
+                (3..6, Some((first, second))) => {
+                    let (first, second) = (
+                        first.trim_start_matches(" by("),
+                        second.trim_end_matches(')'),
+                    );
+                    format!(" by({second}, {first})")
+                }
+                _ => by,
+            };
+            let other = format!("{other} | {}{groups}", exact(random));
             let (a, b) = match random.percent(50) {
                 true => (one, other),
                 false => (other, one),
@@ -257,7 +267,7 @@ fn series_stage(random: &mut Random) -> String {
         return format!(" | {which}({})", 1 + random.below(4));
     }
     let op = *random.pick(&["=", "!=", "<", "<=", ">", ">=", ">", ">="]);
-    let bound = *random.pick(&["0", "1", "2", "0.1", "0.5", "100ms", "1s"]);
+    let bound = *random.pick(&["0", "1", "2", "0.5", "100ms", "150ms", "300ms", "1s"]);
     format!(" {op} {bound}")
 }
 
