@@ -63,6 +63,8 @@ struct Side {
     intrinsics: [Values; INTRINSICS.len()],
     spans: HashMap<String, Values>,
     resources: HashMap<String, Values>,
+    /// What all of them take. Asked for more often than there is time to add them up: keys can be as many as spans.
+    n_bytes: u64,
 }
 
 // === impl Sides ===
@@ -79,7 +81,7 @@ impl Default for Sides {
 
 impl Sides {
     pub(super) fn n_bytes(&self) -> u64 {
-        self.baseline.n_bytes() + self.selection.n_bytes()
+        self.baseline.n_bytes + self.selection.n_bytes
     }
 
     /// Counts a span with all of its attributes, as often as it stands for others.
@@ -172,19 +174,12 @@ impl Sides {
 // === impl Side ===
 
 impl Side {
-    fn n_bytes(&self) -> u64 {
-        let attributes = self.spans.iter().chain(&self.resources);
-        let attributes =
-            attributes.map(|(key, values)| ATTRIBUTE_BYTES + key.len() as u64 + values.n_bytes());
-        let intrinsics = self.intrinsics.iter().map(Values::n_bytes);
-        intrinsics.chain(attributes).sum()
-    }
-
     fn take(&mut self, row: &Row<'_>, interval: u32, weight: f64, values_max: usize) {
         for ((_, intrinsic), values) in INTRINSICS.iter().zip(&mut self.intrinsics) {
             let held = row.held(&Column::Intrinsic(*intrinsic));
             if let Some(value) = Scalar::of(held.value()).filter(|value| !is_empty(value)) {
-                values.add(value, interval, weight, values_max);
+                let add = |values: &mut Values| values.add(value, interval, weight, values_max);
+                counting(&mut self.n_bytes, values, add);
             }
         }
         let span = row.span();
@@ -201,8 +196,9 @@ impl Side {
                 let Some(value) = Scalar::of(value.as_value()) else {
                     continue;
                 };
-                if let Some(values) = of_key(known, key) {
-                    values.add(value, interval, weight, values_max);
+                if let Some(values) = of_key(known, key, &mut self.n_bytes) {
+                    let add = |values: &mut Values| values.add(value, interval, weight, values_max);
+                    counting(&mut self.n_bytes, values, add);
                 }
             }
         }
@@ -223,8 +219,8 @@ impl Side {
                 found.map(|(_, values)| values)
             }
             Column::Attribute { scope, key } => match scope {
-                AttributeScope::Resource => of_key(&mut self.resources, key),
-                _ => of_key(&mut self.spans, key),
+                AttributeScope::Resource => of_key(&mut self.resources, key, &mut self.n_bytes),
+                _ => of_key(&mut self.spans, key, &mut self.n_bytes),
             },
             Column::OfParent(_) => None,
         };
@@ -232,15 +228,18 @@ impl Side {
             debug_assert!(false, "{column:?} is not compared");
             return;
         };
-        values.add(value, interval, n, values_max);
+        let add = |values: &mut Values| values.add(value, interval, n, values_max);
+        counting(&mut self.n_bytes, values, add);
     }
 
     fn forget_all_but(&mut self, n_kept: usize) {
         let intrinsics = self.intrinsics.iter_mut();
         let attributes = self.spans.values_mut().chain(self.resources.values_mut());
         for values in intrinsics.chain(attributes) {
-            values.forget_all_but(n_kept);
-            values.shrink();
+            counting(&mut self.n_bytes, values, |values| {
+                values.forget_all_but(n_kept);
+                values.shrink();
+            });
         }
     }
 
@@ -258,11 +257,24 @@ impl Side {
 }
 
 /// The values of an attribute, made when it is first met.
-fn of_key<'v>(known: &'v mut HashMap<String, Values>, key: &str) -> Option<&'v mut Values> {
+fn of_key<'v>(
+    known: &'v mut HashMap<String, Values>,
+    key: &str,
+    n_bytes: &mut u64,
+) -> Option<&'v mut Values> {
     if !known.contains_key(key) {
-        known.insert(key.to_owned(), Values::default());
+        let values = Values::default();
+        *n_bytes += ATTRIBUTE_BYTES + key.len() as u64 + values.n_bytes();
+        known.insert(key.to_owned(), values);
     }
     known.get_mut(key)
+}
+
+/// Changes values, and the count of what all of them take.
+fn counting(n_bytes: &mut u64, values: &mut Values, change: impl FnOnce(&mut Values)) {
+    let before = values.n_bytes();
+    change(values);
+    *n_bytes = (*n_bytes + values.n_bytes()).saturating_sub(before);
 }
 
 fn series<const N: usize>(labels: [(&str, Scalar); N], values: Vec<Option<f64>>) -> Series {
