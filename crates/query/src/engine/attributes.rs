@@ -16,7 +16,7 @@ use crate::error::Result;
 const AT_ONCE: usize = 8;
 /// Of those that few spans have: in 4 bytes each.
 const RARE_AT_ONCE: usize = 32;
-/// One span in so many has a rare attribute.
+/// One span in so many has a rare attribute, in every source that has it at all.
 const RARE_ONE_IN: u64 = 64;
 /// Of more attributes each would be asked for by itself, and whole traces tell of all of them at once.
 const ATTRIBUTES_MAX: usize = 1_024;
@@ -33,11 +33,9 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
         n_max: ATTRIBUTES_MAX + 1,
         text_bytes_max: usize::MAX,
     };
-    let mut all: BTreeMap<Column, u64> = BTreeMap::new();
-    let mut n_spans = 0u64;
+    let mut all: BTreeMap<Column, bool> = BTreeMap::new();
     let mut are_too_many = false;
     tags::keys(run, window, &query, &mut |summary, answer| {
-        n_spans += summary.n_spans;
         are_too_many |= answer.truncated;
         for info in answer.keys {
             if are_too_many {
@@ -47,9 +45,11 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
                 scope: info.scope,
                 key: Arc::from(info.key),
             };
-            // What is not counted may be everywhere.
-            let n = if info.n == 0 { summary.n_spans } else { info.n };
-            *all.entry(column).or_default() += n;
+            // What is not counted may be everywhere, and so may what many tenants' spans are counted with.
+            let is_rare = info.n > 0
+                && summary.tenant.is_some()
+                && info.n.saturating_mul(RARE_ONE_IN) <= summary.n_spans;
+            *all.entry(column).or_insert(true) &= is_rare;
             are_too_many |= all.len() > ATTRIBUTES_MAX;
         }
         0
@@ -58,9 +58,8 @@ pub(super) async fn compared(run: &mut Run, window: TimeRange) -> Result<Option<
     if are_too_many {
         return Ok(None);
     }
-    let is_rare = |n: u64| n.saturating_mul(RARE_ONE_IN) <= n_spans;
-    let (rare, common): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, n)| is_rare(*n));
-    let columns = |of: Vec<(Column, u64)>| of.into_iter().map(|(column, _)| column);
+    let (rare, common): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, is_rare)| *is_rare);
+    let columns = |of: Vec<(Column, bool)>| of.into_iter().map(|(column, _)| column);
     let (rare, common): (Vec<Column>, Vec<Column>) =
         (columns(rare).collect(), columns(common).collect());
     let common = common.chunks(AT_ONCE);
