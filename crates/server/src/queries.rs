@@ -81,11 +81,7 @@ impl Queries for EngineThreads {
     }
 
     fn trace_by_id(&self, request: TraceRequest) -> BoxFuture<'_, Result<TraceResponse>> {
-        // What is read and not computed comes sooner without a change of threads.
-        match request.filter {
-            None => self.engine.trace_by_id(request).boxed(),
-            Some(_) => self.ask(|engine| async move { engine.trace_by_id(request).await }),
-        }
+        self.ask(|engine| async move { engine.trace_by_id(request).await })
     }
 
     fn tag_names(&self, request: TagNamesRequest) -> BoxFuture<'_, Result<TagNamesResponse>> {
