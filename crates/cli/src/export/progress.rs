@@ -365,9 +365,22 @@ impl fmt::Display for Progress {
 /// that is, and nothing beside it.
 fn new_file(path: &Path, force: bool) -> Result<File> {
     let named = || path.display().to_string();
+    let known = std::fs::metadata(path).ok();
+    if known.as_ref().is_some_and(|known| !known.is_file()) {
+        return Err(Usage(format!(
+            "{} is no file: name one, or leave --output out and take what comes on standard output",
+            path.display()
+        ))
+        .into());
+    }
     let mut options = File::options();
-    let opened = options.write(true).create(true).truncate(false).open(path);
-    let file = opened.with_context(named)?;
+    options.write(true).truncate(false);
+    let file = match known {
+        // One export of two that start together makes it.
+        None => options.create_new(true).open(path),
+        Some(_) => options.open(path),
+    };
+    let file = file.with_context(named)?;
     must_be_alone(&file, path)?;
     if !force && file.metadata().with_context(named)?.len() > 0 {
         return Err(Usage(format!(

@@ -22,8 +22,9 @@ const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 /// A server that says nothing for so long has nothing more to say.
 const QUIET: Duration = Duration::from_millis(500);
-/// For what has to be answered.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For what has to be answered: less than the ten seconds after which a server gives up a client that says nothing,
+/// which is no answer.
+const PATIENCE: Duration = Duration::from_secs(8);
 const STREAMS: u32 = 5_000;
 /// So much a client may send before the server has said more than its settings, and how long it has to read that.
 const WINDOW: usize = 48 << 10;
