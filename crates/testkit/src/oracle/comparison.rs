@@ -1,6 +1,5 @@
 //! What `compare()` must answer: every value of every attribute of both sides, counted and sorted.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use tracewell_model::{KeyValue, Span};
@@ -60,7 +59,7 @@ impl Sides {
             let side = if is_selected { "selection" } else { "baseline" };
             let sum = |counts: &[f64]| counts.iter().sum::<f64>();
             values.sort_by(|(a, of_a), (b, of_b)| {
-                sum(of_b).total_cmp(&sum(of_a)).then_with(|| order(a, b))
+                sum(of_b).total_cmp(&sum(of_a)).then_with(|| a.order(b))
             });
             let mut total = vec![0.0; self.n_intervals];
             for (at, (value, counts)) in values.iter().enumerate() {
@@ -119,37 +118,4 @@ fn attributes(facts: &TraceFacts<'_>, span: &Span) -> BTreeMap<String, Datum> {
     }
     all.retain(|_, value| !matches!(value, Datum::Nil | Datum::Opaque));
     all
-}
-
-/// Texts before numbers before booleans, as the language lists its types.
-fn order(a: &Datum, b: &Datum) -> Ordering {
-    let rank = |value: &Datum| match value {
-        Datum::Text(_) => 0,
-        Datum::Int(_) => 1,
-        Datum::Float(_) => 2,
-        Datum::Bool(_) => 3,
-        Datum::Duration(_) => 4,
-        Datum::Status(_) => 5,
-        Datum::Kind(_) => 6,
-        _ => 7,
-    };
-    match (a, b) {
-        (Datum::Text(a), Datum::Text(b)) => a.cmp(b),
-        (Datum::Int(a), Datum::Int(b)) => a.cmp(b),
-        (Datum::Float(a), Datum::Float(b)) => a.total_cmp(b),
-        (Datum::Bool(a), Datum::Bool(b)) => a.cmp(b),
-        (Datum::Status(a), Datum::Status(b)) | (Datum::Kind(a), Datum::Kind(b)) => a.cmp(b),
-        (Datum::List(a), Datum::List(b)) => {
-            let known = |items: &[Datum]| -> Vec<Datum> {
-                let items = items.iter();
-                let items = items.filter(|item| !matches!(item, Datum::Nil | Datum::Opaque));
-                items.cloned().collect()
-            };
-            let (a, b) = (known(a), known(b));
-            let first = a.iter().zip(&b).map(|(a, b)| order(a, b));
-            let first = first.into_iter().find(|order| order.is_ne());
-            first.unwrap_or_else(|| a.len().cmp(&b.len()))
-        }
-        _ => rank(a).cmp(&rank(b)),
-    }
 }

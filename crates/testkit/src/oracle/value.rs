@@ -65,6 +65,39 @@ impl Datum {
         }
     }
 
+    /// Texts before numbers before booleans, as the language lists its types.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        let rank = |value: &Self| match value {
+            Self::Text(_) => 0,
+            Self::Int(_) => 1,
+            Self::Float(_) => 2,
+            Self::Bool(_) => 3,
+            Self::Duration(_) => 4,
+            Self::Status(_) => 5,
+            Self::Kind(_) => 6,
+            _ => 7,
+        };
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Int(a), Self::Int(b)) => a.cmp(b),
+            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
+            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
+            (Self::Status(a), Self::Status(b)) | (Self::Kind(a), Self::Kind(b)) => a.cmp(b),
+            (Self::List(a), Self::List(b)) => {
+                let known = |items: &[Self]| -> Vec<Self> {
+                    let items = items.iter();
+                    let items = items.filter(|item| !matches!(item, Self::Nil | Self::Opaque));
+                    items.cloned().collect()
+                };
+                let (a, b) = (known(a), known(b));
+                let first = a.iter().zip(&b).map(|(a, b)| a.order(b));
+                let first = first.into_iter().find(|order| order.is_ne());
+                first.unwrap_or_else(|| a.len().cmp(&b.len()))
+            }
+            _ => rank(self).cmp(&rank(other)),
+        }
+    }
+
     /// Type and value as an answer shows them: status, kind and durations as text.
     pub fn shown(&self) -> String {
         let named = |names: &[&str], code: i32| {

@@ -85,29 +85,26 @@ fn kept(lines: Vec<Line>, is_kept: impl Fn(&Line, usize, f64) -> bool) -> Vec<Li
 }
 
 pub(super) fn arithmetic(op: ArithmeticOp, left: Operand, right: Operand) -> Result<Operand> {
+    let (sign, computed) = operation(op)?;
     let lines = match (left, right) {
-        (Operand::Number(a), Operand::Number(b)) => {
-            return Ok(Operand::Number(computed(op, a, b)?));
-        }
-        (Operand::Lines(lines), Operand::Number(b)) => each(lines, |a| computed(op, a, b))?,
-        (Operand::Number(a), Operand::Lines(lines)) => each(lines, |b| computed(op, a, b))?,
-        (Operand::Lines(left), Operand::Lines(right)) => joined(op, &left, &right)?,
+        (Operand::Number(a), Operand::Number(b)) => return Ok(Operand::Number(computed(a, b))),
+        (Operand::Lines(lines), Operand::Number(b)) => each(lines, |a| computed(a, b)),
+        (Operand::Number(a), Operand::Lines(lines)) => each(lines, |b| computed(a, b)),
+        (Operand::Lines(left), Operand::Lines(right)) => joined((sign, computed), &left, &right),
     };
     let lines = lines.into_iter();
     Ok(Operand::Lines(lines.filter(Line::has_values).collect()))
 }
 
-fn each(mut lines: Vec<Line>, change: impl Fn(f64) -> Result<f64>) -> Result<Vec<Line>> {
+fn each(mut lines: Vec<Line>, change: impl Fn(f64) -> f64) -> Vec<Line> {
     for value in lines.iter_mut().flat_map(|line| &mut line.values) {
-        if let Some(number) = *value {
-            *value = some_number(change(number)?);
-        }
+        *value = value.map(&change).filter(|value| !value.is_nan());
     }
-    Ok(lines)
+    lines
 }
 
 /// Series of the same groups belong together, and one that has none belongs to every other.
-fn joined(op: ArithmeticOp, left: &[Line], right: &[Line]) -> Result<Vec<Line>> {
+fn joined((sign, computed): Operation, left: &[Line], right: &[Line]) -> Vec<Line> {
     let mut lines = Vec::new();
     for a in left {
         for b in right {
@@ -120,56 +117,39 @@ fn joined(op: ArithmeticOp, left: &[Line], right: &[Line]) -> Result<Vec<Line>> 
                 && groups_a
                     .iter()
                     .zip(&groups_b)
-                    .all(|(a, b)| a.0 == b.0 && order(&a.1, &b.1) == Ordering::Equal);
+                    .all(|(a, b)| a.0 == b.0 && a.1.order(&b.1).is_eq());
             if !of_all && !is_same {
                 continue;
             }
-            let name = format!("({} {} {})", a.name, sign(op), b.name);
+            let name = format!("({} {} {})", a.name, sign, b.name);
             let mut labels = labelled.labels.clone();
             for (key, value) in &mut labels {
                 if key == NAME {
                     *value = Datum::Text(name.clone());
                 }
             }
-            let mut values = Vec::new();
-            for pair in a.values.iter().zip(&b.values) {
-                values.push(match pair {
-                    (Some(a), Some(b)) => some_number(computed(op, *a, *b)?),
-                    _ => None,
-                });
-            }
+            let values = a.values.iter().zip(&b.values);
+            let values =
+                values.map(|(a, b)| Some(computed((*a)?, (*b)?)).filter(|value| !value.is_nan()));
             lines.push(Line {
                 labels,
                 name,
-                values,
+                values: values.collect(),
             });
         }
     }
-    Ok(lines)
+    lines
 }
 
-fn some_number(value: f64) -> Option<f64> {
-    (!value.is_nan()).then_some(value)
-}
+/// How a name shows it, and what it does.
+type Operation = (&'static str, fn(f64, f64) -> f64);
 
-fn sign(op: ArithmeticOp) -> &'static str {
-    match op {
-        ArithmeticOp::Add => "+",
-        ArithmeticOp::Subtract => "-",
-        ArithmeticOp::Multiply => "*",
-        ArithmeticOp::Divide => "/",
-        ArithmeticOp::Modulo => "%",
-        ArithmeticOp::Power => "^",
-    }
-}
-
-fn computed(op: ArithmeticOp, a: f64, b: f64) -> Result<f64> {
+fn operation(op: ArithmeticOp) -> Result<Operation> {
     Ok(match op {
-        ArithmeticOp::Add => a + b,
-        ArithmeticOp::Subtract => a - b,
-        ArithmeticOp::Multiply => a * b,
-        ArithmeticOp::Divide if b == 0.0 => f64::NAN,
-        ArithmeticOp::Divide => a / b,
+        ArithmeticOp::Add => ("+", |a, b| a + b),
+        ArithmeticOp::Subtract => ("-", |a, b| a - b),
+        ArithmeticOp::Multiply => ("*", |a, b| a * b),
+        ArithmeticOp::Divide => ("/", |a, b| if b == 0.0 { f64::NAN } else { a / b }),
         ArithmeticOp::Modulo | ArithmeticOp::Power => {
             return Err(OracleError::Unknown("this arithmetic of series"));
         }
@@ -189,35 +169,7 @@ pub(super) fn number(expr: &ScalarExpr) -> Result<f64> {
 
 fn by_labels(a: &[(String, Datum)], b: &[(String, Datum)]) -> Ordering {
     let both = a.iter().zip(b);
-    let mut orders = both.map(|(a, b)| a.0.cmp(&b.0).then_with(|| order(&a.1, &b.1)));
+    let mut orders = both.map(|(a, b)| a.0.cmp(&b.0).then_with(|| a.1.order(&b.1)));
     let first = orders.find(|it| *it != Ordering::Equal);
     first.unwrap_or_else(|| a.len().cmp(&b.len()))
-}
-
-/// By type, then by value.
-fn order(a: &Datum, b: &Datum) -> Ordering {
-    let of_type = |value: &Datum| match value {
-        Datum::Text(_) | Datum::Nil => 0,
-        Datum::Int(_) => 1,
-        Datum::Float(_) => 2,
-        Datum::Bool(_) => 3,
-        Datum::Duration(_) => 4,
-        Datum::Status(_) => 5,
-        Datum::Kind(_) => 6,
-        Datum::List(_) => 7,
-        Datum::Opaque => 8,
-    };
-    match (a, b) {
-        (Datum::Text(a), Datum::Text(b)) => a.cmp(b),
-        (Datum::Int(a), Datum::Int(b)) | (Datum::Duration(a), Datum::Duration(b)) => a.cmp(b),
-        (Datum::Float(a), Datum::Float(b)) => a.total_cmp(b),
-        (Datum::Bool(a), Datum::Bool(b)) => a.cmp(b),
-        (Datum::Status(a), Datum::Status(b)) | (Datum::Kind(a), Datum::Kind(b)) => a.cmp(b),
-        (Datum::List(a), Datum::List(b)) => {
-            let mut orders = a.iter().zip(b).map(|(a, b)| order(a, b));
-            let first = orders.find(|it| *it != Ordering::Equal);
-            first.unwrap_or_else(|| a.len().cmp(&b.len()))
-        }
-        _ => of_type(a).cmp(&of_type(b)),
-    }
 }
