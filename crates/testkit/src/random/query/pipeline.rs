@@ -212,15 +212,15 @@ pub(super) fn series(random: &mut Random, spans: &[&Span]) -> String {
         2 => format!("{}_over_time({measured})", random.pick(&["sum", "avg"])),
         _ => exact(random),
     };
-    let by = by(random);
+    let by = by(&labels(random));
     format!("{from} | {function}{by}")
 }
 
 /// Stages and arithmetic. What is below them is the same to the last bit in whatever order it is added up:
 /// otherwise values that are as good as equal would be ranked and compared by chance.
 fn series_of_series(random: &mut Random, spans: &[&Span], from: &str) -> String {
-    let (function, by) = (exact(random), by(random));
-    let one = format!("{from} | {function}{by}");
+    let (function, mut labels) = (exact(random), labels(random));
+    let one = format!("{from} | {function}{}", by(&labels));
     match random.below(6) {
         0..3 => format!("{one}{}", series_stage(random)),
         3 => format!("{one}{}{}", series_stage(random), series_stage(random)),
@@ -236,18 +236,12 @@ fn series_of_series(random: &mut Random, spans: &[&Span], from: &str) -> String 
             let op = *random.pick(&["+", "-", "*", "/", "/"]);
             let other = source(random, spans);
             // Of the same groups, in the same order or in another, or of none.
-            let groups = match (random.below(10), by.split_once(", ")) {
-                (0..3, _) => String::new(),
-                (3..6, Some((first, second))) => {
-                    let (first, second) = (
-                        first.trim_start_matches(" by("),
-                        second.trim_end_matches(')'),
-                    );
-                    format!(" by({second}, {first})")
-                }
-                _ => by,
-            };
-            let other = format!("{other} | {}{groups}", exact(random));
+            match random.below(10) {
+                0..3 => labels.clear(),
+                3..6 => labels.reverse(),
+                _ => {}
+            }
+            let other = format!("{other} | {}{}", exact(random), by(&labels));
             let (a, b) = match random.percent(50) {
                 true => (one, other),
                 false => (other, one),
@@ -293,14 +287,23 @@ fn measured(random: &mut Random) -> String {
     }
 }
 
-fn by(random: &mut Random) -> String {
-    let label = |random: &mut Random| match random.percent(60) {
+/// What a function groups by: nothing, or one or two fields.
+fn labels(random: &mut Random) -> Vec<String> {
+    let n = match random.below(4) {
+        0 => 0,
+        1 => 2,
+        _ => 1,
+    };
+    let mut label = |_| match random.percent(60) {
         true => (*random.pick(GROUPS)).to_owned(),
         false => attribute(random),
     };
-    match random.below(4) {
-        0 => String::new(),
-        1 => format!(" by({}, {})", label(random), label(random)),
-        _ => format!(" by({})", label(random)),
+    (0..n).map(&mut label).collect()
+}
+
+fn by(labels: &[String]) -> String {
+    match labels {
+        [] => String::new(),
+        labels => format!(" by({})", labels.join(", ")),
     }
 }
