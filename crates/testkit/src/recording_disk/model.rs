@@ -210,7 +210,7 @@ impl Model {
                     unix_nano: *unix_nano,
                     ..Content::default()
                 });
-                self.change_names(parent_of(path), vec![(path, Some(Node::File(*inode)))]);
+                self.change_names(parent_of(path), vec![(path, Some(Node::File(*inode)))])?;
             }
             Operation::Write {
                 inode,
@@ -218,11 +218,13 @@ impl Model {
                 bytes,
                 unix_nano,
             } => {
-                self.content(*inode)?.unix_nano = *unix_nano;
-                self.change(*inode, Change::Write(*offset, Arc::clone(bytes)))?;
+                self.update(*inode, |file| {
+                    file.unix_nano = *unix_nano;
+                    file.change(Change::Write(*offset, Arc::clone(bytes)));
+                })?;
             }
             Operation::SetLen { inode, len } => {
-                self.change(*inode, Change::SetLen(*len))?;
+                self.update(*inode, |file| file.change(Change::SetLen(*len)))?;
             }
             Operation::Sync(inode) => self.content(*inode)?.sync(),
             Operation::SyncFailed(inode) => {
@@ -231,17 +233,17 @@ impl Model {
             }
             Operation::Remove(path) => {
                 self.node(path)?;
-                self.change_names(parent_of(path), vec![(path, None)]);
+                self.change_names(parent_of(path), vec![(path, None)])?;
             }
             Operation::Rename { from, to } => self.rename(from, to)?,
             Operation::Link { from, to } => {
                 let inode = self.file(from)?;
                 self.must_be_free(to)?;
-                self.change_names(parent_of(to), vec![(to, Some(Node::File(inode)))]);
+                self.change_names(parent_of(to), vec![(to, Some(Node::File(inode)))])?;
             }
             Operation::CreateDirectory(path) => {
                 self.must_be_free(path)?;
-                self.change_names(parent_of(path), vec![(path, Some(Node::Directory))]);
+                self.change_names(parent_of(path), vec![(path, Some(Node::Directory))])?;
             }
             Operation::SyncDirectory(dir) => self.sync_names(dir),
         }
@@ -333,15 +335,15 @@ impl Model {
         self.must_be_directory(parent_of(to))?;
         if parent_of(from) == parent_of(to) {
             let both = vec![(from, None), (to, Some(node))];
-            self.change_names(parent_of(from), both);
+            self.change_names(parent_of(from), both)?;
         } else {
-            self.change_names(parent_of(to), vec![(to, Some(node))]);
-            self.change_names(parent_of(from), vec![(from, None)]);
+            self.change_names(parent_of(to), vec![(to, Some(node))])?;
+            self.change_names(parent_of(from), vec![(from, None)])?;
         }
         Ok(())
     }
 
-    fn change_names(&mut self, dir: &Path, set: Vec<(&Path, Option<Node>)>) {
+    fn change_names(&mut self, dir: &Path, set: Vec<(&Path, Option<Node>)>) -> io::Result<()> {
         let change = NameChange {
             dir: dir.to_owned(),
             set: set
@@ -350,9 +352,10 @@ impl Model {
                 .collect(),
         };
         for (path, node) in &change.set {
-            self.set_name(path, *node);
+            self.set_name(path, *node)?;
         }
         self.pending_names.push(change);
+        Ok(())
     }
 
     fn sync_names(&mut self, dir: &Path) {
@@ -378,32 +381,28 @@ impl Model {
         self.durable_names = kept;
     }
 
-    fn change(&mut self, inode: Inode, change: Change) -> io::Result<()> {
+    /// Changes a file, and what all of them take.
+    fn update(&mut self, inode: Inode, change: impl FnOnce(&mut Content)) -> io::Result<()> {
         let file = self.content(inode)?;
         let before = file.used_bytes();
-        file.change(change);
+        change(file);
         let after = file.used_bytes();
         self.used_bytes = self.used_bytes - before + after;
         Ok(())
     }
 
-    fn set_name(&mut self, path: &Path, node: Option<Node>) {
+    fn set_name(&mut self, path: &Path, node: Option<Node>) -> io::Result<()> {
         let replaced = match node {
             Some(node) => self.names.insert(path.to_owned(), node),
             None => self.names.remove(path),
         };
-        self.count_name(node, |n| n + 1);
-        self.count_name(replaced, |n| n - 1);
-    }
-
-    fn count_name(&mut self, node: Option<Node>, counted: fn(usize) -> usize) {
-        if let Some(Node::File(inode)) = node
-            && let Some(file) = self.files.get_mut(inode.0)
-        {
-            let before = file.used_bytes();
-            file.n_names = counted(file.n_names);
-            self.used_bytes = self.used_bytes - before + file.used_bytes();
+        if let Some(Node::File(inode)) = node {
+            self.update(inode, |file| file.n_names += 1)?;
         }
+        if let Some(Node::File(inode)) = replaced {
+            self.update(inode, |file| file.n_names -= 1)?;
+        }
+        Ok(())
     }
 
     /// After the names have become others.
