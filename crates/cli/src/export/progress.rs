@@ -365,8 +365,7 @@ impl fmt::Display for Progress {
 /// that is, and nothing beside it.
 fn new_file(path: &Path, force: bool) -> Result<File> {
     let named = || path.display().to_string();
-    let known = std::fs::metadata(path).ok();
-    if known.as_ref().is_some_and(|known| !known.is_file()) {
+    if std::fs::metadata(path).is_ok_and(|known| !known.is_file()) {
         return Err(Usage(format!(
             "{} is no file: name one, or leave --output out and take what comes on standard output",
             path.display()
@@ -374,11 +373,11 @@ fn new_file(path: &Path, force: bool) -> Result<File> {
         .into());
     }
     let mut options = File::options();
-    options.write(true).truncate(false);
-    let file = match known {
-        // One export of two that start together makes it.
-        None => options.create_new(true).open(path),
-        Some(_) => options.open(path),
+    let file = match options.write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            options.create_new(false).open(path)
+        }
+        opened => opened,
     };
     let file = file.with_context(named)?;
     must_be_alone(&file, path)?;
@@ -390,8 +389,7 @@ fn new_file(path: &Path, force: bool) -> Result<File> {
         .into());
     }
     // Not before it is nobody else's.
-    file.set_len(0)
-        .with_context(|| path.display().to_string())?;
+    file.set_len(0).with_context(named)?;
     Ok(file)
 }
 
