@@ -7,6 +7,7 @@
 
 mod around;
 mod attributes;
+mod beside;
 mod candidates;
 mod explain;
 mod gather;

@@ -16,6 +16,7 @@ use tracewell_model::{AttributeValue, KeyValue, TraceId};
 use crate::scalar::Scalar;
 
 pub use axis::Axis;
+pub(crate) use batch::Found;
 pub(crate) use sums::{Counter, Finished, weight};
 
 /// Series over the intervals of one axis.

@@ -13,6 +13,7 @@ use tracewell_model::{Column, Trace, TraceId};
 
 use super::Engine;
 use super::attributes;
+use super::beside::Beside;
 use super::gather::{OPEN_SPANS_MAX, open_trace};
 use super::readings::{self, Reading, next_batch};
 use super::run::Run;
@@ -25,7 +26,7 @@ use crate::plan::series::{Function, SeriesPlan, SpansPlan};
 use crate::request::{SeriesRequest, SeriesResponse};
 use crate::row::TraceFacts;
 use crate::series::math::{self, Operand};
-use crate::series::{Axis, Counter, Finished, SeriesSet, weight};
+use crate::series::{Axis, Counter, Finished, Found, SeriesSet, weight};
 use crate::syntax::ast::{Hint, Literal};
 use crate::syntax::{SyntaxLimits, parse_with};
 
@@ -34,7 +35,7 @@ const TRACES_AT_ONCE: usize = 128;
 /// Traces of several sources whose spans are asked for at once: some ten thousand spans.
 const OPEN_AT_ONCE: usize = 4_096;
 /// Traces of a batch that are counted at once: of ten spans each, some milliseconds.
-const COUNTED_AT_ONCE: usize = 8_192;
+const COUNTED_AT_ONCE: usize = if cfg!(test) { 3 } else { 8_192 };
 /// Spans of whole traces that are counted before others have their turn: some milliseconds.
 const SPANS_AT_ONCE: usize = 4_096;
 /// A series beside its values: labels and places.
@@ -58,7 +59,12 @@ pub(super) async fn series(engine: &Engine, request: SeriesRequest) -> Result<Se
     plan.for_each_spans(&mut |spans| pipelines.push(spans));
     let mut sets = Vec::with_capacity(pipelines.len());
     for spans in pipelines {
-        let counter = Counter::new(spans, axis, hints.extrapolate, hints.exemplars_max);
+        let counter = Counter::new(
+            Arc::clone(spans),
+            axis,
+            hints.extrapolate,
+            hints.exemplars_max,
+        );
         let counter = counter.watched(Arc::clone(&run.watch));
         sets.push(counted(&mut run, spans, counter, engine).await?);
     }
@@ -147,7 +153,7 @@ pub(super) fn counted_by(spans: &SpansPlan, is_weighted: bool) -> Option<Arc<[Co
 async fn counted(
     run: &mut Run,
     spans: &SpansPlan,
-    counter: Counter<'_>,
+    counter: Counter,
     engine: &Engine,
 ) -> Result<SeriesSet> {
     let bytes_max = engine.limits.query_memory_bytes_max / 2;
@@ -172,6 +178,7 @@ async fn counted(
         spans,
         columns,
         counter,
+        found: Beside::default(),
         shared: HashMap::default(),
         kept,
         bytes_max,
@@ -211,7 +218,9 @@ struct Counting<'s, 'p> {
     spans: &'p SpansPlan,
     /// What sources count the spans of their own traces by, if they can.
     columns: Option<Arc<[Column]>>,
-    counter: Counter<'p>,
+    counter: Counter,
+    /// What is counted beside the reading, and not added up yet.
+    found: Beside<Found>,
     /// Traces of several sources, their fragments added up.
     shared: HashMap<TraceId, OpenTrace>,
     /// Their spans, as far as columns tell of them and they are few.
@@ -286,7 +295,7 @@ impl Counting<'_, '_> {
             }
         }
         self.columns = Some(columns.into());
-        self.counter.compare(attributes.to_vec());
+        self.counter.compare(attributes.into());
         self.kept = None;
         // Known from before, a trace would be one of several sources sooner than when it was first met.
         self.shared = HashMap::default();
@@ -298,6 +307,14 @@ impl Counting<'_, '_> {
 
     /// What every source says of its spans.
     async fn read(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
+        self.read_all(sources).await?;
+        while let Some(found) = self.found.next().await? {
+            self.counter.add_found(found);
+        }
+        Ok(())
+    }
+
+    async fn read_all(&mut self, sources: &[Arc<dyn SpanSource>]) -> Result<()> {
         let window = self.counter.window();
         let columns = self.columns.clone().unwrap_or_default();
         let what = (window, &columns, true);
@@ -368,9 +385,10 @@ impl Counting<'_, '_> {
                     .collect(),
             };
             self.run.inspected_traces += batch.traces.len() as u64;
+            let (batch, open): (_, Arc<[bool]>) = (Arc::new(batch), open.into());
             self.count_own(&batch, &open).await?;
             self.keep_open(&batch, &open);
-            for (trace, is_open) in batch.traces.iter().zip(&open) {
+            for (trace, is_open) in batch.traces.iter().zip(open.iter()) {
                 if *is_open {
                     self.note(trace.trace_id, open_trace(&batch, trace));
                 } else if self.columns.is_none() && plan.may_match(&open_trace(&batch, trace)) {
@@ -386,7 +404,7 @@ impl Counting<'_, '_> {
     }
 
     /// Counts what lies in one source alone, if columns tell of it. `open` says of each trace that it does not.
-    async fn count_own(&mut self, batch: &LeafBatch, open: &[bool]) -> Result<()> {
+    async fn count_own(&mut self, batch: &Arc<LeafBatch>, open: &Arc<[bool]>) -> Result<()> {
         let Some(columns) = self.columns.clone() else {
             return Ok(());
         };
@@ -395,10 +413,19 @@ impl Counting<'_, '_> {
             if !self.may_go_on()? {
                 return Ok(());
             }
-            // What is in memory never waits by itself.
-            tokio::task::yield_now().await;
             let some = from..n.min(from + COUNTED_AT_ONCE);
-            self.counter.take_batch((batch, &columns), some, open);
+            if matches!(self.spans.function, Function::Compare(_)) {
+                // What is in memory never waits by itself.
+                tokio::task::yield_now().await;
+                self.counter.compare_batch((batch, &columns), some, open);
+                continue;
+            }
+            let (batch, open) = (Arc::clone(batch), Arc::clone(open));
+            let (columns, counter) = (Arc::clone(&columns), self.counter.for_batches());
+            let count = move || counter.count((&batch, &columns), some, &open);
+            if let Some(found) = self.found.begin(count).await? {
+                self.counter.add_found(found);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Metrics queries: which spans are counted, by what, and what is done with the series.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tracewell_model::{CompareOp, Intrinsic};
 
@@ -26,7 +27,8 @@ const COMPARED_MAX: usize = 1_000;
 /// What a metrics query yields.
 #[derive(Debug, Clone)]
 pub enum SeriesPlan {
-    Spans(Box<SpansPlan>),
+    /// What counts batches of spans beside the question holds it too.
+    Spans(Arc<SpansPlan>),
     /// The largest (or smallest) so many at each moment.
     Ranked {
         of: Box<SeriesPlan>,
@@ -143,7 +145,7 @@ impl SeriesPlan {
     }
 
     /// Every pipeline of the query.
-    pub fn for_each_spans<'p>(&'p self, visit: &mut dyn FnMut(&'p SpansPlan)) {
+    pub fn for_each_spans<'p>(&'p self, visit: &mut dyn FnMut(&'p Arc<SpansPlan>)) {
         match self {
             Self::Spans(plan) => visit(plan),
             Self::Ranked { of, .. } | Self::Compared { of, .. } => of.for_each_spans(visit),
@@ -163,7 +165,7 @@ impl Context<'_> {
                 pipeline,
                 function,
                 by,
-            } => SeriesPlan::Spans(Box::new(self.spans(expr, pipeline, function, by)?)),
+            } => SeriesPlan::Spans(Arc::new(self.spans(expr, pipeline, function, by)?)),
             MetricsKind::Stage(inner, stage) => {
                 let of = Box::new(self.series(inner)?);
                 self.check_stage(expr, &of)?;

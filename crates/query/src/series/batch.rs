@@ -2,7 +2,8 @@
 //! a query names holds in the spans that match.
 //!
 //! Groups are found by code, so that a text is looked at once in a batch and not in every span, and cells lie
-//! side by side until the batch is done. It is the same count as [`Counter::take`] makes of whole traces.
+//! side by side until the batch is done. It is the same count as [`Counter::take`] makes of whole traces. Batches are
+//! counted beside each other, and what is found is added up in their order.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use foldhash::{HashMap, HashMapExt};
 use tracewell_model::source::{LeafBatch, LeafTrace};
 use tracewell_model::{Column, ColumnValues, TraceId, Value};
 
-use super::Exemplar;
-use super::comparison;
-use super::sums::{Cell, Counter};
+use super::sketch::Place;
+use super::sums::{Cell, Counter, place_of};
+use super::{Axis, Exemplar, comparison};
 use crate::leaves::{self, LeafView};
 use crate::pipeline;
 use crate::plan::series::{Comparison, Function, Measured, SpansPlan};
 use crate::plan::{Field, SpansetPlan, StagePlan};
 use crate::scalar::Scalar;
 use crate::syntax::ast::LogicOp;
+use crate::watch::Watch;
 
 /// Most places of a table by code; above it is a map.
 const PLACES_MAX: usize = 1 << 20;
@@ -128,45 +130,48 @@ struct Slot {
     first: Option<(u64, usize)>,
 }
 
-impl Counter<'_> {
-    /// Counts the spans of some traces of a batch, but not of `open` ones, of which its source may hold a part.
-    /// `columns` are what the batch was asked for.
-    pub(crate) fn take_batch(
+/// Counts spans of batches for a [`Counter`], of which it changes nothing: batches are counted beside each other.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchCounter {
+    pub(super) plan: Arc<SpansPlan>,
+    pub(super) axis: Axis,
+    pub(super) has_exemplars: bool,
+    pub(super) watch: Option<Arc<Watch>>,
+}
+
+/// What was counted of some spans of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Of each group.
+    pub(super) keys: Vec<Vec<Option<Scalar>>>,
+    /// Group, interval, what is known of their spans, and the first of those.
+    pub(super) cells: Vec<(u32, u32, Cell, Option<Exemplar>)>,
+}
+
+impl Counter {
+    /// Adds the values of the compared columns in the spans of some traces of a batch, but not of `open` ones.
+    pub(crate) fn compare_batch(
         &mut self,
         (batch, columns): (&LeafBatch, &[Column]),
         traces: Range<usize>,
         open: &[bool],
     ) {
-        let asked = Asked { batch, columns };
-        let counted = self.counted(asked, traces, open);
-        if counted.rows.is_empty() {
+        let plan = Arc::clone(&self.plan);
+        let Function::Compare(plan) = &plan.function else {
+            debug_assert!(false, "this compares nothing");
             return;
-        }
-        if let Function::Compare(plan) = &self.plan.function {
-            return self.take_sides_of(plan, asked, &counted);
-        }
-        let (groups, firsts) = grouped(&self.by_columns(asked), &counted.rows);
-        let slots = self.slots(batch, &counted, &groups);
-        let firsts = firsts.iter();
-        let keys = firsts.map(|row| self.key_of(asked, *row as usize));
-        let keys: Vec<Vec<Option<Scalar>>> = keys.collect();
-        for slot in slots {
-            let Some(key) = keys.get(slot.group as usize) else {
-                continue;
-            };
-            let exemplar = slot.first.map(|(unix_nano, at)| Exemplar {
-                trace_id: trace_of(batch, &counted, at),
-                unix_nano,
-                value: counted.numbers.get(at).copied().unwrap_or(f64::NAN),
-            });
-            self.add(key, slot.interval as usize, slot.cell, exemplar);
+        };
+        let asked = Asked { batch, columns };
+        let counted = self.for_batches().counted(asked, traces, open);
+        if !counted.rows.is_empty() {
+            self.take_sides_of(plan, asked, &counted);
         }
     }
 
     /// The values of the compared columns in some spans of a batch.
     fn take_sides_of(&mut self, plan: &Comparison, asked: Asked<'_>, counted: &Counted) {
         let (groups, sides) = sides_of(plan, asked.batch, counted);
-        for column in &self.compared {
+        for column in self.compared.iter() {
             let Some(values) = leaves::column_of(asked.batch, asked.columns, column) else {
                 debug_assert!(false, "{column:?} was not asked for");
                 continue;
@@ -194,6 +199,40 @@ impl Counter<'_> {
                     self.sides.add(column, value, *side, f64::from(n));
                 }
             }
+        }
+    }
+}
+
+impl BatchCounter {
+    /// Counts the spans of some traces of a batch, but not of `open` ones, of which its source may hold a part.
+    /// `columns` are what the batch was asked for.
+    pub(crate) fn count(
+        &self,
+        (batch, columns): (&LeafBatch, &[Column]),
+        traces: Range<usize>,
+        open: &[bool],
+    ) -> Found {
+        let asked = Asked { batch, columns };
+        let counted = self.counted(asked, traces, open);
+        if counted.rows.is_empty() {
+            return Found::default();
+        }
+        let (groups, firsts) = grouped(&self.by_columns(asked), &counted.rows);
+        let slots = self.slots(batch, &counted, &groups).into_iter();
+        let cells = slots.map(|slot| {
+            let exemplar = slot.first.map(|(unix_nano, at)| Exemplar {
+                trace_id: trace_of(batch, &counted, at),
+                unix_nano,
+                value: counted.numbers.get(at).copied().unwrap_or(f64::NAN),
+            });
+            (slot.group, slot.interval, slot.cell, exemplar)
+        });
+        let cells = cells.collect();
+        let firsts = firsts.iter();
+        let keys = firsts.map(|row| self.key_of(asked, *row as usize));
+        Found {
+            keys: keys.collect(),
+            cells,
         }
     }
 
@@ -277,6 +316,10 @@ impl Counter<'_> {
 
     /// The cells of a batch; `groups` has the group of each span.
     fn slots(&self, batch: &LeafBatch, counted: &Counted, groups: &[u32]) -> Vec<Slot> {
+        let function = &self.plan.function;
+        let by_place = matches!(function, Function::Histogram(_) | Function::Quantile(..));
+        // Of the spans of a slot that have their values in one place.
+        let mut n_of: HashMap<(u32, Place), u32> = HashMap::new();
         let (first, n_intervals) = counted.interval_range();
         let n_groups = groups.iter().max().map_or(0, |group| *group as usize + 1);
         let mut places = Places::new(n_groups.saturating_mul(n_intervals), counted.rows.len());
@@ -297,8 +340,15 @@ impl Counter<'_> {
                 continue;
             };
             let value = counted.numbers.get(at).copied().unwrap_or(f64::NAN);
-            slot.cell.add(&self.plan.function, value, 1.0);
-            if self.exemplars_max == 0 {
+            match by_place {
+                false => slot.cell.add(function, value, 1.0),
+                true => {
+                    if let Some(place) = place_of(function, value) {
+                        *n_of.entry((number, place)).or_default() += 1;
+                    }
+                }
+            }
+            if !self.has_exemplars {
                 continue;
             }
             let start = counted.starts.get(at).copied().unwrap_or(0);
@@ -308,6 +358,11 @@ impl Counter<'_> {
             });
             if is_first {
                 slot.first = Some((start, at));
+            }
+        }
+        for ((number, place), n) in n_of {
+            if let Some(slot) = slots.get_mut(number as usize) {
+                slot.cell.add_at(function, place, f64::from(n));
             }
         }
         slots

@@ -20,18 +20,44 @@ pub struct Sketch {
     n: f64,
 }
 
+/// Where a number is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// By the bucket of its amount.
+    Negative(i32),
+    Zero,
+    Positive(i32),
+}
+
+impl Place {
+    /// `None` for what is no number.
+    pub fn of(value: f64) -> Option<Self> {
+        if value.is_nan() {
+            return None;
+        }
+        Some(if value.abs() < TINY {
+            Self::Zero
+        } else if value > 0.0 {
+            Self::Positive(bucket(value))
+        } else {
+            Self::Negative(bucket(-value))
+        })
+    }
+}
+
 impl Sketch {
     pub fn add(&mut self, value: f64, weight: f64) {
-        if value.is_nan() {
-            return;
+        if let Some(place) = Place::of(value) {
+            self.add_at(place, weight);
         }
+    }
+
+    pub fn add_at(&mut self, place: Place, weight: f64) {
         self.n += weight;
-        if value.abs() < TINY {
-            self.zero += weight;
-        } else if value > 0.0 {
-            *self.positive.entry(bucket(value)).or_default() += weight;
-        } else {
-            *self.negative.entry(bucket(-value)).or_default() += weight;
+        match place {
+            Place::Negative(bucket) => *self.negative.entry(bucket).or_default() += weight,
+            Place::Zero => self.zero += weight,
+            Place::Positive(bucket) => *self.positive.entry(bucket).or_default() += weight,
         }
     }
 

@@ -8,8 +8,9 @@ use tracewell_model::span::Span;
 use tracewell_model::{Column, TimeRange, TraceId};
 
 use super::axis::Axis;
+use super::batch::{BatchCounter, Found};
 use super::comparison::{self, Sides};
-use super::sketch::Sketch;
+use super::sketch::{Place, Sketch};
 use super::{Exemplar, NAME, Series, SeriesSet};
 use crate::open::OpenSpans;
 use crate::pipeline::{self, View};
@@ -19,8 +20,8 @@ use crate::watch::Watch;
 
 /// Adds up the spans of one pipeline.
 #[derive(Debug)]
-pub(crate) struct Counter<'p> {
-    pub(super) plan: &'p SpansPlan,
+pub(crate) struct Counter {
+    pub(super) plan: Arc<SpansPlan>,
     pub(super) axis: Axis,
     /// True if spans count as often as their sampler says that they stand for others.
     is_weighted: bool,
@@ -30,7 +31,7 @@ pub(crate) struct Counter<'p> {
     /// Of a comparison.
     pub(super) sides: Sides,
     /// The columns of it that batches are counted by.
-    pub(super) compared: Vec<Column>,
+    pub(super) compared: Arc<[Column]>,
     /// About what the groups hold.
     n_bytes: u64,
 }
@@ -69,9 +70,9 @@ const GROUP_BYTES: u64 = 256;
 const CELL_BYTES: u64 = 192;
 const BUCKET_BYTES: u64 = 16;
 
-impl<'p> Counter<'p> {
+impl Counter {
     pub(crate) fn new(
-        plan: &'p SpansPlan,
+        plan: Arc<SpansPlan>,
         axis: Axis,
         is_weighted: bool,
         exemplars_max: usize,
@@ -101,7 +102,7 @@ impl<'p> Counter<'p> {
     }
 
     /// From now on batches are counted by these columns, of those that are compared.
-    pub(crate) fn compare(&mut self, columns: Vec<Column>) {
+    pub(crate) fn compare(&mut self, columns: Arc<[Column]>) {
         self.compared = columns;
     }
 
@@ -125,7 +126,8 @@ impl<'p> Counter<'p> {
     pub(crate) fn take(&mut self, trace: &dyn View, weight_of: &dyn Fn(usize) -> f64) {
         let sets = pipeline::spansets_of(&self.plan.plan, trace, self.watch.as_deref());
         let spans = pipeline::in_order(sets.into_iter().flat_map(|set| set.spans));
-        if let Function::Compare(plan) = &self.plan.function {
+        let plan = Arc::clone(&self.plan);
+        if let Function::Compare(plan) = &plan.function {
             return self.take_sides(plan, (trace, &spans), weight_of);
         }
         for span in spans {
@@ -193,7 +195,7 @@ impl<'p> Counter<'p> {
     }
 
     /// Adds what is known of spans of one group and interval, and the first of them.
-    pub(super) fn add(
+    fn add(
         &mut self,
         key: &[Option<Scalar>],
         interval: usize,
@@ -233,13 +235,33 @@ impl<'p> Counter<'p> {
         }
     }
 
+    /// What batches are counted by, whoever adds up what it finds.
+    pub(crate) fn for_batches(&self) -> BatchCounter {
+        BatchCounter {
+            plan: Arc::clone(&self.plan),
+            axis: self.axis,
+            has_exemplars: self.exemplars_max > 0,
+            watch: self.watch.clone(),
+        }
+    }
+
+    /// Adds what was found in a batch.
+    pub(crate) fn add_found(&mut self, found: Found) {
+        let Found { keys, cells } = found;
+        for (group, interval, cell, exemplar) in cells {
+            if let Some(key) = keys.get(group as usize) {
+                self.add(key, interval as usize, cell, exemplar);
+            }
+        }
+    }
+
     pub(crate) fn n_intervals(&self) -> u64 {
         self.axis.n() as u64
     }
 
     /// So many series at most.
     pub(crate) fn finish(self, series_max: usize) -> Finished {
-        let (axis, plan) = (self.axis, self.plan);
+        let (axis, plan) = (self.axis, &*self.plan);
         if let Function::Compare(comparison) = &plan.function {
             return self.sides.finish(comparison, &axis, series_max);
         }
@@ -319,15 +341,11 @@ impl Cell {
     pub(super) fn add(&mut self, function: &Function, value: f64, weight: f64) {
         match function {
             Function::Rate | Function::Count => self.n += weight,
-            Function::Histogram(of) => {
-                let unit = if of.in_seconds { 1e9 } else { 1.0 };
-                if value > 0.0 {
-                    // The power of two that is not below it.
-                    let bucket = (value * unit).log2().ceil() as i32;
-                    *self.buckets.entry(bucket).or_default() += weight;
+            Function::Histogram(_) | Function::Quantile(..) => {
+                if let Some(place) = place_of(function, value) {
+                    self.add_at(function, place, weight);
                 }
             }
-            Function::Quantile(..) => self.sketch.add(value, weight),
             Function::Compare(_) => debug_assert!(false, "a comparison has sides and no cells"),
             Function::Min(_) | Function::Max(_) | Function::Sum(_) | Function::Avg(_) => {
                 self.n += weight;
@@ -335,6 +353,17 @@ impl Cell {
                 self.min = Some(self.min.map_or(value, |min| min.min(value)));
                 self.max = Some(self.max.map_or(value, |max| max.max(value)));
             }
+        }
+    }
+
+    /// Adds so many spans with a value of [`place_of`].
+    pub(super) fn add_at(&mut self, function: &Function, place: Place, weight: f64) {
+        match (function, place) {
+            (Function::Histogram(_), Place::Positive(bucket)) => {
+                *self.buckets.entry(bucket).or_default() += weight;
+            }
+            (Function::Quantile(..), place) => self.sketch.add_at(place, weight),
+            _ => debug_assert!(false, "{function:?} has no {place:?}"),
         }
     }
 
@@ -371,6 +400,31 @@ impl Cell {
             Function::Histogram(_) | Function::Quantile(..) | Function::Compare(_) => None,
         }
     }
+}
+
+/// Where a function counts a value that counts many of them together; `None` where that is not counted.
+pub(super) fn place_of(function: &Function, value: f64) -> Option<Place> {
+    match function {
+        Function::Histogram(of) => {
+            let value = value * if of.in_seconds { 1e9 } else { 1.0 };
+            (value > 0.0).then(|| Place::Positive(power_of_two(value)))
+        }
+        Function::Quantile(..) => Place::of(value),
+        _ => None,
+    }
+}
+
+/// The exponent of the power of two that is not below a positive number.
+pub(super) fn power_of_two(value: f64) -> i32 {
+    const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+    let bits = value.to_bits();
+    let exponent = (bits >> FRACTION_BITS) as i32;
+    if exponent == 0 {
+        // Too small for an exponent of its own.
+        return value.log2().ceil() as i32;
+    }
+    let is_above = bits & ((1 << FRACTION_BITS) - 1) != 0;
+    exponent - (f64::MAX_EXP - 1) + i32::from(is_above)
 }
 
 fn series(

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tracewell_model::CompareOp;
 
 use tracewell_model::{KeyValue, Limits, Span, SpanId, Status};
@@ -217,7 +219,12 @@ fn sides(query: &str, spans: &[Span]) -> Vec<String> {
     let SeriesPlan::Spans(plan) = &plan else {
         panic!("{plan:?}");
     };
-    let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 100);
+    let mut counter = Counter::new(
+        Arc::clone(plan),
+        Axis::of_range(10, 20, 10).unwrap(),
+        false,
+        100,
+    );
     counter.take(&TraceFacts::of(spans), &|_| 1.0);
     let lines = counter
         .finish(usize::MAX)
@@ -301,7 +308,12 @@ fn series_that_do_not_fit_are_counted_and_totals_stay() {
         };
         let pods = ["a", "b", "c"].map(|pod| vec![text("pod", pod)]);
         let spans: Vec<Span> = (1..).zip(pods).map(|(id, of)| span(id, 5, 0, of)).collect();
-        let mut counter = Counter::new(plan, Axis::of_range(10, 20, 10).unwrap(), false, 0);
+        let mut counter = Counter::new(
+            Arc::clone(plan),
+            Axis::of_range(10, 20, 10).unwrap(),
+            false,
+            0,
+        );
         counter.take(&TraceFacts::of(&spans), &|_| 1.0);
         let finished = counter.finish(series_max);
         (finished.set.series.len(), finished.n_left_out)
@@ -363,4 +375,27 @@ fn a_comparison_tells_a_bounded_number_of_values_apart() {
     assert!(lines.contains(&total), "{:?}", lines.iter().rev().take(9));
     let error = "__meta_error=__too_many_values__ span.id=nil 0 0";
     assert!(lines.iter().any(|line| line == error));
+}
+
+#[test]
+fn a_bucket_is_the_power_of_two_that_is_not_below_a_number() {
+    let cases = [
+        (1.0, 0),
+        (1.0 + f64::EPSILON, 1),
+        (1.5, 1),
+        (2.0, 1),
+        (0.5, -1),
+        (0.3, -1),
+        (1024.0, 10),
+        (1025.0, 11),
+        // A logarithm is rounded to 50.
+        ((1i64 << 50) as f64 + 1.0, 51),
+        (f64::MIN_POSITIVE, -1022),
+        (f64::MIN_POSITIVE / 4.0, -1024),
+        (f64::MAX, 1024),
+        (f64::INFINITY, 1024),
+    ];
+    for (value, exponent) in cases {
+        assert_eq!(sums::power_of_two(value), exponent, "{value}");
+    }
 }

@@ -280,6 +280,16 @@ fn measured<'q>(
     }))
 }
 
+/// The exponent of the smallest power of two that is not below a positive number.
+fn power_above(value: f64) -> i32 {
+    // A logarithm may be rounded to the power before.
+    let mut power = value.log2().floor() as i32;
+    while f64::from(power).exp2() < value {
+        power += 1;
+    }
+    power
+}
+
 type Cells = Vec<(Option<(String, Datum)>, Vec<Option<f64>>)>;
 
 /// The series of one group.
@@ -294,7 +304,7 @@ fn of_cells(function: &MetricsFunction, cells: &[Vec<f64>], seconds: f64) -> Cel
         }
         MetricsFunction::OverTime(OverTime::Histogram, of) => {
             let unit = if is_span_duration(of) { 1e9 } else { 1.0 };
-            let bucket = |value: &f64| (*value > 0.0).then(|| (value * unit).log2().ceil() as i32);
+            let bucket = |value: &f64| (*value > 0.0).then(|| power_above(value * unit));
             let mut buckets: Vec<i32> = cells.iter().flatten().filter_map(bucket).collect();
             buckets.sort_unstable();
             buckets.dedup();
