@@ -14,7 +14,7 @@ use crate::error::Result;
 /// Attributes that are asked for at once: four row groups of 65,536 spans that have each value once are held
 /// meanwhile, in 84 bytes each.
 const AT_ONCE: usize = 8;
-/// Of those that few spans have: in 4 bytes each.
+/// Of those that few spans have, and only of these is something held.
 const RARE_AT_ONCE: usize = 32;
 /// One span in so many has a rare attribute, in every source that has it at all.
 const RARE_ONE_IN: u64 = 64;

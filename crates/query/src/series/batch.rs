@@ -176,23 +176,24 @@ impl Counter {
                 debug_assert!(false, "{column:?} was not asked for");
                 continue;
             };
-            if matches!(values.codes(), Some((_, 0))) {
-                continue;
-            }
-            let (codes, n_codes) = codes_of(values, &counted.rows);
-            let n_places = sides.len().saturating_mul(n_codes);
-            let mut places = Places::new(n_places, counted.rows.len());
-            // Of each value on a side and in an interval, the first row and how many there are.
-            let mut found: Vec<(u32, u32, u32)> = Vec::new();
-            let spans = groups.iter().zip(codes).zip(&counted.rows);
-            for ((group, code), row) in spans.filter(|((_, code), _)| (*code as usize) < n_codes) {
-                let place = *group as usize * n_codes + code as usize;
-                let number = places.number(place) as usize;
-                match found.get_mut(number) {
-                    Some((.., n)) => *n += 1,
-                    None => found.push((*group, *row, 1)),
+            let found = match values.as_sparse() {
+                Some((held, n_codes)) => {
+                    let mut found = OfSides::new((sides.len(), n_codes), held.rows.len());
+                    for (at, code) in held.among(&counted.rows) {
+                        if let (Some(group), Some(row)) = (groups.get(at), counted.rows.get(at)) {
+                            found.add(*group, code, *row);
+                        }
+                    }
+                    found.all
                 }
-            }
+                None => {
+                    let (codes, n_codes) = codes_of(values, &counted.rows);
+                    let mut found = OfSides::new((sides.len(), n_codes), counted.rows.len());
+                    let spans = groups.iter().zip(codes).zip(&counted.rows);
+                    spans.for_each(|((group, code), row)| found.add(*group, code, *row));
+                    found.all
+                }
+            };
             for (group, row, n) in found {
                 let value = Scalar::of(values.value(row as usize));
                 if let (Some(value), Some(side)) = (value, sides.get(group as usize)) {
@@ -410,6 +411,35 @@ fn trace_of(batch: &LeafBatch, counted: &Counted, at: usize) -> TraceId {
     trace.map(|trace| trace.trace_id).unwrap_or_default()
 }
 
+/// How often each value of a column is on each side and in each interval.
+struct OfSides {
+    places: Places,
+    n_codes: usize,
+    /// Side and interval, the first row with the value, and how many there are.
+    all: Vec<(u32, u32, u32)>,
+}
+
+impl OfSides {
+    fn new((n_sides, n_codes): (usize, usize), n_rows: usize) -> Self {
+        Self {
+            places: Places::new(n_sides.saturating_mul(n_codes), n_rows),
+            n_codes,
+            all: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, group: u32, code: u32, row: u32) {
+        if code as usize >= self.n_codes {
+            return;
+        }
+        let place = group as usize * self.n_codes + code as usize;
+        match self.all.get_mut(self.places.number(place) as usize) {
+            Some((.., n)) => *n += 1,
+            None => self.all.push((group, row, 1)),
+        }
+    }
+}
+
 /// A number for each of the spans that count: of its side and its interval, which are those by number.
 fn sides_of(
     plan: &Comparison,
@@ -457,8 +487,21 @@ fn grouped(columns: &[&ColumnValues], rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
     (groups, firsts)
 }
 
-/// The codes of some rows, and how many there are. Numbers get theirs here.
+/// The codes of some rows (ascending), and how many there are. Numbers get theirs here.
 fn codes_of(column: &ColumnValues, rows: &[u32]) -> (Vec<u32>, usize) {
+    if let Some((held, n)) = column.as_sparse() {
+        debug_assert!(
+            rows.is_sorted(),
+            "the spans of a batch are counted in order"
+        );
+        let mut codes = vec![u32::MAX; rows.len()];
+        for (at, code) in held.among(rows) {
+            if let Some(of_row) = codes.get_mut(at) {
+                *of_row = code;
+            }
+        }
+        return (codes, n);
+    }
     if let Some((codes, n)) = column.codes() {
         let code = |row: &u32| codes.get(*row as usize).copied().unwrap_or(u32::MAX);
         return (rows.iter().map(code).collect(), n);

@@ -8,11 +8,14 @@ use arrow_schema::DataType;
 use hashbrown::HashMap;
 use tracewell_model::predicate::ArrayKind;
 use tracewell_model::source::SourceResult;
-use tracewell_model::values::{NO_CODE, Numbers};
+use tracewell_model::values::{NO_CODE, Numbers, SparseCodes};
 use tracewell_model::{AttributeValue, Column, ColumnValues, Value};
 
 use super::reader::Reader;
 use super::{Ask, Columns, LevelRows, Piece, PieceRows, Selection, Values};
+
+/// What less than one span in so many has is told of those alone.
+const SPARSE_ONE_IN: usize = 16;
 
 /// The values of a column in these spans (ascending) of a unit.
 pub async fn values(
@@ -33,6 +36,9 @@ pub async fn values(
     }
     let kind = ArrayKind::of(column);
     match unit.level(column.level()).await? {
+        LevelRows::Spans if n_held(&pieces).saturating_mul(SPARSE_ONE_IN) < rows.len() => {
+            Ok(sparse(&pieces, rows, (kind, unit.n_spans())))
+        }
         LevelRows::Spans => Ok(match of_one_type(&pieces, rows, kind) {
             Some(numbers) => numbers,
             None => {
@@ -71,6 +77,45 @@ fn taken(codes: &[u32], rows: &[u32]) -> Vec<u32> {
     }
     let code = |row: &u32| codes.get(*row as usize).copied().unwrap_or(NO_CODE);
     rows.iter().map(code).collect()
+}
+
+/// Values of all pieces, and perhaps some that are none.
+fn n_held(pieces: &[Piece]) -> usize {
+    let held = pieces.iter().map(|piece| match &piece.values {
+        Values::Array(array) => array.len() - array.null_count(),
+        Values::Owned(_) | Values::Opaque(_) | Values::Evaluated(_) => piece.values.len(),
+    });
+    held.sum()
+}
+
+fn sparse(pieces: &[Piece], rows: &[u32], (kind, n_spans): (ArrayKind, usize)) -> ColumnValues {
+    let mut coder = Coder::new(kind, Codes::Sparse(Vec::new()));
+    coder.take(pieces);
+    let Codes::Sparse(mut codes) = coder.codes else {
+        return ColumnValues::nothing(rows.len());
+    };
+    codes.sort_by_key(|(row, _)| *row);
+    // Of several pieces, the last that has a row says what is in it.
+    codes.dedup_by(|later, held| {
+        let is_same = later.0 == held.0;
+        if is_same {
+            *held = *later;
+        }
+        is_same
+    });
+    let is_every = rows.len() == n_spans;
+    let mut held = SparseCodes::default();
+    for (row, code) in codes {
+        let at = match is_every {
+            true => ((row as usize) < n_spans).then_some(row),
+            false => rows.binary_search(&row).ok().map(|at| at as u32),
+        };
+        if let Some(at) = at {
+            held.rows.push(at);
+            held.codes.push(code);
+        }
+    }
+    ColumnValues::sparse(kind, rows.len(), held, coder.values.values)
 }
 
 // === numbers ===
@@ -172,40 +217,60 @@ impl Places {
 
 /// A code for each row of the level, and what the codes stand for.
 fn coded(pieces: &[Piece], kind: ArrayKind, n_rows: usize) -> (Vec<u32>, Vec<AttributeValue>) {
-    let mut coder = Coder {
-        kind,
-        codes: vec![NO_CODE; n_rows],
-        values: Coded::default(),
-    };
-    for piece in pieces {
-        match &piece.values {
-            Values::Array(array) => match array.data_type() {
-                DataType::Dictionary(key, _) if **key == DataType::Int32 => {
-                    let keys = array.as_dictionary::<Int32Type>().keys().iter();
-                    let keys = keys.map(|key| key.and_then(|key| u32::try_from(key).ok()));
-                    let texts = array.as_dictionary::<Int32Type>().values();
-                    coder.of_dictionary(&piece.rows, keys, texts);
-                }
-                DataType::Dictionary(key, _) if **key == DataType::UInt32 => {
-                    let keys = array.as_dictionary::<UInt32Type>().keys().iter();
-                    let texts = array.as_dictionary::<UInt32Type>().values();
-                    coder.of_dictionary(&piece.rows, keys, texts);
-                }
-                _ => coder.one_by_one(piece),
-            },
-            Values::Owned(_) | Values::Opaque(_) | Values::Evaluated(_) => coder.one_by_one(piece),
-        }
+    let mut coder = Coder::new(kind, Codes::Dense(vec![NO_CODE; n_rows]));
+    coder.take(pieces);
+    match coder.codes {
+        Codes::Dense(codes) => (codes, coder.values.values),
+        Codes::Sparse(_) => Default::default(),
     }
-    (coder.codes, coder.values.values)
 }
 
 struct Coder {
     kind: ArrayKind,
-    codes: Vec<u32>,
+    codes: Codes,
     values: Coded,
 }
 
+enum Codes {
+    /// Of every row.
+    Dense(Vec<u32>),
+    /// Rows and their codes, in the order in which they were found.
+    Sparse(Vec<(u32, u32)>),
+}
+
 impl Coder {
+    fn new(kind: ArrayKind, codes: Codes) -> Self {
+        Self {
+            kind,
+            codes,
+            values: Coded::default(),
+        }
+    }
+
+    fn take(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            match &piece.values {
+                Values::Array(array) => match array.data_type() {
+                    DataType::Dictionary(key, _) if **key == DataType::Int32 => {
+                        let keys = array.as_dictionary::<Int32Type>().keys().iter();
+                        let keys = keys.map(|key| key.and_then(|key| u32::try_from(key).ok()));
+                        let texts = array.as_dictionary::<Int32Type>().values();
+                        self.of_dictionary(&piece.rows, keys, texts);
+                    }
+                    DataType::Dictionary(key, _) if **key == DataType::UInt32 => {
+                        let keys = array.as_dictionary::<UInt32Type>().keys().iter();
+                        let texts = array.as_dictionary::<UInt32Type>().values();
+                        self.of_dictionary(&piece.rows, keys, texts);
+                    }
+                    _ => self.one_by_one(piece),
+                },
+                Values::Owned(_) | Values::Opaque(_) | Values::Evaluated(_) => {
+                    self.one_by_one(piece);
+                }
+            }
+        }
+    }
+
     fn of_dictionary(
         &mut self,
         rows: &PieceRows,
@@ -247,14 +312,21 @@ impl Coder {
     }
 
     fn set(&mut self, rows: &PieceRows, at: usize, code: u32) {
+        if code == NO_CODE {
+            return;
+        }
         let row = match rows {
-            PieceRows::Dense => Some(at),
-            PieceRows::Sparse(rows) => rows.get(at).map(|row| *row as usize),
+            PieceRows::Dense => Some(at as u32),
+            PieceRows::Sparse(rows) => rows.get(at).copied(),
         };
-        if let Some(held) = row.and_then(|row| self.codes.get_mut(row))
-            && code != NO_CODE
-        {
-            *held = code;
+        match (&mut self.codes, row) {
+            (Codes::Dense(codes), Some(row)) => {
+                if let Some(held) = codes.get_mut(row as usize) {
+                    *held = code;
+                }
+            }
+            (Codes::Sparse(codes), Some(row)) => codes.push((row, code)),
+            (_, None) => {}
         }
     }
 }
