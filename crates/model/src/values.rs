@@ -79,6 +79,9 @@ impl ColumnValues {
 
     /// Row `i` has `values[codes[i]]`, or nothing with [`NO_CODE`]. A value may occur under several codes.
     pub fn coded(kind: ArrayKind, codes: Vec<u32>, values: Vec<AttributeValue>) -> Self {
+        if values.is_empty() {
+            return Self::nothing(codes.len());
+        }
         let cells = Cells::Coded { codes, values };
         Self { kind, cells }
     }
@@ -190,10 +193,10 @@ impl ColumnValues {
                 Some(code) => self.value_of(*code),
                 None => Value::Nil,
             },
-            Cells::Sparse { held, .. } => match u32::try_from(row).map(|row| held.code(row)) {
-                Ok(Some(code)) => self.value_of(code),
-                Ok(None) | Err(_) => Value::Nil,
-            },
+            Cells::Sparse { held, .. } => {
+                let code = u32::try_from(row).ok().and_then(|row| held.code(row));
+                code.map_or(Value::Nil, |code| self.value_of(code))
+            }
             Cells::Ints(numbers) => numbers
                 .get(row)
                 .map_or(Value::Nil, |value| self.whole(value)),

@@ -89,11 +89,8 @@ fn n_held(pieces: &[Piece]) -> usize {
 }
 
 fn sparse(pieces: &[Piece], rows: &[u32], (kind, n_spans): (ArrayKind, usize)) -> ColumnValues {
-    let mut coder = Coder::new(kind, Codes::Sparse(Vec::new()));
-    coder.take(pieces);
-    let Codes::Sparse(mut codes) = coder.codes else {
-        return ColumnValues::nothing(rows.len());
-    };
+    let mut codes: Vec<(u32, u32)> = Vec::new();
+    let values = for_each_code(pieces, kind, &mut |row, code| codes.push((row, code)));
     codes.sort_by_key(|(row, _)| *row);
     // Of several pieces, the last that has a row says what is in it.
     codes.dedup_by(|later, held| {
@@ -115,7 +112,7 @@ fn sparse(pieces: &[Piece], rows: &[u32], (kind, n_spans): (ArrayKind, usize)) -
             held.codes.push(code);
         }
     }
-    ColumnValues::sparse(kind, rows.len(), held, coder.values.values)
+    ColumnValues::sparse(kind, rows.len(), held, values)
 }
 
 // === numbers ===
@@ -217,60 +214,55 @@ impl Places {
 
 /// A code for each row of the level, and what the codes stand for.
 fn coded(pieces: &[Piece], kind: ArrayKind, n_rows: usize) -> (Vec<u32>, Vec<AttributeValue>) {
-    let mut coder = Coder::new(kind, Codes::Dense(vec![NO_CODE; n_rows]));
-    coder.take(pieces);
-    match coder.codes {
-        Codes::Dense(codes) => (codes, coder.values.values),
-        Codes::Sparse(_) => Default::default(),
-    }
+    let mut codes = vec![NO_CODE; n_rows];
+    let values = for_each_code(pieces, kind, &mut |row, code| {
+        if let Some(held) = codes.get_mut(row as usize) {
+            *held = code;
+        }
+    });
+    (codes, values)
 }
 
-struct Coder {
+/// Visits the rows that have a value with its code, piece by piece. Returns what the codes stand for.
+fn for_each_code(
+    pieces: &[Piece],
     kind: ArrayKind,
-    codes: Codes,
+    visit: &mut dyn FnMut(u32, u32),
+) -> Vec<AttributeValue> {
+    let mut coder = Coder {
+        kind,
+        visit,
+        values: Coded::default(),
+    };
+    for piece in pieces {
+        match &piece.values {
+            Values::Array(array) => match array.data_type() {
+                DataType::Dictionary(key, _) if **key == DataType::Int32 => {
+                    let keys = array.as_dictionary::<Int32Type>().keys().iter();
+                    let keys = keys.map(|key| key.and_then(|key| u32::try_from(key).ok()));
+                    let texts = array.as_dictionary::<Int32Type>().values();
+                    coder.of_dictionary(&piece.rows, keys, texts);
+                }
+                DataType::Dictionary(key, _) if **key == DataType::UInt32 => {
+                    let keys = array.as_dictionary::<UInt32Type>().keys().iter();
+                    let texts = array.as_dictionary::<UInt32Type>().values();
+                    coder.of_dictionary(&piece.rows, keys, texts);
+                }
+                _ => coder.one_by_one(piece),
+            },
+            Values::Owned(_) | Values::Opaque(_) | Values::Evaluated(_) => coder.one_by_one(piece),
+        }
+    }
+    coder.values.values
+}
+
+struct Coder<'v> {
+    kind: ArrayKind,
+    visit: &'v mut dyn FnMut(u32, u32),
     values: Coded,
 }
 
-enum Codes {
-    /// Of every row.
-    Dense(Vec<u32>),
-    /// Rows and their codes, in the order in which they were found.
-    Sparse(Vec<(u32, u32)>),
-}
-
-impl Coder {
-    fn new(kind: ArrayKind, codes: Codes) -> Self {
-        Self {
-            kind,
-            codes,
-            values: Coded::default(),
-        }
-    }
-
-    fn take(&mut self, pieces: &[Piece]) {
-        for piece in pieces {
-            match &piece.values {
-                Values::Array(array) => match array.data_type() {
-                    DataType::Dictionary(key, _) if **key == DataType::Int32 => {
-                        let keys = array.as_dictionary::<Int32Type>().keys().iter();
-                        let keys = keys.map(|key| key.and_then(|key| u32::try_from(key).ok()));
-                        let texts = array.as_dictionary::<Int32Type>().values();
-                        self.of_dictionary(&piece.rows, keys, texts);
-                    }
-                    DataType::Dictionary(key, _) if **key == DataType::UInt32 => {
-                        let keys = array.as_dictionary::<UInt32Type>().keys().iter();
-                        let texts = array.as_dictionary::<UInt32Type>().values();
-                        self.of_dictionary(&piece.rows, keys, texts);
-                    }
-                    _ => self.one_by_one(piece),
-                },
-                Values::Owned(_) | Values::Opaque(_) | Values::Evaluated(_) => {
-                    self.one_by_one(piece);
-                }
-            }
-        }
-    }
-
+impl Coder<'_> {
     fn of_dictionary(
         &mut self,
         rows: &PieceRows,
@@ -319,14 +311,8 @@ impl Coder {
             PieceRows::Dense => Some(at as u32),
             PieceRows::Sparse(rows) => rows.get(at).copied(),
         };
-        match (&mut self.codes, row) {
-            (Codes::Dense(codes), Some(row)) => {
-                if let Some(held) = codes.get_mut(row as usize) {
-                    *held = code;
-                }
-            }
-            (Codes::Sparse(codes), Some(row)) => codes.push((row, code)),
-            (_, None) => {}
+        if let Some(row) = row {
+            (self.visit)(row, code);
         }
     }
 }
