@@ -318,7 +318,6 @@ impl BatchCounter {
     /// The cells of a batch; `groups` has the group of each span.
     fn slots(&self, batch: &LeafBatch, counted: &Counted, groups: &[u32]) -> Vec<Slot> {
         let function = &self.plan.function;
-        let by_place = matches!(function, Function::Histogram(_) | Function::Quantile(..));
         // Of the spans of a slot that have their values in one place.
         let mut n_of: HashMap<(u32, Place), u32> = HashMap::new();
         let (first, n_intervals) = counted.interval_range();
@@ -341,13 +340,9 @@ impl BatchCounter {
                 continue;
             };
             let value = counted.numbers.get(at).copied().unwrap_or(f64::NAN);
-            match by_place {
-                false => slot.cell.add(function, value, 1.0),
-                true => {
-                    if let Some(place) = place_of(function, value) {
-                        *n_of.entry((number, place)).or_default() += 1;
-                    }
-                }
+            match place_of(function, value) {
+                Some(place) => *n_of.entry((number, place)).or_default() += 1,
+                None => slot.cell.add(function, value, 1.0),
             }
             if !self.has_exemplars {
                 continue;

@@ -46,12 +46,6 @@ impl Place {
 }
 
 impl Sketch {
-    pub fn add(&mut self, value: f64, weight: f64) {
-        if let Some(place) = Place::of(value) {
-            self.add_at(place, weight);
-        }
-    }
-
     pub fn add_at(&mut self, place: Place, weight: f64) {
         self.n += weight;
         match place {
@@ -123,6 +117,14 @@ fn middle(bucket: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Sketch {
+        fn add(&mut self, value: f64, weight: f64) {
+            if let Some(place) = Place::of(value) {
+                self.add_at(place, weight);
+            }
+        }
+    }
 
     #[test]
     fn quantiles_are_right_within_one_percent() {
